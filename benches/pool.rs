@@ -1,0 +1,2 @@
+//! Filled in with the component.
+fn main() {}

@@ -1,0 +1,22 @@
+//! The models: every interleaving, up to a bound on preemptions, of small programs over each state machine.
+//!
+//! Run with `cargo loom` (an alias in `.cargo/config.toml`).
+
+#[allow(dead_code, unused_imports, reason = "private rooms, compiled here so that they can be modelled directly")]
+#[path = "../src/shim.rs"]
+mod shim;
+#[allow(dead_code, unused_imports, reason = "as above")]
+#[path = "../src/wait/mod.rs"]
+mod wait;
+
+mod breaker;
+mod cancel;
+mod channel;
+mod counters;
+mod gate;
+mod oneshot;
+mod pool;
+mod ring;
+mod semaphore;
+mod token_bucket;
+mod wait_list;

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod shim;
+mod wait;
+
+pub mod observe;
+pub mod sync;
+pub mod task;
+pub mod time;
+
+#[cfg(feature = "limit")]
+pub mod limit;
+#[cfg(feature = "pool")]
+pub mod pool;
+#[cfg(feature = "resilience")]
+pub mod resilience;
+#[cfg(feature = "testkit")]
+pub mod testkit;

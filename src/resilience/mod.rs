@@ -1,0 +1,19 @@
+//! L4. Policies that keep a call from making things worse, and the stack that composes them.
+
+#![forbid(unsafe_code)]
+
+pub mod breaker;
+mod bulkhead;
+mod error;
+mod retry;
+mod stack;
+mod throttle;
+mod timeout;
+
+// pub use breaker::CircuitBreaker;
+pub use bulkhead::*;
+pub use error::*;
+pub use retry::*;
+pub use stack::*;
+pub use throttle::*;
+pub use timeout::*;

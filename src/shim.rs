@@ -1,0 +1,99 @@
+//! L0. The one place that names `std::sync`'s atomics and locks, or the model checkers' twins of them.
+//!
+//! Three faces, chosen by a `cfg` that only the packages `loom-tests` and `shuttle-tests` set for themselves:
+//! the real machine, loom (every interleaving and every legal weak-memory outcome of a small program) and shuttle
+//! (random schedules of a large one, sequentially consistent).
+//!
+//! What differs from `std` on purpose: [`Mutex::lock`] returns the guard and knows no poison (nothing that can panic
+//! runs under our locks), [`UnsafeCell`] hands out its pointer only inside a closure so that loom sees each access,
+//! and constants shrink under the checkers so that the many-rounds paths are explored too.
+
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+mod imp {
+    pub(crate) use atomic_waker::AtomicWaker;
+    pub(crate) use core::hint::spin_loop;
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard, TryLockError};
+
+    /// Wakers collected under a lock before it must be let go to wake them.
+    pub(crate) const WAKE_BATCH: usize = 16;
+}
+
+#[cfg(cofferdam_loom)]
+mod imp {
+    pub(crate) use loom::future::AtomicWaker;
+    pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
+    pub(crate) use std::sync::TryLockError;
+
+    pub(crate) const WAKE_BATCH: usize = 2;
+}
+
+#[cfg(cofferdam_shuttle)]
+mod imp {
+    pub(crate) use atomic_waker::AtomicWaker;
+    pub(crate) use shuttle::hint::spin_loop;
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::{Arc, Mutex as RawMutex, MutexGuard};
+    pub(crate) use std::sync::TryLockError;
+
+    pub(crate) const WAKE_BATCH: usize = 2;
+}
+
+pub(crate) use imp::*;
+
+/// A mutex whose `lock` cannot fail.
+#[derive(Default)]
+pub(crate) struct Mutex<T>(RawMutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
+    /// For `Debug`, which must never block.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+#[cfg(not(cofferdam_loom))]
+mod cell {
+    /// `core::cell::UnsafeCell` with loom's calls.
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        #[inline(always)]
+        pub(crate) const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+#[cfg(not(cofferdam_loom))]
+pub(crate) use cell::UnsafeCell;
+#[cfg(cofferdam_loom)]
+pub(crate) use loom::cell::UnsafeCell;

@@ -1,0 +1,19 @@
+//! L3. Primitives that wait.
+
+mod cancel;
+mod channel;
+mod context;
+mod counters;
+mod gate;
+pub mod oneshot;
+mod permit;
+mod ring;
+mod semaphore;
+
+pub use cancel::*;
+pub use channel::*;
+pub use context::*;
+pub use counters::*;
+pub use gate::*;
+pub use permit::*;
+pub use semaphore::*;

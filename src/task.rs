@@ -1,0 +1,42 @@
+//! How work that must run by itself reaches an executor.
+
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A future handed to a [`Spawn`]: it owns its data, may move between threads, and answers to nobody.
+pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// Hands a future to an executor that will run it to its end.
+///
+/// Any closure that takes a [`BoxTask`] is one, which makes every executor one line away:
+///
+/// ```
+/// use cofferdam::task::{BoxTask, Spawn};
+///
+/// let smol = |task: BoxTask| smol::spawn(task).detach();
+/// let tokio = |task: BoxTask| drop(tokio::spawn(task));
+/// # fn check(_: impl Spawn) {}
+/// # check(smol);
+/// # check(tokio);
+/// ```
+///
+/// Nothing in this crate spawns unless it was handed a `Spawn`.
+pub trait Spawn: Send + Sync {
+    /// Starts `task`. Must not run it in place.
+    fn spawn(&self, task: BoxTask);
+}
+
+impl<F: Fn(BoxTask) + Send + Sync> Spawn for F {
+    fn spawn(&self, task: BoxTask) {
+        self(task);
+    }
+}
+
+impl Spawn for Arc<dyn Spawn> {
+    fn spawn(&self, task: BoxTask) {
+        (**self).spawn(task);
+    }
+}

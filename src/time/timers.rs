@@ -1,0 +1,109 @@
+//! Armed timers in deadline order: what the virtual clocks and the fallback timer thread have in common.
+
+use crate::shim::Mutex;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// Deadline first, then the order of arming, so that timers of one instant fire as they were armed.
+type Key = (Instant, u64);
+
+#[derive(Default)]
+pub(crate) struct Timers {
+    armed: Mutex<Armed>,
+}
+
+#[derive(Default)]
+struct Armed {
+    next_id: u64,
+    wakers: BTreeMap<Key, Waker>,
+}
+
+impl Timers {
+    /// The earliest armed deadline.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.armed.lock().wakers.first_key_value().map(|(key, _)| key.0)
+    }
+
+    /// How many timers are armed.
+    pub(crate) fn len(&self) -> usize {
+        self.armed.lock().wakers.len()
+    }
+
+    /// Takes out the first timer due at `now`. The caller wakes it with no lock held.
+    pub(crate) fn pop_due(&self, now: Instant) -> Option<Waker> {
+        let mut armed = self.armed.lock();
+        let first = armed.wakers.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// Arms a timer, or gives an armed one its present waker. Says whether it is now the earliest.
+    fn arm(&self, key: &mut Option<Key>, deadline: Instant, waker: &Waker) -> bool {
+        let mut armed = self.armed.lock();
+        let current = *key.get_or_insert_with(|| {
+            armed.next_id += 1;
+            (deadline, armed.next_id)
+        });
+        let replaced = match armed.wakers.get_mut(&current) {
+            Some(known) if known.will_wake(waker) => None,
+            _ => armed.wakers.insert(current, waker.clone()),
+        };
+        let earliest = armed.wakers.first_key_value().map(|(first, _)| *first) == Some(current);
+        drop(armed);
+        drop(replaced);
+        earliest
+    }
+
+    fn disarm(&self, key: Key) {
+        let removed = self.armed.lock().wakers.remove(&key);
+        drop(removed);
+    }
+}
+
+/// A clock that keeps its timers in a [`Timers`].
+pub(crate) trait TimerHost: Send + Sync + 'static {
+    fn now(&self) -> Instant;
+    fn timers(&self) -> &Timers;
+    /// A timer was armed that is due before all others.
+    fn rescheduled(&self) {}
+}
+
+/// Sleep on a [`TimerHost`].
+pub(crate) struct HostedSleep<H: TimerHost> {
+    host: Arc<H>,
+    deadline: Instant,
+    key: Option<Key>,
+}
+
+impl<H: TimerHost> HostedSleep<H> {
+    pub(crate) fn new(host: Arc<H>, deadline: Instant) -> Self {
+        Self { host, deadline, key: None }
+    }
+}
+
+impl<H: TimerHost> Future for HostedSleep<H> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.host.now() >= this.deadline {
+            return Poll::Ready(());
+        }
+        if this.host.timers().arm(&mut this.key, this.deadline, cx.waker()) {
+            this.host.rescheduled();
+        }
+        // The time may have been moved past the deadline between the look and the arming.
+        if this.host.now() >= this.deadline { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl<H: TimerHost> Drop for HostedSleep<H> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.host.timers().disarm(key);
+        }
+    }
+}

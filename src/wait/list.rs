@@ -1,0 +1,388 @@
+//! The intrusive list. All pointer code of waiting is in this file.
+
+use super::Wakes;
+use crate::shim::{AtomicU8, Ordering, UnsafeCell};
+use std::marker::PhantomPinned;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+const IDLE: u8 = 0;
+const LINKED: u8 = 1;
+
+/// How a wait ended, as the one who ended it said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    /// What was waited for is this waiter's.
+    Granted = 2,
+    /// The component was closed.
+    Closed = 3,
+    /// What was waited for can never come.
+    Impossible = 4,
+}
+
+/// A waiter's node. Lives in the waiting future and is linked by address while it waits. `T` is what the waiter wants,
+/// guarded by the list's lock while linked.
+pub(crate) struct Slot<T> {
+    state: AtomicU8,
+    /// Initialised whenever the state is not `IDLE`.
+    node: UnsafeCell<MaybeUninit<Node<T>>>,
+    _pin: PhantomPinned,
+}
+
+struct Node<T> {
+    prev: Option<NonNull<Slot<T>>>,
+    next: Option<NonNull<Slot<T>>>,
+    waker: Option<Waker>,
+    value: T,
+}
+
+// SAFETY: the node is touched by one thread at a time (W2, W3); `T` and the waker may move between threads.
+unsafe impl<T: Send> Send for Slot<T> {}
+// SAFETY: as above; a shared slot gives access to its node only through the list's `&mut` or after the outcome.
+unsafe impl<T: Send> Sync for Slot<T> {}
+
+impl<T> Slot<T> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { state: AtomicU8::new(IDLE), node: UnsafeCell::new(MaybeUninit::uninit()), _pin: PhantomPinned }
+    }
+
+    /// Whether it is in no list and has no outcome to be taken.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        // Relaxed: leaving and entering `IDLE` is done by the owner alone.
+        self.state.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// The outcome, if the wait has ended. It stays until [`take`](Self::take)n.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        // ORDERING: Acquire pairs with the Release in `finish`: the node is the owner's from here on.
+        match self.state.load(Ordering::Acquire) {
+            2 => Some(Outcome::Granted),
+            3 => Some(Outcome::Closed),
+            4 => Some(Outcome::Impossible),
+            _ => None,
+        }
+    }
+
+    /// Takes the outcome and what was wanted; the slot is idle again.
+    #[inline]
+    pub(crate) fn take(self: Pin<&Self>) -> Option<(Outcome, T)> {
+        let outcome = self.outcome()?;
+        // SAFETY: an outcome means initialised and ours alone (W3); the store below makes it uninitialised again.
+        let node = self.node.with_mut(|node| unsafe { (*node).assume_init_read() });
+        self.state.store(IDLE, Ordering::Relaxed);
+        Some((outcome, node.value))
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    #[inline]
+    fn drop(&mut self) {
+        match self.state.load(Ordering::Relaxed) {
+            IDLE => {}
+            // W1. Freeing a linked node would be a dangling pointer in a live list; there is no way to go on.
+            LINKED => std::process::abort(),
+            _ => {
+                // SAFETY: `&mut self`, and a slot with an outcome has left its list (W3).
+                let slot = unsafe { Pin::new_unchecked(&*self) };
+                drop(slot.take());
+            }
+        }
+    }
+}
+
+/// Slots in order. Guard it with a mutex.
+pub(crate) struct List<T> {
+    head: Option<NonNull<Slot<T>>>,
+    tail: Option<NonNull<Slot<T>>>,
+    len: usize,
+}
+
+// SAFETY: the list owns no node; it reaches them only through `&mut self` or `&self` under the mutex (W2).
+unsafe impl<T: Send> Send for List<T> {}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> List<T> {
+    pub(crate) const fn new() -> Self {
+        Self { head: None, tail: None, len: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What the first waiter wants.
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&T> {
+        // SAFETY: linked, so initialised and alive (W1); the borrow of the list keeps the lock held (W2).
+        self.head.map(|head| unsafe { &(*Self::node(head)).value })
+    }
+
+    /// Links an idle slot at the end. Does nothing to a slot that is not idle.
+    #[inline]
+    pub(crate) fn push_back(&mut self, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
+        self.insert_after(self.tail, slot, value, waker);
+    }
+
+    /// Links an idle slot at the front. Does nothing to a slot that is not idle.
+    #[inline]
+    pub(crate) fn push_front(&mut self, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
+        self.insert_after(None, slot, value, waker);
+    }
+
+    /// Links an idle slot behind the last one for which `goes_before` holds, looking from the end.
+    pub(crate) fn insert_sorted(
+        &mut self,
+        slot: Pin<&Slot<T>>,
+        value: T,
+        waker: Waker,
+        goes_before: impl Fn(&T, &T) -> bool,
+    ) {
+        let mut at = self.tail;
+        while let Some(linked) = at {
+            // SAFETY: linked, so initialised and alive (W1), and the lock is ours (W2).
+            let node = unsafe { &*Self::node(linked) };
+            if goes_before(&node.value, &value) {
+                break;
+            }
+            at = node.prev;
+        }
+        self.insert_after(at, slot, value, waker);
+    }
+
+    #[inline]
+    fn insert_after(&mut self, prev: Option<NonNull<Slot<T>>>, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
+        if !slot.is_idle() {
+            debug_assert!(false, "a slot is linked once");
+            return;
+        }
+        let this = NonNull::from(slot.get_ref());
+        // SAFETY: `prev` is linked, alive and ours to touch (W1, W2).
+        let next = match prev {
+            Some(prev) => unsafe { (*Self::node(prev)).next },
+            None => self.head,
+        };
+        slot.node.with_mut(|node| {
+            // SAFETY: an idle slot's node belongs to its owner, who calls us.
+            unsafe { (*node).write(Node { prev, next, waker: Some(waker), value }) };
+        });
+        match prev {
+            // SAFETY: as above.
+            Some(prev) => unsafe { (*Self::node(prev)).next = Some(this) },
+            None => self.head = Some(this),
+        }
+        match next {
+            // SAFETY: as above.
+            Some(next) => unsafe { (*Self::node(next)).prev = Some(this) },
+            None => self.tail = Some(this),
+        }
+        self.len += 1;
+        // Relaxed: the others learn of the slot through the lock.
+        slot.state.store(LINKED, Ordering::Relaxed);
+    }
+
+    /// Ends the first wait: unlinks it, hands its waker to `wakes`, and gives `outcome` to its future.
+    #[inline]
+    pub(crate) fn pop_front(&mut self, outcome: Outcome, wakes: &mut Wakes) -> bool {
+        self.pop_front_with(outcome, wakes, |_| ())
+    }
+
+    /// As [`pop_front`](Self::pop_front), with a last word on what was wanted.
+    #[inline]
+    pub(crate) fn pop_front_with(
+        &mut self,
+        outcome: Outcome,
+        wakes: &mut Wakes,
+        amend: impl FnOnce(&mut T),
+    ) -> bool {
+        let Some(head) = self.head else { return false };
+        self.end(head, outcome, wakes, amend);
+        true
+    }
+
+    /// Ends every wait of which `ends` says how, front to back, as long as `wakes` has room. False if it ran out of room
+    /// and must be called again after waking.
+    pub(crate) fn settle(&mut self, wakes: &mut Wakes, mut ends: impl FnMut(&mut T) -> Option<Outcome>) -> bool {
+        let mut at = self.head;
+        while let Some(slot) = at {
+            if !wakes.has_room() {
+                return false;
+            }
+            // SAFETY: linked, alive, lock held (W1, W2).
+            let node = unsafe { &mut *Self::node(slot) };
+            at = node.next;
+            if let Some(outcome) = ends(&mut node.value) {
+                self.end(slot, outcome, wakes, |_| ());
+            }
+        }
+        true
+    }
+
+    /// Visits what every waiter wants, front to back.
+    pub(crate) fn for_each(&mut self, mut visit: impl FnMut(&mut T)) {
+        let mut at = self.head;
+        while let Some(slot) = at {
+            // SAFETY: linked, alive, lock held (W1, W2).
+            let node = unsafe { &mut *Self::node(slot) };
+            visit(&mut node.value);
+            at = node.next;
+        }
+    }
+
+    /// Takes the waker of the first waiter that still has one, and leaves the waiter where it is.
+    pub(crate) fn wake_front(&mut self, wakes: &mut Wakes) -> bool {
+        let Some(head) = self.head else { return false };
+        // SAFETY: linked, alive, lock held (W1, W2).
+        let node = unsafe { &mut *Self::node(head) };
+        match node.waker.take() {
+            Some(waker) => {
+                wakes.push(waker);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Moves the first waiter to another list of the same lock, handing its waker to `wakes`: woken, still waiting.
+    pub(crate) fn move_front(&mut self, to: &mut Self, wakes: &mut Wakes) -> bool {
+        let Some(head) = self.head else { return false };
+        self.detach(head);
+        // SAFETY: alive (its state is still `LINKED`, so W1 holds), and both lists are under the lock we hold (W2).
+        let node = unsafe { &mut *Self::node(head) };
+        if let Some(waker) = node.waker.take() {
+            wakes.push(waker);
+        }
+        node.prev = to.tail;
+        node.next = None;
+        match to.tail {
+            // SAFETY: linked in `to`, alive (W1), lock held (W2).
+            Some(tail) => unsafe { (*Self::node(tail)).next = Some(head) },
+            None => to.head = Some(head),
+        }
+        to.tail = Some(head);
+        to.len += 1;
+        true
+    }
+
+    /// Gives a linked slot its present waker. Returns a replaced one, to be dropped after the lock.
+    #[inline]
+    pub(crate) fn set_waker(&mut self, slot: Pin<&Slot<T>>, waker: &Waker) -> Option<Waker> {
+        if !Self::is_linked(slot) {
+            return None;
+        }
+        // SAFETY: linked, alive, lock held (W1, W2).
+        let node = unsafe { &mut *Self::node(NonNull::from(slot.get_ref())) };
+        match &node.waker {
+            Some(known) if known.will_wake(waker) => None,
+            _ => node.waker.replace(waker.clone()),
+        }
+    }
+
+    /// What a linked slot wants.
+    #[inline]
+    pub(crate) fn value_mut(&mut self, slot: Pin<&Slot<T>>) -> Option<&mut T> {
+        if !Self::is_linked(slot) {
+            return None;
+        }
+        // SAFETY: linked, alive, lock held (W1, W2).
+        Some(unsafe { &mut (*Self::node(NonNull::from(slot.get_ref()))).value })
+    }
+
+    /// Takes a linked slot out without an outcome; the slot is idle again. `None` if it was not linked. The waker comes
+    /// back with the value, to be dropped after the lock.
+    #[inline]
+    pub(crate) fn unlink(&mut self, slot: Pin<&Slot<T>>) -> Option<(T, Option<Waker>)> {
+        if !Self::is_linked(slot) {
+            return None;
+        }
+        let this = NonNull::from(slot.get_ref());
+        self.detach(this);
+        // SAFETY: initialised, and detached under the lock (W2); `IDLE` makes it uninitialised again.
+        let node = slot.node.with_mut(|node| unsafe { (*node).assume_init_read() });
+        slot.state.store(IDLE, Ordering::Relaxed);
+        Some((node.value, node.waker))
+    }
+
+    /// The waiters behind a linked slot, front to back.
+    pub(crate) fn for_each_after(&mut self, slot: Pin<&Slot<T>>, mut visit: impl FnMut(&mut T)) {
+        if !Self::is_linked(slot) {
+            return;
+        }
+        // SAFETY: linked, alive, lock held (W1, W2), here and in the loop.
+        let mut at = unsafe { (*Self::node(NonNull::from(slot.get_ref()))).next };
+        while let Some(slot) = at {
+            // SAFETY: as above.
+            let node = unsafe { &mut *Self::node(slot) };
+            visit(&mut node.value);
+            at = node.next;
+        }
+    }
+
+    fn is_linked(slot: Pin<&Slot<T>>) -> bool {
+        // Relaxed: out of `LINKED` only under the lock, which the caller's `&mut List` stands for.
+        slot.state.load(Ordering::Relaxed) == LINKED
+    }
+
+    #[inline]
+    fn end(
+        &mut self,
+        slot: NonNull<Slot<T>>,
+        outcome: Outcome,
+        wakes: &mut Wakes,
+        amend: impl FnOnce(&mut T),
+    ) {
+        self.detach(slot);
+        // SAFETY: alive until the store below (its state is still `LINKED`: W1), lock held (W2).
+        let node = unsafe { &mut *Self::node(slot) };
+        amend(&mut node.value);
+        if let Some(waker) = node.waker.take() {
+            wakes.push(waker);
+        }
+        // ORDERING: Release pairs with the Acquire in `Slot::outcome`. The last touch (W3).
+        // SAFETY: alive until this store.
+        unsafe { slot.as_ref() }.state.store(outcome as u8, Ordering::Release);
+    }
+
+    #[inline]
+    fn detach(&mut self, slot: NonNull<Slot<T>>) {
+        // SAFETY: linked, alive, lock held (W1, W2); so are its neighbours.
+        unsafe {
+            let (prev, next) = ((*Self::node(slot)).prev, (*Self::node(slot)).next);
+            match prev {
+                Some(prev) => (*Self::node(prev)).next = next,
+                None => self.head = next,
+            }
+            match next {
+                Some(next) => (*Self::node(next)).prev = prev,
+                None => self.tail = prev,
+            }
+        }
+        self.len -= 1;
+    }
+
+    /// The node of a slot that is not idle.
+    ///
+    /// # Safety
+    /// The slot is alive and its node ours to touch (W1, W2).
+    #[inline]
+    unsafe fn node(slot: NonNull<Slot<T>>) -> *mut Node<T> {
+        // SAFETY: alive, by the caller.
+        unsafe { slot.as_ref() }.node.with_mut(|node| node.cast::<Node<T>>())
+    }
+}
