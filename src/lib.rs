@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod error;
 mod shim;
 mod wait;
+
+pub use error::ConfigError;
 
 pub mod observe;
 pub mod sync;
