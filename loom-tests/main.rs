@@ -2,7 +2,11 @@
 //!
 //! Run with `cargo loom` (an alias in `.cargo/config.toml`).
 
-#[allow(dead_code, unused_imports, reason = "private rooms, compiled here so that they can be modelled directly")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "private rooms, compiled here so that they can be modelled directly"
+)]
 #[path = "../src/shim.rs"]
 mod shim;
 #[allow(dead_code, unused_imports, reason = "as above")]

@@ -12,7 +12,9 @@
 mod imp {
     pub(crate) use atomic_waker::AtomicWaker;
     pub(crate) use core::hint::spin_loop;
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard, TryLockError};
 
     /// Wakers collected under a lock before it must be let go to wake them.
@@ -23,7 +25,9 @@ mod imp {
 mod imp {
     pub(crate) use loom::future::AtomicWaker;
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
     pub(crate) use std::sync::TryLockError;
 
@@ -34,7 +38,9 @@ mod imp {
 mod imp {
     pub(crate) use atomic_waker::AtomicWaker;
     pub(crate) use shuttle::hint::spin_loop;
-    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
     pub(crate) use shuttle::sync::{Arc, Mutex as RawMutex, MutexGuard};
     pub(crate) use std::sync::TryLockError;
 

@@ -6,7 +6,6 @@ mod context;
 mod counters;
 mod gate;
 pub mod oneshot;
-mod permit;
 mod ring;
 mod semaphore;
 
@@ -15,5 +14,4 @@ pub use channel::*;
 pub use context::*;
 pub use counters::*;
 pub use gate::*;
-pub use permit::*;
 pub use semaphore::*;

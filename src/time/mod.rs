@@ -13,9 +13,9 @@ mod epoch;
 mod jitter;
 mod system;
 mod timeout;
+pub(crate) mod timers;
 #[cfg(feature = "tokio")]
 mod tokio;
-pub(crate) mod timers;
 
 pub use backoff::*;
 pub use clock::{Clock, Sleep, Timer};

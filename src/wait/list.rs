@@ -134,6 +134,13 @@ impl<T> List<T> {
         self.head.map(|head| unsafe { &(*Self::node(head)).value })
     }
 
+    /// What the first waiter wants, to be amended.
+    #[inline]
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        // SAFETY: linked, so initialised and alive (W1); the borrow of the list keeps the lock held (W2).
+        self.head.map(|head| unsafe { &mut (*Self::node(head)).value })
+    }
+
     /// Links an idle slot at the end. Does nothing to a slot that is not idle.
     #[inline]
     pub(crate) fn push_back(&mut self, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
@@ -162,6 +169,26 @@ impl<T> List<T> {
                 break;
             }
             at = node.prev;
+        }
+        self.insert_after(at, slot, value, waker);
+    }
+
+    /// Links an idle slot behind the last one at the front for which `goes_before` holds, looking from the front.
+    pub(crate) fn insert_sorted_front(
+        &mut self,
+        slot: Pin<&Slot<T>>,
+        value: T,
+        waker: Waker,
+        goes_before: impl Fn(&T, &T) -> bool,
+    ) {
+        let (mut at, mut next) = (None, self.head);
+        while let Some(linked) = next {
+            // SAFETY: linked, so initialised and alive (W1), and the lock is ours (W2).
+            let node = unsafe { &*Self::node(linked) };
+            if !goes_before(&node.value, &value) {
+                break;
+            }
+            (at, next) = (Some(linked), node.next);
         }
         self.insert_after(at, slot, value, waker);
     }
@@ -218,7 +245,11 @@ impl<T> List<T> {
 
     /// Ends every wait of which `ends` says how, front to back, as long as `wakes` has room. False if it ran out of room
     /// and must be called again after waking.
-    pub(crate) fn settle(&mut self, wakes: &mut Wakes, mut ends: impl FnMut(&mut T) -> Option<Outcome>) -> bool {
+    pub(crate) fn settle(
+        &mut self,
+        wakes: &mut Wakes,
+        mut ends: impl FnMut(&mut T) -> Option<Outcome>,
+    ) -> bool {
         let mut at = self.head;
         while let Some(slot) = at {
             if !wakes.has_room() {
@@ -280,17 +311,22 @@ impl<T> List<T> {
         true
     }
 
-    /// Gives a linked slot its present waker. Returns a replaced one, to be dropped after the lock.
+    /// Gives a linked slot its present waker, cloned before the lock, unless the known one wakes the same task. What is
+    /// left over (the fresh one in its place, or the replaced one as the result) is dropped after the lock.
     #[inline]
-    pub(crate) fn set_waker(&mut self, slot: Pin<&Slot<T>>, waker: &Waker) -> Option<Waker> {
+    pub(crate) fn set_waker(&mut self, slot: Pin<&Slot<T>>, fresh: &mut Option<Waker>) -> Option<Waker> {
         if !Self::is_linked(slot) {
             return None;
         }
         // SAFETY: linked, alive, lock held (W1, W2).
         let node = unsafe { &mut *Self::node(NonNull::from(slot.get_ref())) };
-        match &node.waker {
-            Some(known) if known.will_wake(waker) => None,
-            _ => node.waker.replace(waker.clone()),
+        match (&node.waker, fresh.take()) {
+            (Some(known), Some(new)) if known.will_wake(&new) => {
+                *fresh = Some(new);
+                None
+            }
+            (_, Some(new)) => node.waker.replace(new),
+            (_, None) => None,
         }
     }
 

@@ -1,0 +1,81 @@
+//! Settings.
+
+use super::engine::{CLOSED, QUEUED, permits};
+use super::queue::Queue;
+use super::{Order, Semaphore};
+use crate::ConfigError;
+use crate::shim::{AtomicU64, Mutex};
+use crate::time::{Clock, Epoch};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Builds a [`Semaphore`]; see [`Semaphore::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct SemaphoreBuilder {
+    capacity: u32,
+    initial: Option<u32>,
+    order: Order,
+    clock: Clock,
+    name: Cow<'static, str>,
+}
+
+impl SemaphoreBuilder {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            initial: None,
+            order: Order::default(),
+            clock: Clock::system(),
+            name: Cow::Borrowed("semaphore"),
+        }
+    }
+
+    /// Who goes first. Default: [`Order::Fifo`].
+    pub fn order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// How many permits are free at the start. Default: all. The rest count as in use until [`Semaphore::add_permits`].
+    pub fn initial(self, permits: u32) -> Self {
+        Self { initial: Some(permits), ..self }
+    }
+
+    /// The clock of time limits and of ageing. Default: the system's.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// A name for errors and logs. Default: "semaphore".
+    pub fn name(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The semaphore.
+    ///
+    /// # Errors
+    /// `initial` above the capacity; an ageing of zero, which would make all classes one.
+    pub fn build(self) -> Result<Semaphore, ConfigError> {
+        let initial = self.initial.unwrap_or(self.capacity);
+        if initial > self.capacity {
+            return Err(ConfigError::new("semaphore", "initial", initial, "must not be above the capacity"));
+        }
+        if self.order == (Order::Priority { ageing: Duration::ZERO }) {
+            return Err(ConfigError::new("semaphore", "ageing", "0s", "must be above zero"));
+        }
+        Ok(self.assemble(initial))
+    }
+
+    pub(super) fn assemble(self, initial: u32) -> Semaphore {
+        let barred = if self.order == Order::Barging { CLOSED } else { CLOSED | QUEUED };
+        Semaphore {
+            word: AtomicU64::new(permits(initial)),
+            barred,
+            order: self.order,
+            claims: AtomicU64::new(0),
+            queue: Mutex::new(Queue::new(self.capacity)),
+            epoch: Epoch::new(self.clock),
+            name: self.name,
+        }
+    }
+}

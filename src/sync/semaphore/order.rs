@@ -1,0 +1,82 @@
+//! Who goes first, and what is asked for.
+
+use std::time::Duration;
+
+/// Who goes first when permits come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// Strict first come, first served: permits are handed to the head of the queue, nobody overtakes it, and a large
+    /// request at the head holds back smaller ones behind it. The default.
+    ///
+    /// Its price: every contended transfer is a task switch (a convoy), and a future that was queued and is then not
+    /// polled any more (in a `select!` that has moved on, say) keeps what it is handed until it is dropped.
+    #[default]
+    Fifo,
+    /// Strict last come, first served. Old requests may starve; useful where a late answer is worthless.
+    Lifo,
+    /// Whoever comes while permits are free takes them; waiters are woken in order to compete for them. A woken waiter
+    /// that comes too late keeps its place at the front.
+    ///
+    /// The fastest order under contention, and immune to queued futures that nobody polls: what is not taken stays
+    /// free for others, and after every eighth release at the latest the next waiter is woken as well. Its price: a
+    /// waiter, a large request above all, may be overtaken any number of times.
+    Barging,
+    /// Strict, by [`Priority`], and first come, first served within a class. Waiting ages: after `ageing` a request
+    /// counts as one class higher than one that comes then, so none starves while permits flow.
+    Priority {
+        /// How long a wait is worth one class.
+        ageing: Duration,
+    },
+}
+
+/// The class of a request in [`Order::Priority`]; without effect in other orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Work that can wait.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before normal work.
+    High,
+    /// Before everything.
+    Critical,
+}
+
+/// What to acquire, and how to wait for it: for [`Semaphore::acquire_with`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a request does nothing until it is made"]
+pub struct Request {
+    pub(super) weight: Weight,
+    pub(super) priority: Priority,
+    pub(super) max_waiting: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    Some(u32),
+    All,
+}
+
+impl Request {
+    /// `permits` permits.
+    pub const fn new(permits: u32) -> Self {
+        Self { weight: Weight::Some(permits), priority: Priority::Normal, max_waiting: usize::MAX }
+    }
+
+    /// The whole capacity, as it is when the request is granted.
+    pub const fn all() -> Self {
+        Self { weight: Weight::All, ..Self::new(0) }
+    }
+
+    /// The class, for [`Order::Priority`].
+    pub const fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// Refuses at once, instead of waiting, where `others` requests wait already.
+    pub const fn max_waiting(self, others: usize) -> Self {
+        Self { max_waiting: others, ..self }
+    }
+}
