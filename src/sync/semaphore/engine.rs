@@ -289,23 +289,19 @@ impl Semaphore {
             return Poll::Pending;
         }
         let Some(want) = queue.wanted(slot) else { return Poll::Pending };
-        let mut replaced = None;
-        let mut taken = self.take_locked(&queue, want.permits);
-        if taken || want.claim.is_some() {
+        let taken = self.take_locked(&queue, want.permits);
+        let replaced = if taken || want.claim.is_some() {
             let Some((mut want, old)) = queue.unlink(slot) else { return Poll::Pending };
-            replaced = old;
             self.disclaim(&mut want);
-            if !taken {
-                // Woken, and too late. Back to the old place; then look once more, now that it shows again.
+            if let Some(waker) = fresh.take_if(|_| !taken) {
+                // Woken, and too late: back to the old place. What was released meanwhile is seen below.
                 self.word.fetch_or(QUEUED, Ordering::AcqRel);
-                taken = self.take_locked(&queue, want.permits);
-                if let Some(waker) = fresh.take_if(|_| !taken) {
-                    queue.relink(slot, want, waker);
-                }
+                queue.relink(slot, want, waker);
             }
+            old
         } else {
-            replaced = queue.set_waker(slot, &mut fresh).or(replaced);
-        }
+            queue.set_waker(slot, &mut fresh)
+        };
         let mut wakes = Wakes::new();
         let done = self.invite(&mut queue, &mut wakes, false);
         drop(queue);
