@@ -1,1 +1,175 @@
+//! What the benches share: how to time a fixed amount of work on threads, and runtimes to run it on.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Times `iters` iterations done by each of `threads` threads at once, per iteration of one thread over all threads:
+/// the wall time of the slowest, divided by the number of threads.
+pub fn on_threads(threads: usize, iters: u64, work: impl Fn(u64) + Sync) -> Duration {
+    let share = iters.div_ceil(threads as u64);
+    let barrier = Barrier::new(threads + 1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                barrier.wait();
+                work(share);
+                barrier.wait();
+            });
+        }
+        barrier.wait();
+        #[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+        let start = Instant::now();
+        barrier.wait();
+        start.elapsed()
+    })
+}
+
+/// Gives the executor a turn.
+pub fn yield_now() -> impl Future<Output = ()> {
+    struct Yield(bool);
+    impl Future for Yield {
+        type Output = ();
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            if std::mem::replace(&mut self.0, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+    Yield(false)
+}
+
+/// The executors on which tasks are timed.
+#[derive(Clone, Copy, Debug)]
+pub enum Runtime {
+    /// tokio, everything on the calling thread.
+    TokioCurrent,
+    /// tokio, two workers.
+    TokioMulti,
+    /// `async-executor`, driven by two threads.
+    AsyncExecutor,
+}
+
+impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TokioCurrent, Self::TokioMulti, Self::AsyncExecutor];
+
+    /// For bench ids.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TokioCurrent => "tokio-ct",
+            Self::TokioMulti => "tokio-mt2",
+            Self::AsyncExecutor => "async-executor2",
+        }
+    }
+
+    /// Starts it for many timed rounds.
+    pub fn start(self) -> Running {
+        match self {
+            Self::TokioCurrent => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                Running::Tokio(runtime.expect("a runtime"), true)
+            }
+            Self::TokioMulti => {
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                Running::Tokio(builder.worker_threads(2).enable_all().build().expect("a runtime"), false)
+            }
+            Self::AsyncExecutor => Running::Smol(Smol::start()),
+        }
+    }
+}
+
+/// A started executor.
+#[derive(Debug)]
+pub enum Running {
+    /// tokio; true if tasks only run inside `block_on`.
+    Tokio(tokio::runtime::Runtime, bool),
+    /// async-executor.
+    Smol(Smol),
+}
+
+/// Two threads that run an executor until dropped.
+#[derive(Debug)]
+pub struct Smol {
+    executor: Arc<async_executor::Executor<'static>>,
+    stop: Option<async_channel::Sender<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Smol {
+    fn start() -> Self {
+        let executor = Arc::new(async_executor::Executor::new());
+        let (stop, stopped) = async_channel::bounded::<()>(1);
+        let threads = (0..2)
+            .map(|_| {
+                let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+                std::thread::spawn(move || {
+                    let _ = async_io::block_on(executor.run(stopped.recv()));
+                })
+            })
+            .collect();
+        Self { executor, stop: Some(stop), threads }
+    }
+}
+
+impl Drop for Smol {
+    fn drop(&mut self) {
+        self.stop = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Running {
+    /// Starts a task.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Self::Tokio(runtime, _) => drop(runtime.spawn(future)),
+            Self::Smol(smol) => smol.executor.spawn(future).detach(),
+        }
+    }
+
+    /// Runs `future` as a task among the others and waits for it.
+    pub fn block_on<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        match self {
+            Self::Tokio(runtime, true) => runtime.block_on(future),
+            Self::Tokio(runtime, false) => {
+                let task = runtime.spawn(future);
+                runtime.block_on(task).expect("the task does not panic")
+            }
+            Self::Smol(smol) => async_io::block_on(smol.executor.spawn(future)),
+        }
+    }
+
+    /// Times `tasks` tasks that run `work` at once, from the first spawn to the last end.
+    pub fn time<F>(&self, tasks: usize, work: impl Fn(usize) -> F) -> Duration
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (done, all_done) = async_channel::bounded::<()>(1);
+        let work: Vec<_> = (0..tasks).map(work).collect();
+        let spawn = |future: F| {
+            let done = done.clone();
+            let task = async move {
+                future.await;
+                drop(done);
+            };
+            self.spawn(task);
+        };
+        #[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+        let start = Instant::now();
+        work.into_iter().for_each(spawn);
+        drop(done);
+        let end = async move {
+            let _ = all_done.recv().await;
+            #[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+            Instant::now()
+        };
+        self.block_on(end) - start
+    }
+}

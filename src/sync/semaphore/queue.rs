@@ -30,20 +30,22 @@ pub(super) struct Queue {
     classes: [List<Want>; CLASSES],
     /// Barging: who was woken and has not come.
     woken: List<Want>,
+    /// How many wait, in all lists.
+    len: usize,
 }
 
 impl Queue {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { capacity, next_ticket: 0, classes: [const { List::new() }; CLASSES], woken: List::new() }
+        Self { capacity, next_ticket: 0, classes: [const { List::new() }; CLASSES], woken: List::new(), len: 0 }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.classes.iter().all(List::is_empty) && self.woken.is_empty()
+        self.len == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.classes.iter().map(List::len).sum::<usize>() + self.woken.len()
+        self.len
     }
 
     /// The class of the first in line, and how many permits it wants.
@@ -71,6 +73,7 @@ impl Queue {
         want.ticket = self.next_ticket;
         self.next_ticket += 1;
         let Some(list) = self.classes.get_mut(usize::from(want.class)) else { return };
+        self.len += 1;
         match order {
             Order::Lifo => list.push_front(slot, want, waker),
             _ => list.push_back(slot, want, waker),
@@ -79,13 +82,14 @@ impl Queue {
 
     /// Barging: back in line, at the old place.
     pub(super) fn relink(&mut self, slot: Pin<&Slot<Want>>, want: Want, waker: Waker) {
+        self.len += 1;
         self.classes[0].insert_sorted_front(slot, want, waker, |a, b| a.ticket < b.ticket);
     }
 
     /// Grants the first in line of a class.
     pub(super) fn grant(&mut self, class: usize, wakes: &mut Wakes) {
         if let Some(list) = self.classes.get_mut(class) {
-            list.pop_front(Outcome::Granted, wakes);
+            self.len -= usize::from(list.pop_front(Outcome::Granted, wakes));
         }
     }
 
@@ -101,11 +105,9 @@ impl Queue {
     }
 
     fn list_of(&mut self, slot: Pin<&Slot<Want>>) -> Option<&mut List<Want>> {
-        let want = self.wanted(slot)?;
-        match want.claim {
-            Some(_) => Some(&mut self.woken),
-            None => self.classes.get_mut(usize::from(want.class)),
-        }
+        let want = self.woken.value_mut(slot)?;
+        let (woken, class) = (want.claim.is_some(), usize::from(want.class));
+        if woken { Some(&mut self.woken) } else { self.classes.get_mut(class) }
     }
 
     /// What a linked slot wants.
@@ -115,7 +117,9 @@ impl Queue {
     }
 
     pub(super) fn unlink(&mut self, slot: Pin<&Slot<Want>>) -> Option<(Want, Option<Waker>)> {
-        self.list_of(slot)?.unlink(slot)
+        let unlinked = self.list_of(slot)?.unlink(slot);
+        self.len -= usize::from(unlinked.is_some());
+        unlinked
     }
 
     pub(super) fn set_waker(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>) -> Option<Waker> {
@@ -135,11 +139,12 @@ impl Queue {
     }
 
     /// Ends the waits of which `ends` says how. False if the batch is full.
-    pub(super) fn settle(
-        &mut self,
-        wakes: &mut Wakes,
-        mut ends: impl FnMut(&mut Want) -> Option<Outcome>,
-    ) -> bool {
-        self.classes.iter_mut().all(|list| list.settle(wakes, &mut ends)) && self.woken.settle(wakes, ends)
+    pub(super) fn settle(&mut self, wakes: &mut Wakes, mut ends: impl FnMut(&mut Want) -> Option<Outcome>) -> bool {
+        let mut ended = 0;
+        let mut count = |want: &mut Want| ends(want).inspect(|_| ended += 1);
+        let mut lists = self.classes.iter_mut().chain([&mut self.woken]);
+        let done = lists.all(|list| list.settle(wakes, &mut count));
+        self.len -= ended;
+        done
     }
 }
