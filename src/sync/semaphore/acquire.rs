@@ -1,5 +1,6 @@
 //! The waiting futures.
 
+use super::error::Kind;
 use super::order::{Request, Weight};
 use super::permit::{Handle, Permit};
 use super::queue::Want;
@@ -79,7 +80,7 @@ impl<H: Handle> Future for Acquire<H> {
                 }
             }
         }
-        let polled = poll_slow(semaphore, this.slot.as_ref(), *this.request, cx.waker());
+        let polled = poll_slow(semaphore, this.slot.as_ref(), this.request, cx.waker());
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(n)) => permit(this.handle, n),
@@ -103,7 +104,7 @@ fn permit<H: Handle>(handle: &mut Option<H>, n: u32) -> Poll<Result<Permit<H>, A
 fn poll_slow(
     semaphore: &Semaphore,
     slot: Pin<&Slot<Want>>,
-    request: Request,
+    request: &Request,
     waker: &Waker,
 ) -> Poll<Result<u32, AcquireError>> {
     if slot.is_idle() {
@@ -117,9 +118,10 @@ fn poll_slow(
     match slot.take() {
         None => Poll::Pending,
         Some((Outcome::Granted, want)) => Poll::Ready(Ok(want.permits)),
-        Some((Outcome::Closed, _)) => Poll::Ready(Err(AcquireError::closed(&semaphore.name))),
+        Some((Outcome::Closed, _)) => Poll::Ready(Err(AcquireError::new(&semaphore.name, Kind::Closed))),
         Some((Outcome::Impossible, want)) => {
-            Poll::Ready(Err(AcquireError::weight(&semaphore.name, want.permits, semaphore.capacity())))
+            let kind = Kind::Weight { wanted: want.permits, capacity: semaphore.capacity() };
+            Poll::Ready(Err(AcquireError::new(&semaphore.name, kind)))
         }
     }
 }
@@ -164,7 +166,7 @@ impl<H: Handle> Future for AcquireTimeout<H> {
         if let Some((Outcome::Granted, want)) = acquire.slot.as_ref().take() {
             return permit(acquire.handle, want.permits);
         }
-        let error = AcquireError::timeout(&semaphore.name, *this.limit);
+        let error = AcquireError::new(&semaphore.name, Kind::Timeout { limit: *this.limit });
         *acquire.handle = None;
         Poll::Ready(Err(error))
     }

@@ -1,5 +1,6 @@
 //! The word and the queue: every transition of the state table.
 
+use super::error::Kind;
 use super::order::{Order, Priority, Request, Weight};
 use super::queue::{Queue, Want};
 use super::{AcquireError, Semaphore, TryAcquireError};
@@ -67,13 +68,13 @@ impl Semaphore {
         let queue = self.queue.lock();
         let word = self.word.load(Ordering::Acquire);
         if word & CLOSED != 0 {
-            Err(TryAcquireError::closed(&self.name))
+            Err(TryAcquireError::CLOSED)
         } else if n == 0 || n > queue.capacity {
-            Err(TryAcquireError::weight(&self.name, n, queue.capacity))
+            Err(TryAcquireError::weight(n, queue.capacity))
         } else if queue.is_empty() && self.take_locked(&queue, n) {
             Ok(())
         } else {
-            Err(TryAcquireError::no_permits(&self.name, n, clamp(free(word))))
+            Err(TryAcquireError::no_permits(n, clamp(free(word))))
         }
     }
 
@@ -183,7 +184,7 @@ impl Semaphore {
                 return false;
             }
             insist = false;
-            want.claim = Some(want.permits);
+            want.claim = want.permits;
             self.claims.fetch_add(u64::from(want.permits), Ordering::AcqRel);
             queue.invite(wakes);
         }
@@ -191,8 +192,8 @@ impl Semaphore {
 
     /// Barging: a woken waiter has come, or is gone.
     fn disclaim(&self, want: &mut Want) {
-        if let Some(claim) = want.claim.take() {
-            self.claims.fetch_sub(u64::from(claim), Ordering::AcqRel);
+        if want.claim > 0 {
+            self.claims.fetch_sub(u64::from(std::mem::take(&mut want.claim)), Ordering::AcqRel);
         }
     }
 
@@ -220,11 +221,11 @@ impl Semaphore {
     }
 
     /// Takes the permits or gets in line.
-    #[cold]
+    #[inline]
     pub(super) fn enqueue(
         &self,
         slot: Pin<&Slot<Want>>,
-        request: Request,
+        request: &Request,
         waker: &Waker,
     ) -> Poll<Result<u32, AcquireError>> {
         // Foreign code, so before the lock: the waker's clone, the clock.
@@ -237,9 +238,9 @@ impl Semaphore {
         };
         let word = self.word.load(Ordering::Acquire);
         let refused = if word & CLOSED != 0 {
-            AcquireError::closed(&self.name)
+            Kind::Closed
         } else if n == 0 || n > queue.capacity {
-            AcquireError::weight(&self.name, n, queue.capacity)
+            Kind::Weight { wanted: n, capacity: queue.capacity }
         } else {
             // Publish that somebody waits, then look: see "why no wake-up is lost". Where the flag is set already it
             // stays set until we let go of the lock, and publishing again would change nothing.
@@ -251,18 +252,18 @@ impl Semaphore {
                 return Poll::Ready(Ok(n));
             }
             if queue.len() < request.max_waiting {
-                let want = Want { permits: n, all, class, key, ticket: 0, claim: None };
+                let want = Want { permits: n, all, class, key, claim: 0 };
                 queue.link(slot, want, waker, self.order);
                 return Poll::Pending;
             }
             if queue.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
             }
-            AcquireError::queue_full(&self.name, request.max_waiting)
+            Kind::QueueFull { allowed: request.max_waiting }
         };
         drop(queue);
         drop(waker);
-        Poll::Ready(Err(refused))
+        Poll::Ready(Err(AcquireError::new(&self.name, refused)))
     }
 
     /// The class and place in line in [`Order::Priority`]: arrival, later by `ageing` for each class below the highest.
@@ -290,7 +291,7 @@ impl Semaphore {
         }
         let Some(want) = queue.wanted(slot) else { return Poll::Pending };
         let taken = self.take_locked(&queue, want.permits);
-        let replaced = if taken || want.claim.is_some() {
+        let replaced = if taken || want.claim > 0 {
             let Some((mut want, old)) = queue.unlink(slot) else { return Poll::Pending };
             self.disclaim(&mut want);
             if let Some(waker) = fresh.take_if(|_| !taken) {

@@ -4,17 +4,20 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-type Name = Cow<'static, str>;
-
 /// Why a waiting acquisition failed.
+///
+/// One word wide, so that success stays in registers; what it has to say is kept on the heap.
 #[derive(Clone, Debug)]
-pub struct AcquireError {
-    name: Name,
+pub struct AcquireError(Box<Refusal>);
+
+#[derive(Clone, Debug)]
+struct Refusal {
+    name: Cow<'static, str>,
     kind: Kind,
 }
 
-#[derive(Clone, Debug)]
-enum Kind {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
     Closed,
     Weight { wanted: u32, capacity: u32 },
     QueueFull { allowed: usize },
@@ -22,57 +25,46 @@ enum Kind {
 }
 
 impl AcquireError {
-    pub(super) fn closed(name: &Name) -> Self {
-        Self { name: name.clone(), kind: Kind::Closed }
-    }
-
-    pub(super) fn weight(name: &Name, wanted: u32, capacity: u32) -> Self {
-        Self { name: name.clone(), kind: Kind::Weight { wanted, capacity } }
-    }
-
-    pub(super) fn queue_full(name: &Name, allowed: usize) -> Self {
-        Self { name: name.clone(), kind: Kind::QueueFull { allowed } }
-    }
-
-    pub(super) fn timeout(name: &Name, limit: Duration) -> Self {
-        Self { name: name.clone(), kind: Kind::Timeout { limit } }
+    #[cold]
+    pub(super) fn new(name: &Cow<'static, str>, kind: Kind) -> Self {
+        Self(Box::new(Refusal { name: name.clone(), kind }))
     }
 
     /// The name of the semaphore.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The semaphore was closed.
     pub fn is_closed(&self) -> bool {
-        matches!(self.kind, Kind::Closed)
+        matches!(self.0.kind, Kind::Closed)
     }
 
     /// The time limit passed first.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.kind, Kind::Timeout { .. })
+        matches!(self.0.kind, Kind::Timeout { .. })
     }
 
     /// As many waited already as the request allows.
     pub fn is_queue_full(&self) -> bool {
-        matches!(self.kind, Kind::QueueFull { .. })
+        matches!(self.0.kind, Kind::QueueFull { .. })
     }
 
     /// More was wanted than there can ever be.
     pub fn exceeds_capacity(&self) -> bool {
-        matches!(self.kind, Kind::Weight { wanted, capacity } if wanted > capacity)
+        matches!(self.0.kind, Kind::Weight { wanted, capacity } if wanted > capacity)
     }
 
     /// Nothing was wanted: a request for zero permits.
     pub fn is_zero(&self) -> bool {
-        matches!(self.kind, Kind::Weight { wanted: 0, .. })
+        matches!(self.0.kind, Kind::Weight { wanted: 0, .. })
     }
 }
 
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match self.kind {
+        let name = &self.0.name;
+        match self.0.kind {
             Kind::Closed => write!(f, "{name}: closed"),
             Kind::Weight { wanted: 0, capacity: 0 } => write!(f, "{name}: the capacity is 0"),
             Kind::Weight { wanted: 0, .. } => write!(f, "{name}: 0 permits wanted, at least 1 expected"),
@@ -88,13 +80,10 @@ impl fmt::Display for AcquireError {
 impl std::error::Error for AcquireError {}
 
 /// Why permits could not be had now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TryAcquireError {
-    name: Name,
-    kind: TryKind,
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TryAcquireError(TryKind);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TryKind {
     Closed,
     Weight { wanted: u32, capacity: u32 },
@@ -102,48 +91,41 @@ enum TryKind {
 }
 
 impl TryAcquireError {
-    pub(super) fn closed(name: &Name) -> Self {
-        Self { name: name.clone(), kind: TryKind::Closed }
+    pub(super) const CLOSED: Self = Self(TryKind::Closed);
+
+    pub(super) fn weight(wanted: u32, capacity: u32) -> Self {
+        Self(TryKind::Weight { wanted, capacity })
     }
 
-    pub(super) fn weight(name: &Name, wanted: u32, capacity: u32) -> Self {
-        Self { name: name.clone(), kind: TryKind::Weight { wanted, capacity } }
-    }
-
-    pub(super) fn no_permits(name: &Name, wanted: u32, free: u32) -> Self {
-        Self { name: name.clone(), kind: TryKind::NoPermits { wanted, free } }
-    }
-
-    /// The name of the semaphore.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub(super) fn no_permits(wanted: u32, free: u32) -> Self {
+        Self(TryKind::NoPermits { wanted, free })
     }
 
     /// Too few permits are free, or others wait for them: try again later.
     pub fn is_no_permits(&self) -> bool {
-        matches!(self.kind, TryKind::NoPermits { .. })
+        matches!(self.0, TryKind::NoPermits { .. })
     }
 
     /// The semaphore was closed.
     pub fn is_closed(&self) -> bool {
-        matches!(self.kind, TryKind::Closed)
+        matches!(self.0, TryKind::Closed)
     }
 
     /// More was wanted than there can ever be.
     pub fn exceeds_capacity(&self) -> bool {
-        matches!(self.kind, TryKind::Weight { wanted, capacity } if wanted > capacity)
+        matches!(self.0, TryKind::Weight { wanted, capacity } if wanted > capacity)
     }
 
     /// Nothing was wanted: a request for zero permits.
     pub fn is_zero(&self) -> bool {
-        matches!(self.kind, TryKind::Weight { wanted: 0, .. })
+        matches!(self.0, TryKind::Weight { wanted: 0, .. })
     }
 }
 
 impl fmt::Display for TryAcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match self.kind {
+        let name = "semaphore";
+        match self.0 {
             TryKind::NoPermits { wanted, free } if free >= wanted => {
                 write!(f, "{name}: {wanted} permits wanted, {free} free for others who wait")
             }

@@ -13,12 +13,10 @@ pub(super) struct Want {
     pub(super) all: bool,
     /// Its class in priority order, else 0.
     pub(super) class: u8,
-    /// Its place in priority order: arrival plus ageing.
+    /// Its place in line: arrival plus ageing in priority order, a running number in barging order.
     pub(super) key: u64,
-    /// Its place in barging order.
-    pub(super) ticket: u64,
-    /// Barging: it was woken to take this many permits and has not come yet.
-    pub(super) claim: Option<u32>,
+    /// Barging: it was woken to take this many permits and has not come yet; 0 while it has not been woken.
+    pub(super) claim: u32,
 }
 
 const CLASSES: usize = 4;
@@ -36,7 +34,13 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { capacity, next_ticket: 0, classes: [const { List::new() }; CLASSES], woken: List::new(), len: 0 }
+        Self {
+            capacity,
+            next_ticket: 0,
+            classes: [const { List::new() }; CLASSES],
+            woken: List::new(),
+            len: 0,
+        }
     }
 
     #[inline]
@@ -69,9 +73,12 @@ impl Queue {
         }
     }
 
+    #[inline]
     pub(super) fn link(&mut self, slot: Pin<&Slot<Want>>, mut want: Want, waker: Waker, order: Order) {
-        want.ticket = self.next_ticket;
-        self.next_ticket += 1;
+        if order == Order::Barging {
+            want.key = self.next_ticket;
+            self.next_ticket += 1;
+        }
         let Some(list) = self.classes.get_mut(usize::from(want.class)) else { return };
         self.len += 1;
         match order {
@@ -83,7 +90,7 @@ impl Queue {
     /// Barging: back in line, at the old place.
     pub(super) fn relink(&mut self, slot: Pin<&Slot<Want>>, want: Want, waker: Waker) {
         self.len += 1;
-        self.classes[0].insert_sorted_front(slot, want, waker, |a, b| a.ticket < b.ticket);
+        self.classes[0].insert_sorted_front(slot, want, waker, |a, b| a.key < b.key);
     }
 
     /// Grants the first in line of a class.
@@ -104,9 +111,10 @@ impl Queue {
         asleep.move_front(&mut self.woken, wakes);
     }
 
+    #[inline]
     fn list_of(&mut self, slot: Pin<&Slot<Want>>) -> Option<&mut List<Want>> {
         let want = self.woken.value_mut(slot)?;
-        let (woken, class) = (want.claim.is_some(), usize::from(want.class));
+        let (woken, class) = (want.claim > 0, usize::from(want.class));
         if woken { Some(&mut self.woken) } else { self.classes.get_mut(class) }
     }
 
@@ -116,6 +124,7 @@ impl Queue {
         self.woken.value_mut(slot).copied()
     }
 
+    #[inline]
     pub(super) fn unlink(&mut self, slot: Pin<&Slot<Want>>) -> Option<(Want, Option<Waker>)> {
         let unlinked = self.list_of(slot)?.unlink(slot);
         self.len -= usize::from(unlinked.is_some());
@@ -139,7 +148,11 @@ impl Queue {
     }
 
     /// Ends the waits of which `ends` says how. False if the batch is full.
-    pub(super) fn settle(&mut self, wakes: &mut Wakes, mut ends: impl FnMut(&mut Want) -> Option<Outcome>) -> bool {
+    pub(super) fn settle(
+        &mut self,
+        wakes: &mut Wakes,
+        mut ends: impl FnMut(&mut Want) -> Option<Outcome>,
+    ) -> bool {
         let mut ended = 0;
         let mut count = |want: &mut Want| ends(want).inspect(|_| ended += 1);
         let mut lists = self.classes.iter_mut().chain([&mut self.woken]);
