@@ -9,6 +9,9 @@
 )]
 #[path = "../src/shim.rs"]
 mod shim;
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/sync/ring.rs"]
+mod sync_ring;
 #[allow(dead_code, unused_imports, reason = "as above")]
 #[path = "../src/wait/mod.rs"]
 mod wait;

@@ -16,6 +16,7 @@ mod imp {
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use std::sync::{Arc, Mutex as RawMutex, MutexGuard, TryLockError};
+    pub(crate) use std::thread::yield_now;
 
     /// Wakers collected under a lock before it must be let go to wake them.
     pub(crate) const WAKE_BATCH: usize = 16;
@@ -29,6 +30,7 @@ mod imp {
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use loom::sync::{Arc, Mutex as RawMutex, MutexGuard};
+    pub(crate) use loom::thread::yield_now;
     pub(crate) use std::sync::TryLockError;
 
     pub(crate) const WAKE_BATCH: usize = 2;
@@ -42,12 +44,47 @@ mod imp {
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use shuttle::sync::{Arc, Mutex as RawMutex, MutexGuard};
+    pub(crate) use shuttle::thread::yield_now;
     pub(crate) use std::sync::TryLockError;
 
     pub(crate) const WAKE_BATCH: usize = 2;
 }
 
 pub(crate) use imp::*;
+
+/// A `SeqCst` load, for the second half of "publish, then look for sleepers".
+///
+/// Where the first half is a `SeqCst` read-modify-write on another word, this needs no fence on the real machine: both
+/// are in the single total order. loom takes `SeqCst` loads for `Acquire` ones, so there a fence says the same.
+#[inline(always)]
+pub(crate) fn load_seq_cst(word: &AtomicUsize) -> usize {
+    #[cfg(cofferdam_loom)]
+    fence(Ordering::SeqCst);
+    word.load(Ordering::SeqCst)
+}
+
+/// Waits for another thread that is in the middle of a few instructions: spins, ever longer, then yields the processor
+/// (it may have been preempted there).
+pub(crate) struct Spin(u32);
+
+impl Spin {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    #[inline]
+    pub(crate) fn once(&mut self) {
+        // A checker must run the other thread; more rounds would show it nothing new.
+        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) || self.0 > 6 {
+            return yield_now();
+        }
+        for _ in 0..1u32 << self.0 {
+            spin_loop();
+        }
+        self.0 += 1;
+    }
+}
 
 /// A mutex whose `lock` cannot fail.
 #[derive(Default)]

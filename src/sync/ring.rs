@@ -1,1 +1,388 @@
-//! Written with its component.
+//! A bounded queue for many producers and many consumers, without locks.
+//!
+//! Dmitry Vyukov's bounded MPMC queue, in the form that works for every capacity: each cell carries a stamp that says
+//! whose turn it is, head and tail are claimed by compare-and-swap.
+//!
+//! # Positions
+//!
+//! Head, tail and stamps are positions:
+//!
+//! | bits | meaning |
+//! |---|---|
+//! | `0 .. k` | index of the cell, below the capacity; `2^k` is the power of two above the capacity |
+//! | `k` | closed; in the tail only |
+//! | `k + 1 ..` | lap |
+//!
+//! # Stamps
+//!
+//! | stamp of the cell at position `p` | meaning | who moves it on |
+//! |---|---|---|
+//! | `p` | free for the push at `p` | that push, after it has claimed `p` in the tail |
+//! | `p + 1` | holds the value pushed at `p` | the pop at `p`, after it has claimed `p` in the head; or a displacing push |
+//! | `p + lap` | free for the push one lap later | |
+//!
+//! # Full, empty, busy
+//!
+//! Between claiming a position and stamping its cell an operation holds the cell. The cell of the next push may so be
+//! held by a pop that has already left the head, which looks full and is not; likewise empty. The queue is *full* only
+//! if head and tail say so, too; else it is busy, and the operation waits for the few instructions that are missing.
+//! A failure therefore means that at one moment during the call the queue was really full, or empty.
+//!
+//! # Sleepers
+//!
+//! Claims are `SeqCst` read-modify-writes, and "full" and "empty" are judged by `SeqCst` loads of head and tail. Whoever
+//! announces himself as a sleeper by a `SeqCst` read-modify-write, and *then* finds the queue empty, is seen by a
+//! `SeqCst` load after every later push; so for full and pop. No fence is needed on either side.
+
+use crate::shim::{AtomicUsize, Ordering, Spin, UnsafeCell, load_seq_cst, spin_loop};
+use crossbeam_utils::CachePadded;
+use std::collections::TryReserveError;
+use std::mem::MaybeUninit;
+use std::num::NonZeroUsize;
+
+/// Capacities beyond this would leave too few bits to count laps.
+const MAX_CAPACITY: usize = usize::MAX >> 10;
+
+/// Why a push failed. Gives the value back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PushError<T> {
+    Full(T),
+    Closed(T),
+}
+
+/// Why a pop failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PopError {
+    Empty,
+    /// Closed, and empty for ever.
+    Closed,
+}
+
+/// The ring. The positions that operations return never decrease (up to wrapping) in the order of the operations.
+pub(crate) struct Ring<T> {
+    head: CachePadded<AtomicUsize>,
+    tail: CachePadded<AtomicUsize>,
+    cells: Box<[Cell<T>]>,
+    /// The closed bit of the tail.
+    closed: usize,
+    /// What one lap adds to a position.
+    lap: usize,
+}
+
+struct Cell<T> {
+    stamp: AtomicUsize,
+    /// Initialised while the stamp is one more than a position of this cell.
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: values move through the ring from thread to thread, hence `T: Send`; a cell is touched only by the one
+// operation that holds it.
+unsafe impl<T: Send> Send for Ring<T> {}
+// SAFETY: as above; the ring never hands out a `&T`.
+unsafe impl<T: Send> Sync for Ring<T> {}
+
+impl<T> Ring<T> {
+    /// A ring of `capacity` cells, or the reason why the memory for it cannot be had.
+    pub(crate) fn new(capacity: NonZeroUsize) -> Result<Self, Option<TryReserveError>> {
+        let capacity = capacity.get();
+        if capacity > MAX_CAPACITY {
+            return Err(None);
+        }
+        let mut cells = Vec::new();
+        cells.try_reserve_exact(capacity).map_err(Some)?;
+        // The position of cell `i` in lap 0 is `i`.
+        cells.extend((0..capacity).map(|index| Cell {
+            stamp: AtomicUsize::new(index),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }));
+        let closed = (capacity + 1).next_power_of_two();
+        Ok(Self {
+            head: CachePadded::new(AtomicUsize::new(0)),
+            tail: CachePadded::new(AtomicUsize::new(0)),
+            cells: cells.into_boxed_slice(),
+            closed,
+            lap: closed * 2,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Adds a value at the end; says at which position.
+    #[inline]
+    pub(crate) fn push(&self, value: T) -> Result<usize, PushError<T>> {
+        let mut spin = Spin::new();
+        // Relaxed: a stale tail fails the comparison below or does not fit the stamp.
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & self.closed != 0 {
+                return Err(PushError::Closed(value));
+            }
+            let cell = self.cell(tail);
+            // ORDERING: Acquire pairs with the Release of the pop that freed the cell: its read of the old value comes
+            // before our write.
+            let stamp = cell.stamp.load(Ordering::Acquire);
+            if stamp == tail {
+                // ORDERING: SeqCst, see "Sleepers". (The value is published by the stamp.)
+                let claim = self.tail.compare_exchange_weak(
+                    tail,
+                    self.after(tail, 1),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                );
+                match claim {
+                    Ok(_) => {
+                        // SAFETY: the claim makes the cell ours until we stamp it, and it holds no value.
+                        cell.value.with_mut(|cell| unsafe { (*cell).write(value) });
+                        // ORDERING: Release pairs with the Acquire in `pop`, `pop_many` and `displace`.
+                        cell.stamp.store(tail.wrapping_add(1), Ordering::Release);
+                        return Ok(tail);
+                    }
+                    Err(now) => tail = now,
+                }
+                spin.once();
+            } else {
+                if self.is_one_lap_behind(stamp, tail) {
+                    // ORDERING: see "Sleepers"; pairs with the claim in `pop` and `pop_many`.
+                    let head = load_seq_cst(&self.head);
+                    if head.wrapping_add(self.lap) == tail {
+                        return Err(PushError::Full(value));
+                    }
+                }
+                // Busy, or our tail is old.
+                spin.once();
+                tail = self.tail.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes the oldest value; says from which position.
+    #[inline]
+    pub(crate) fn pop(&self) -> Result<(T, usize), PopError> {
+        let mut spin = Spin::new();
+        // Relaxed: as the tail in `push`.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            let cell = self.cell(head);
+            // ORDERING: Acquire pairs with the Release of the push: its write of the value comes before our read.
+            let stamp = cell.stamp.load(Ordering::Acquire);
+            if stamp == head.wrapping_add(1) {
+                // ORDERING: SeqCst, see "Sleepers".
+                let claim = self.head.compare_exchange_weak(
+                    head,
+                    self.after(head, 1),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                );
+                match claim {
+                    Ok(_) => {
+                        // SAFETY: the stamp says that there is a value, the claim that it is ours alone.
+                        let value = cell.value.with_mut(|cell| unsafe { (*cell).assume_init_read() });
+                        // ORDERING: Release pairs with the Acquire in `push`.
+                        cell.stamp.store(head.wrapping_add(self.lap), Ordering::Release);
+                        return Ok((value, head));
+                    }
+                    Err(now) => head = now,
+                }
+                spin.once();
+            } else {
+                if stamp == head {
+                    // ORDERING: see "Sleepers"; pairs with the claim in `push`.
+                    let tail = load_seq_cst(&self.tail);
+                    if tail & !self.closed == head {
+                        return Err(if tail == head { PopError::Empty } else { PopError::Closed });
+                    }
+                }
+                // Busy, or our head is old.
+                spin.once();
+                head = self.head.load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes up to `limit` of the oldest values in one claim, and appends them to `values`, which has room for as many
+    /// already. Says how many, and from which position on. It may take fewer than there are, but never none.
+    pub(crate) fn pop_many(
+        &self,
+        values: &mut Vec<T>,
+        limit: NonZeroUsize,
+    ) -> Result<(usize, usize), PopError> {
+        let limit = limit.get().min(self.capacity()).min(values.capacity() - values.len());
+        let mut spin = Spin::new();
+        // Relaxed: as the tail in `push`.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            let mut count = 0;
+            // ORDERING: Acquire as in `pop`.
+            while count < limit && {
+                let position = self.after(head, count);
+                self.cell(position).stamp.load(Ordering::Acquire) == position.wrapping_add(1)
+            } {
+                count += 1;
+            }
+            if count < 2 {
+                // Waiting and failing is all in `pop`.
+                let (value, position) = self.pop()?;
+                values.push(value);
+                return Ok((1, position));
+            }
+            // ORDERING: SeqCst, see "Sleepers". If the head has not moved since the stamps were read, nobody has taken
+            // those values.
+            let claim = self.head.compare_exchange_weak(
+                head,
+                self.after(head, count),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            );
+            match claim {
+                Ok(_) => {
+                    for nth in 0..count {
+                        let position = self.after(head, nth);
+                        let cell = self.cell(position);
+                        // SAFETY: as in `pop`, for each of the claimed cells. (The vector has room: it does not grow
+                        // and so cannot panic here.)
+                        values.push(cell.value.with_mut(|cell| unsafe { (*cell).assume_init_read() }));
+                        // ORDERING: Release pairs with the Acquire in `push`.
+                        cell.stamp.store(position.wrapping_add(self.lap), Ordering::Release);
+                    }
+                    return Ok((count, head));
+                }
+                Err(now) => head = now,
+            }
+            spin.once();
+        }
+    }
+
+    /// Adds a value at the end, in the place of the oldest one if there is no room. Says at which position, and returns
+    /// what it has displaced.
+    pub(crate) fn displace(&self, value: T) -> Result<(usize, Option<T>), PushError<T>> {
+        let mut value = value;
+        let mut spin = Spin::new();
+        loop {
+            value = match self.push(value) {
+                Ok(tail) => return Ok((tail, None)),
+                Err(PushError::Full(value)) => value,
+                Err(closed) => return Err(closed),
+            };
+            // Relaxed: only a candidate; the comparison and the stamp decide.
+            let head = self.head.load(Ordering::Relaxed);
+            let cell = self.cell(head);
+            let tail = head.wrapping_add(self.lap);
+            // ORDERING: Acquire pairs with the Release of the push of the oldest value; the tail is judged as in `pop`.
+            if cell.stamp.load(Ordering::Acquire) == head.wrapping_add(1)
+                && load_seq_cst(&self.tail) == tail
+                // ORDERING: SeqCst as in `pop`: it is one.
+                && self
+                    .head
+                    .compare_exchange(head, self.after(head, 1), Ordering::SeqCst, Ordering::Relaxed)
+                    .is_ok()
+            {
+                // The oldest value is ours, and its cell is the one of the next push. No push can claim it while its
+                // stamp is a lap behind, so the tail is ours to move; only the closed bit may come into it meanwhile.
+                // Added, not stored, because of that bit: a value that came before the end is received.
+                // ORDERING: SeqCst as in `push`: it is one.
+                self.tail.fetch_add(self.after(tail, 1).wrapping_sub(tail), Ordering::SeqCst);
+                // SAFETY: the claim of the head makes the value ours and, as said, the cell.
+                let oldest = cell.value.with_mut(|cell| unsafe {
+                    let oldest = (*cell).assume_init_read();
+                    (*cell).write(value);
+                    oldest
+                });
+                // ORDERING: Release pairs with the Acquire in `pop`.
+                cell.stamp.store(tail.wrapping_add(1), Ordering::Release);
+                return Ok((tail, Some(oldest)));
+            }
+            spin.once();
+        }
+    }
+
+    /// Lets no further value in. False if that was so already.
+    pub(crate) fn close(&self) -> bool {
+        // ORDERING: SeqCst: in one order with the claims of the pushes, so that "closed" says that nothing will follow.
+        self.tail.fetch_or(self.closed, Ordering::SeqCst) & self.closed == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        load_seq_cst(&self.tail) & self.closed != 0
+    }
+
+    /// The position of the next pop, if there is a value for it or it will fail for ever; `None` if it must wait.
+    #[inline]
+    pub(crate) fn poppable(&self) -> Option<usize> {
+        // The head first: it cannot have passed a tail that was read later, so "equal" was true at the second load.
+        let head = load_seq_cst(&self.head);
+        let tail = load_seq_cst(&self.tail);
+        (head != tail).then_some(head)
+    }
+
+    /// The position of the next push, if there is room for it or it will fail for ever; `None` if it must wait.
+    #[inline]
+    pub(crate) fn pushable(&self) -> Option<usize> {
+        // The tail first: it cannot be more than a lap before a head that was read later.
+        let tail = load_seq_cst(&self.tail);
+        let head = load_seq_cst(&self.head);
+        (head.wrapping_add(self.lap) != tail).then_some(tail)
+    }
+
+    /// How many values it holds at some moment during the call.
+    pub(crate) fn len(&self) -> usize {
+        loop {
+            let tail = load_seq_cst(&self.tail);
+            let head = load_seq_cst(&self.head);
+            // Unchanged, so both were true at once.
+            if load_seq_cst(&self.tail) == tail {
+                let tail = tail & !self.closed;
+                let (from, to) = (self.index(head), self.index(tail));
+                return match from.cmp(&to) {
+                    std::cmp::Ordering::Less => to - from,
+                    std::cmp::Ordering::Greater => self.capacity() - from + to,
+                    std::cmp::Ordering::Equal if tail == head => 0,
+                    std::cmp::Ordering::Equal => self.capacity(),
+                };
+            }
+            spin_loop();
+        }
+    }
+
+    #[inline]
+    fn index(&self, position: usize) -> usize {
+        position & (self.closed - 1)
+    }
+
+    #[inline]
+    fn cell(&self, position: usize) -> &Cell<T> {
+        // SAFETY: the index of every position that `after` makes is below the capacity; so is that of the first, 0.
+        unsafe { self.cells.get_unchecked(self.index(position)) }
+    }
+
+    /// The position `count` cells after `position`; `count` is at most the capacity.
+    #[inline]
+    fn after(&self, position: usize, count: usize) -> usize {
+        let to_wrap = self.capacity() - self.index(position);
+        if count < to_wrap {
+            position.wrapping_add(count)
+        } else {
+            (position & !(self.lap - 1)).wrapping_add(self.lap).wrapping_add(count - to_wrap)
+        }
+    }
+
+    /// Whether a stamp says that the value pushed a lap before `tail` is, or was a moment ago, in the cell.
+    #[inline]
+    fn is_one_lap_behind(&self, stamp: usize, tail: usize) -> bool {
+        stamp.wrapping_add(self.lap) == tail.wrapping_add(1)
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            // Nobody else is here: no value is on its way, so this ends when the last one is gone.
+            while let Ok((value, _)) = self.pop() {
+                drop(value);
+            }
+        }
+    }
+}
