@@ -4,16 +4,16 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | values come out once and in order, also from one cell | 2 | none | stamp of a push stored `Relaxed`; stamp of a pop stored `Relaxed` |
-//! | a push after one's own pop finds room (no transient "full") | 2 | none | `push` says "full" whenever the stamp is a lap behind |
-//! | a pop after one's own push finds a value (no transient "empty") | 2 | none | `pop` says "empty" whenever the cell is not stamped |
+//! | values come out once and in order, also from one cell | 2 | 3 | stamp of a push stored `Relaxed`; stamp of a pop stored `Relaxed` |
+//! | a push after one's own pop finds room (no transient "full") | 2 | 3 | `push` says "full" whenever the stamp is a lap behind |
+//! | a pop after one's own push finds a value (no transient "empty") | 2 | 3 | `pop` says "empty" whenever the cell is not stamped |
 //! | two pushers and a popper lose and double nothing | 3 | 3 | claim of the tail stored instead of compared |
-//! | who is not seen as a sleeper sees the value himself | 2 | none | `load_seq_cst` a plain `Acquire` load |
-//! | the same for room | 2 | none | the same |
-//! | a value is pushed before the close and received, or after it and given back | 2 | none | `push` compares against the tail without the closed bit |
+//! | who is not seen as a sleeper sees the value himself | 2 | 3 | `load_seq_cst` a plain `Acquire` load |
+//! | the same for room | 2 | 3 | the same |
+//! | a value is pushed before the close and received, or after it and given back | 2 | 3 | `push` compares against the tail without the closed bit |
 //! | displacing beside a pop and a close gives each value to one | 3 | 3 | `displace` stores the tail (closed bit lost); the cell read before the head is claimed |
-//! | a batch beside a pop takes each value once | 2 | none | `pop_many` adds to the head instead of comparing |
-//! | what is left is dropped once | 1 | none | - |
+//! | a batch beside a pop takes each value once | 2 | 3 | `pop_many` adds to the head instead of comparing |
+//! | what is left is dropped once | 1 | 3 | - |
 
 use crate::shim::load_seq_cst;
 use crate::sync_ring::{PopError, PushError, Ring};
@@ -29,12 +29,6 @@ fn ring<T>(capacity: usize) -> Arc<Ring<T>> {
 fn bounded(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
-
-fn exhaustive(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = None;
     builder.check(model);
 }
 
@@ -63,7 +57,7 @@ fn push<T>(ring: &Ring<T>, mut value: T) {
 
 #[test]
 fn values_come_out_once_and_in_order_through_one_cell() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(1);
         let there = Arc::clone(&ring);
         let producer = thread::spawn(move || {
@@ -79,7 +73,7 @@ fn values_come_out_once_and_in_order_through_one_cell() {
 
 #[test]
 fn a_push_after_ones_own_pop_finds_room() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(2);
         ring.push(1).unwrap();
         ring.push(2).unwrap();
@@ -93,7 +87,7 @@ fn a_push_after_ones_own_pop_finds_room() {
 
 #[test]
 fn a_pop_after_ones_own_push_finds_a_value() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(2);
         let there = Arc::clone(&ring);
         let slow = thread::spawn(move || there.push(1).unwrap());
@@ -125,7 +119,7 @@ fn two_pushers_and_a_popper_lose_and_double_nothing() {
 
 #[test]
 fn who_is_not_seen_as_a_sleeper_sees_the_value() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(1);
         let sleepers = Arc::new(AtomicUsize::new(0));
         let (there, known) = (Arc::clone(&ring), Arc::clone(&sleepers));
@@ -141,7 +135,7 @@ fn who_is_not_seen_as_a_sleeper_sees_the_value() {
 
 #[test]
 fn who_is_not_seen_as_a_sleeper_sees_the_room() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(1);
         ring.push(1).unwrap();
         let sleepers = Arc::new(AtomicUsize::new(0));
@@ -158,7 +152,7 @@ fn who_is_not_seen_as_a_sleeper_sees_the_room() {
 
 #[test]
 fn a_push_comes_before_the_close_or_fails() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(2);
         let there = Arc::clone(&ring);
         let pusher = thread::spawn(move || there.push(1).is_ok());
@@ -201,7 +195,7 @@ fn displacing_beside_a_pop_and_a_close_gives_each_value_to_one() {
 
 #[test]
 fn a_batch_beside_a_pop_takes_each_value_once() {
-    exhaustive(|| {
+    bounded(3, || {
         let ring = ring(2);
         ring.push(Box::new(1)).unwrap();
         ring.push(Box::new(2)).unwrap();
@@ -224,7 +218,7 @@ fn a_batch_beside_a_pop_takes_each_value_once() {
 
 #[test]
 fn what_is_left_is_dropped_once() {
-    exhaustive(|| {
+    bounded(3, || {
         let witness = Arc::new(());
         let ring = ring(3);
         for _ in 0..3 {

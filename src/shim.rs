@@ -63,26 +63,40 @@ pub(crate) fn load_seq_cst(word: &AtomicUsize) -> usize {
     word.load(Ordering::SeqCst)
 }
 
-/// Waits for another thread that is in the middle of a few instructions: spins, ever longer, then yields the processor
-/// (it may have been preempted there).
+/// Pauses of a loop that another thread has disturbed.
 pub(crate) struct Spin(u32);
 
 impl Spin {
+    /// Rounds of spinning before the processor is given up: 127 pauses together.
+    const LAST: u32 = 6;
+
     #[inline]
     pub(crate) const fn new() -> Self {
         Self(0)
     }
 
+    /// After losing a race: the other one has got on, and so can we. Spins, ever longer.
     #[inline]
-    pub(crate) fn once(&mut self) {
-        // A checker must run the other thread; more rounds would show it nothing new.
-        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) || self.0 > 6 {
-            return yield_now();
+    pub(crate) fn lost(&mut self) {
+        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) {
+            return;
         }
-        for _ in 0..1u32 << self.0 {
+        for _ in 0..1u32 << self.0.min(Self::LAST) {
             spin_loop();
         }
         self.0 += 1;
+    }
+
+    /// While another thread is in the middle of a few instructions. Spins, ever longer, then yields the processor: it
+    /// may have been preempted there.
+    #[inline]
+    pub(crate) fn blocked(&mut self) {
+        // A checker must run the other thread; more rounds would show it nothing new.
+        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) || self.0 > Self::LAST {
+            yield_now();
+        } else {
+            self.lost();
+        }
     }
 }
 

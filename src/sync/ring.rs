@@ -142,7 +142,7 @@ impl<T> Ring<T> {
                     }
                     Err(now) => tail = now,
                 }
-                spin.once();
+                spin.lost();
             } else {
                 if self.is_one_lap_behind(stamp, tail) {
                     // ORDERING: see "Sleepers"; pairs with the claim in `pop` and `pop_many`.
@@ -151,9 +151,12 @@ impl<T> Ring<T> {
                         return Err(PushError::Full(value));
                     }
                 }
-                // Busy, or our tail is old.
-                spin.once();
-                tail = self.tail.load(Ordering::Relaxed);
+                let now = self.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    // Busy. Otherwise our tail was old.
+                    spin.blocked();
+                }
+                tail = now;
             }
         }
     }
@@ -186,7 +189,7 @@ impl<T> Ring<T> {
                     }
                     Err(now) => head = now,
                 }
-                spin.once();
+                spin.lost();
             } else {
                 if stamp == head {
                     // ORDERING: see "Sleepers"; pairs with the claim in `push`.
@@ -195,9 +198,12 @@ impl<T> Ring<T> {
                         return Err(if tail == head { PopError::Empty } else { PopError::Closed });
                     }
                 }
-                // Busy, or our head is old.
-                spin.once();
-                head = self.head.load(Ordering::Relaxed);
+                let now = self.head.load(Ordering::Relaxed);
+                if now == head {
+                    // Busy. Otherwise our head was old.
+                    spin.blocked();
+                }
+                head = now;
             }
         }
     }
@@ -251,7 +257,7 @@ impl<T> Ring<T> {
                 }
                 Err(now) => head = now,
             }
-            spin.once();
+            spin.lost();
         }
     }
 
@@ -294,7 +300,7 @@ impl<T> Ring<T> {
                 cell.stamp.store(tail.wrapping_add(1), Ordering::Release);
                 return Ok((tail, Some(oldest)));
             }
-            spin.once();
+            spin.blocked();
         }
     }
 
