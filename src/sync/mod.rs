@@ -2,7 +2,7 @@
 
 mod cancel;
 mod channel;
-mod context;
+pub(crate) mod context;
 mod counters;
 mod gate;
 pub mod oneshot;

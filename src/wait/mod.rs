@@ -28,4 +28,5 @@ mod wakes;
 
 #[allow(unused_imports, reason = "rooms behind features wait with it")]
 pub(crate) use list::{List, Outcome, Slot};
-pub(crate) use wakes::Wakes;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use wakes::{Wakes, wake_all};

@@ -2,11 +2,17 @@
 
 use crate::shim::WAKE_BATCH;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 /// A batch of wakers on the stack. Push while [`has_room`](Self::has_room), then let go of the lock and
-/// [`wake`](Self::wake); take the lock again if there was more.
+/// [`wake`](Self::wake); take the lock again if there was more, or leave the loop to [`wake_all`].
+///
+/// They are woken in the order in which they were pushed. A waker that panics keeps nobody from being woken: the rest of
+/// the batch is woken while the panic unwinds.
 pub(crate) struct Wakes {
+    /// Cells from `next` up to `len` are initialised.
+    next: usize,
     len: usize,
     wakers: [MaybeUninit<Waker>; WAKE_BATCH],
 }
@@ -14,7 +20,7 @@ pub(crate) struct Wakes {
 impl Wakes {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { len: 0, wakers: [const { MaybeUninit::uninit() }; WAKE_BATCH] }
+        Self { next: 0, len: 0, wakers: [const { MaybeUninit::uninit() }; WAKE_BATCH] }
     }
 
     #[inline]
@@ -37,20 +43,45 @@ impl Wakes {
     /// Wakes everyone. Call it with no lock held.
     #[inline]
     pub(crate) fn wake(&mut self) {
-        while self.len > 0 {
-            self.len -= 1;
-            // SAFETY: cells below the old `len` are initialised; lowering `len` first gives this one up exactly once,
-            // also if the waker panics.
-            let waker = unsafe { self.wakers[self.len].assume_init_read() };
+        while self.next < self.len {
+            let at = self.next;
+            self.next += 1;
+            // SAFETY: cells from `next` up to `len` are initialised; raising `next` first gives this one up exactly
+            // once, also if the waker panics.
+            let waker = unsafe { self.wakers[at].assume_init_read() };
             waker.wake();
+        }
+        self.next = 0;
+        self.len = 0;
+    }
+}
+
+/// Whatever a panicking waker kept from being woken is woken here. The panic that brought us here goes on; one more
+/// would abort the process, so it ends here.
+impl Drop for Wakes {
+    #[inline]
+    fn drop(&mut self) {
+        while self.next < self.len {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.wake()));
         }
     }
 }
 
-/// Whatever a panicking waker kept from being woken is woken here.
-impl Drop for Wakes {
-    #[inline]
-    fn drop(&mut self) {
-        self.wake();
+/// Collects under the caller's lock and wakes without it, batch after batch, until `collect` says that there is no more
+/// (as [`List::settle`](super::List::settle) does). The first panic of a waker goes on when everyone has been woken.
+pub(crate) fn wake_all(mut collect: impl FnMut(&mut Wakes) -> bool) {
+    let mut wakes = Wakes::new();
+    let mut panicked = None;
+    loop {
+        let done = collect(&mut wakes);
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakes.wake())) {
+            panicked.get_or_insert(payload);
+        }
+        if done {
+            break;
+        }
+    }
+    if let Some(payload) = panicked {
+        resume_unwind(payload);
     }
 }
