@@ -1,1 +1,297 @@
-//! Written with its component.
+//! What comes out of a policy.
+
+use super::Rejection;
+use std::fmt;
+use std::time::Duration;
+
+/// What comes out of a policy or a [`Stack`](super::Stack): the operation's own error, or why a policy refused, ended or
+/// gave up the call.
+///
+/// The predicates see through [`Exhausted`]: an error is a timeout if the last thing that happened was one.
+///
+/// ```
+/// use cofferdam::resilience::{Error, Rejection, Scope};
+/// use std::time::Duration;
+///
+/// let error: Error<std::io::Error> =
+///     Rejection::timed_out("inventory", Duration::from_secs(2), Scope::Attempt).into();
+/// assert!(error.is_timeout() && error.is_rejection());
+/// assert_eq!(error.to_string(), "inventory: attempt not finished within its limit of 2s");
+/// assert!(error.into_inner().is_none());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The operation ran and failed.
+    Inner(E),
+    /// A policy refused the call or ended it.
+    Rejected(Rejection),
+    /// A retry gave up. Boxed, so that the success path does not carry its size around.
+    Exhausted(Box<Exhausted<E>>),
+}
+
+impl<E> Error<E> {
+    /// The operation's own error, if it ever ran to one: the last, out of an exhausted retry.
+    pub fn inner(&self) -> Option<&E> {
+        match self {
+            Self::Inner(inner) => Some(inner),
+            Self::Rejected(_) => None,
+            Self::Exhausted(exhausted) => exhausted.last.inner().or(exhausted.before.as_ref()),
+        }
+    }
+
+    /// As [`inner`](Self::inner), by value.
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Inner(inner) => Some(inner),
+            Self::Rejected(_) => None,
+            Self::Exhausted(exhausted) => exhausted.into_inner(),
+        }
+    }
+
+    /// The refusal of a policy, if that is the last thing that happened.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Self::Inner(_) => None,
+            Self::Rejected(rejection) => Some(rejection),
+            Self::Exhausted(exhausted) => exhausted.last.rejection(),
+        }
+    }
+
+    /// The retry that gave up, if one did.
+    pub fn exhausted(&self) -> Option<&Exhausted<E>> {
+        match self {
+            Self::Exhausted(exhausted) => Some(exhausted),
+            _ => None,
+        }
+    }
+
+    /// Whether a policy refused or ended the call, as opposed to the operation's own failure.
+    pub fn is_rejection(&self) -> bool {
+        self.rejection().is_some()
+    }
+
+    /// Whether a retry gave up.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted().is_some()
+    }
+
+    /// Whether a retry gave up because its budget had nothing left.
+    pub fn is_budget_exhausted(&self) -> bool {
+        self.exhausted().is_some_and(|exhausted| exhausted.reason == GaveUp::Budget)
+    }
+
+    /// Whether a timeout ended the call.
+    pub fn is_timeout(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_timeout)
+    }
+
+    /// Whether a circuit breaker refused the call.
+    pub fn is_circuit_open(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_circuit_open)
+    }
+
+    /// Whether a rate limiter refused the call.
+    pub fn is_rate_limited(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_rate_limited)
+    }
+
+    /// Whether a bulkhead or a queue had no room.
+    pub fn is_full(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_full)
+    }
+
+    /// Whether the call was shed to protect the callee.
+    pub fn is_shed(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_shed)
+    }
+
+    /// Whether the surrounding work was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_cancelled)
+    }
+
+    /// Whether the deadline of the surrounding work left no time.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_deadline_exceeded)
+    }
+
+    /// Whether a component was closed.
+    pub fn is_closed(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_closed)
+    }
+
+    /// Whether trying the same call again is sensible: after a failure of the operation, a timeout, or a rate limit that
+    /// says when. It is what a [`Retry`](super::Retry) goes by unless told otherwise.
+    ///
+    /// An open circuit, a full bulkhead and a shed call are not: each asks for less load, not for more. Nor is what
+    /// another retry has given up.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Inner(_) => true,
+            Self::Rejected(rejection) => rejection.is_retryable(),
+            Self::Exhausted(_) => false,
+        }
+    }
+
+    /// Whether the refusal passes by itself: the same call may be let through later.
+    pub fn is_temporary(&self) -> bool {
+        self.rejection().is_some_and(Rejection::is_temporary)
+    }
+
+    /// How long to wait before the same call can be let through, where the policy that refused knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.rejection().and_then(Rejection::retry_after)
+    }
+
+    /// Changes the operation's own error.
+    pub fn map<U>(self, mut f: impl FnMut(E) -> U) -> Error<U> {
+        self.map_with(&mut f)
+    }
+
+    fn map_with<U>(self, f: &mut impl FnMut(E) -> U) -> Error<U> {
+        match self {
+            Self::Inner(inner) => Error::Inner(f(inner)),
+            Self::Rejected(rejection) => Error::Rejected(rejection),
+            Self::Exhausted(exhausted) => {
+                let Exhausted { policy, attempts, reason, last, before } = *exhausted;
+                let before = before.map(&mut *f);
+                let last = last.map_with(f);
+                Error::Exhausted(Box::new(Exhausted { policy, attempts, reason, last, before }))
+            }
+        }
+    }
+}
+
+impl<E> From<Rejection> for Error<E> {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inner(inner) => inner.fmt(f),
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Exhausted(exhausted) => exhausted.fmt(f),
+        }
+    }
+}
+
+/// An [`Inner`](Error::Inner) error stands for itself: its message is the operation's, its source the operation's
+/// source. The source of an [`Exhausted`](Error::Exhausted) one is the last error of the operation.
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Inner(inner) => inner.source(),
+            Self::Rejected(_) => None,
+            Self::Exhausted(exhausted) => std::error::Error::source(&**exhausted),
+        }
+    }
+}
+
+/// Why a retry made no further attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GaveUp {
+    /// All attempts were made.
+    Attempts,
+    /// The budget for retries had nothing left.
+    Budget,
+    /// The next attempt would have begun after the longest duration of the run.
+    Duration,
+    /// The next attempt would have begun after the deadline of the surrounding work.
+    Deadline,
+    /// A later attempt ended in something that is not retried, after earlier ones had failed.
+    NotRetryable,
+    /// This retry runs inside another one and leaves repeating to it.
+    Nested,
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attempts => "no attempts left",
+            Self::Budget => "retry budget spent",
+            Self::Duration => "no time left",
+            Self::Deadline => "deadline too near",
+            Self::NotRetryable => "not retryable",
+            Self::Nested => "left to the outer retry",
+        })
+    }
+}
+
+/// What a retry that gave up has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted<E> {
+    policy: &'static str,
+    attempts: u32,
+    reason: GaveUp,
+    last: Error<E>,
+    /// The operation's last own error, if the last attempt did not get as far as the operation.
+    before: Option<E>,
+}
+
+impl<E> Exhausted<E> {
+    /// A retry named `policy` that gave up after `attempts`. `before` is the operation's last own error, where `last`,
+    /// the outcome of the last attempt, has none.
+    pub fn new(
+        policy: &'static str,
+        attempts: u32,
+        reason: GaveUp,
+        last: Error<E>,
+        before: Option<E>,
+    ) -> Self {
+        Self { policy, attempts, reason, last, before }
+    }
+
+    /// The name of the retry.
+    pub fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// How many attempts were made, the first included.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Why there was no further attempt.
+    pub fn reason(&self) -> GaveUp {
+        self.reason
+    }
+
+    /// The outcome of the last attempt.
+    pub fn last(&self) -> &Error<E> {
+        &self.last
+    }
+
+    /// The outcome of the last attempt, by value.
+    pub fn into_last(self) -> Error<E> {
+        self.last
+    }
+
+    /// The operation's last own error.
+    pub fn into_inner(self) -> Option<E> {
+        self.last.into_inner().or(self.before)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Exhausted<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.attempts == 1 { "" } else { "s" };
+        write!(f, "{}: gave up after {} attempt{plural}: {}", self.policy, self.attempts, self.reason)?;
+        match &self.last {
+            // The operation's error is the source.
+            Error::Inner(_) => Ok(()),
+            other => write!(f, ": {other}"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Exhausted<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let inner = self.last.inner().or(self.before.as_ref())?;
+        Some(inner)
+    }
+}

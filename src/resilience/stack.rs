@@ -1,1 +1,182 @@
-//! Written with its component.
+//! Policies around an operation, in the order in which they are written.
+
+use super::lint::{self, Lint};
+use super::{Attempt, Call, Chain, Component, Operation, Policy};
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+/// Policies around an operation, outermost first as written.
+///
+/// Statically typed and unboxed: a stack around a ready operation costs what its policies cost, and allocates nothing.
+/// It adds nothing that the policies lack; each can be used alone.
+///
+/// A policy may be shared between stacks: put it in an `Arc`. A stack may be shared, too: a call borrows it.
+///
+/// # The order that suits most calls
+///
+/// ```text
+/// timeout (total) > retry > breaker > throttle > bulkhead > timeout (attempt) > operation
+/// ```
+///
+/// The total timeout bounds what the caller waits for. The retry is outside the breaker, so that each attempt is judged
+/// and an open circuit ends the run; outside the bulkhead, so that nothing is held while it sleeps; and outside the
+/// throttle, so that retries pay for themselves. The attempt's timeout is innermost: it is the breaker's business that
+/// attempts time out, and waiting in the bulkhead is not the callee's fault.
+pub struct Stack<P = ()> {
+    policy: P,
+}
+
+impl Stack {
+    /// No policies yet.
+    pub const fn new() -> Self {
+        Self { policy: () }
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Clone> Clone for Stack<P> {
+    fn clone(&self) -> Self {
+        Self { policy: self.policy.clone() }
+    }
+}
+
+impl<P> Stack<P> {
+    /// Adds a policy inside all those added so far.
+    pub fn layer<Inner>(self, policy: Inner) -> Stack<Chain<P, Inner>> {
+        Stack { policy: Chain::new(self.policy, policy) }
+    }
+
+    /// Runs an operation under the policies. `op` makes the future of one attempt each time it is called.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the attempt that is running and gives back what the policies held for it.
+    ///
+    /// # Errors
+    /// The operation's own error, or why a policy refused, ended or gave up the call.
+    #[inline]
+    pub fn call<'a, T, E, F, Fut>(&'a self, op: F) -> Call<<&'a P as Policy<Operation<F, Fut>>>::Attempt>
+    where
+        &'a P: Policy<Operation<F, Fut>>,
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(self.policy.around(Operation::new(op)))
+    }
+}
+
+impl<P: Component> Stack<P> {
+    /// The policies, outermost first.
+    pub fn describe(&self) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        self.policy.describe(&mut layers);
+        layers
+    }
+
+    /// What is known to go wrong with policies in this order. Empty for a good stack.
+    pub fn lint(&self) -> Vec<Lint> {
+        lint::lint(&self.describe())
+    }
+}
+
+/// A stack is a policy: it can be a layer of another.
+impl<P: Component> Component for Stack<P> {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        self.policy.describe(layers);
+    }
+}
+
+impl<'a, A: Attempt, P> Policy<A> for &'a Stack<P>
+where
+    &'a P: Policy<A>,
+{
+    type Attempt = <&'a P as Policy<A>>::Attempt;
+
+    #[inline]
+    fn around(self, inner: A) -> Self::Attempt {
+        self.policy.around(inner)
+    }
+}
+
+impl<P: Component> fmt::Debug for Stack<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stack").field(&self.describe()).finish()
+    }
+}
+
+/// What a layer of a stack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// [`Retry`](super::Retry)
+    #[non_exhaustive]
+    Retry {
+        /// At most so many attempts, the first included.
+        max_attempts: u32,
+    },
+    /// [`Timeout`](super::Timeout)
+    #[non_exhaustive]
+    Timeout {
+        /// The limit, if there is one and it does not depend on the attempt.
+        limit: Option<Duration>,
+        /// What it limits.
+        scope: super::Scope,
+    },
+    /// A circuit breaker.
+    CircuitBreaker,
+    /// [`Bulkhead`](super::Bulkhead)
+    Bulkhead,
+    /// [`Throttle`](super::Throttle)
+    Throttle,
+    /// A policy of the user's own.
+    Custom,
+}
+
+/// One policy of a stack, as [`Stack::describe`] lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    kind: Kind,
+    name: &'static str,
+}
+
+impl Layer {
+    /// A policy of this kind and name.
+    pub const fn new(kind: Kind, name: &'static str) -> Self {
+        Self { kind, name }
+    }
+
+    /// A policy of the user's own.
+    pub const fn custom(name: &'static str) -> Self {
+        Self::new(Kind::Custom, name)
+    }
+
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What it is called.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The kind in one word, and the name where it says more: `retry`, `bulkhead(orders)`.
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.kind {
+            Kind::Retry { .. } => "retry",
+            Kind::Timeout { .. } => "timeout",
+            Kind::CircuitBreaker => "circuit breaker",
+            Kind::Bulkhead => "bulkhead",
+            Kind::Throttle => "throttle",
+            Kind::Custom => return f.write_str(self.name),
+        };
+        if self.name == word { f.write_str(word) } else { write!(f, "{word}({})", self.name) }
+    }
+}

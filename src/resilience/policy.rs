@@ -1,0 +1,327 @@
+//! What a policy is, and how two become one.
+
+use super::{Error, Layer};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// Something that can be tried, and after it has come out tried again: an operation, or an operation inside policies.
+///
+/// It is like a future that starts over. Only one attempt is under way at a time.
+pub trait Attempt {
+    /// What success gives.
+    type Ok;
+    /// The operation's own error.
+    type Err;
+
+    /// Starts an attempt if none is under way, and drives it. After `Ready` none is: whatever it held has been given
+    /// back, and the next poll starts another one.
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Ok, Error<Self::Err>>>;
+
+    /// Drops the attempt that is under way, if any, with all that it holds. The next poll starts another one.
+    fn cancel(self: Pin<&mut Self>);
+}
+
+/// Runs an operation under a rule: refuses it, limits it, repeats it, judges it.
+///
+/// It is implemented for references to policies, since a call borrows them: `&Timeout: Policy<A>`. A policy wraps what is
+/// inside it, and the result is again an [`Attempt`], so policies compose without boxing and without a closure: a whole
+/// [`Stack`](super::Stack) becomes one flat state machine, which is `Send` exactly when its parts are, also where the
+/// operation borrows.
+///
+/// # Your own
+///
+/// ```
+/// use cofferdam::resilience::{Attempt, Component, Error, Layer, Policy, Stack};
+/// use std::pin::Pin;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use std::task::{Context, Poll, ready};
+///
+/// #[derive(Default)]
+/// struct CountFailures(AtomicU32);
+///
+/// impl Component for CountFailures {
+///     fn describe(&self, layers: &mut Vec<Layer>) {
+///         layers.push(Layer::custom("count failures"));
+///     }
+/// }
+///
+/// impl<'a, A: Attempt> Policy<A> for &'a CountFailures {
+///     type Attempt = Counted<'a, A>;
+///
+///     fn around(self, inner: A) -> Counted<'a, A> {
+///         Counted { policy: self, inner }
+///     }
+/// }
+///
+/// pin_project_lite::pin_project! {
+///     struct Counted<'a, A> { policy: &'a CountFailures, #[pin] inner: A }
+/// }
+///
+/// impl<A: Attempt> Attempt for Counted<'_, A> {
+///     type Ok = A::Ok;
+///     type Err = A::Err;
+///
+///     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+///         let this = self.project();
+///         let outcome = ready!(this.inner.poll_attempt(cx));
+///         if outcome.is_err() {
+///             this.policy.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///         Poll::Ready(outcome)
+///     }
+///
+///     fn cancel(self: Pin<&mut Self>) {
+///         self.project().inner.cancel();
+///     }
+/// }
+///
+/// # futures_executor::block_on(async {
+/// let stack = Stack::new().layer(CountFailures::default());
+/// let outcome = stack.call(|| async { Err::<(), _>("no") }).await;
+/// assert_eq!(outcome, Err(Error::Inner("no")));
+/// # });
+/// ```
+pub trait Policy<A: Attempt> {
+    /// What is inside, under the policy.
+    type Attempt: Attempt<Ok = A::Ok, Err = A::Err>;
+
+    /// Puts the policy around what is inside. Nothing begins before the first poll.
+    fn around(self, inner: A) -> Self::Attempt;
+}
+
+/// What a policy says of itself, for [`Stack::describe`](super::Stack::describe) and
+/// [`Stack::lint`](super::Stack::lint).
+pub trait Component {
+    /// Adds what it is to `layers`; what is made of several adds them outermost first.
+    fn describe(&self, layers: &mut Vec<Layer>);
+}
+
+pin_project! {
+    /// An operation: a closure that makes the future of one attempt, and the future that is under way.
+    pub struct Operation<F, Fut> {
+        op: F,
+        #[pin]
+        running: Option<Fut>,
+    }
+}
+
+impl<F, Fut> Operation<F, Fut> {
+    /// Of a closure that makes the future of one attempt each time it is called.
+    #[inline]
+    pub fn new(op: F) -> Self
+    where
+        F: FnMut() -> Fut,
+    {
+        Self { op, running: None }
+    }
+}
+
+impl<T, E, F, Fut> Attempt for Operation<F, Fut>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Ok = T;
+    type Err = E;
+
+    #[inline]
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
+        let mut this = self.project();
+        if this.running.is_none() {
+            let future = (this.op)();
+            this.running.set(Some(future));
+        }
+        let Some(future) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
+        let outcome = std::task::ready!(future.poll(cx));
+        this.running.set(None);
+        Poll::Ready(outcome.map_err(Error::Inner))
+    }
+
+    #[inline]
+    fn cancel(self: Pin<&mut Self>) {
+        self.project().running.set(None);
+    }
+}
+
+impl<F, Fut> fmt::Debug for Operation<F, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation").field("running", &self.running.is_some()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of a call through a policy or a [`Stack`](super::Stack).
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the attempt that is under way and gives back what the policies held for it.
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct Call<A> {
+        #[pin]
+        attempt: A,
+    }
+}
+
+impl<A: Attempt> Call<A> {
+    /// Runs `attempt` once, with whatever its policies make of that.
+    #[inline]
+    pub fn new(attempt: A) -> Self {
+        Self { attempt }
+    }
+}
+
+impl<A: Attempt> Future for Call<A> {
+    type Output = Result<A::Ok, Error<A::Err>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().attempt.poll_attempt(cx)
+    }
+}
+
+/// No policy: what is inside as it is.
+impl<A: Attempt> Policy<A> for &() {
+    type Attempt = A;
+
+    #[inline]
+    fn around(self, inner: A) -> A {
+        inner
+    }
+}
+
+impl Component for () {
+    fn describe(&self, _: &mut Vec<Layer>) {}
+}
+
+/// A policy shared with others.
+impl<'a, A: Attempt, P> Policy<A> for &'a Arc<P>
+where
+    &'a P: Policy<A>,
+{
+    type Attempt = <&'a P as Policy<A>>::Attempt;
+
+    #[inline]
+    fn around(self, inner: A) -> Self::Attempt {
+        (**self).around(inner)
+    }
+}
+
+impl<P: Component + ?Sized> Component for Arc<P> {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        (**self).describe(layers);
+    }
+}
+
+/// A policy borrowed from elsewhere.
+impl<'a, A: Attempt, P> Policy<A> for &&'a P
+where
+    &'a P: Policy<A>,
+{
+    type Attempt = <&'a P as Policy<A>>::Attempt;
+
+    #[inline]
+    fn around(self, inner: A) -> Self::Attempt {
+        (*self).around(inner)
+    }
+}
+
+impl<P: Component + ?Sized> Component for &P {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        (**self).describe(layers);
+    }
+}
+
+/// A policy that configuration may switch off.
+impl<'a, A: Attempt, P> Policy<A> for &'a Option<P>
+where
+    &'a P: Policy<A>,
+{
+    type Attempt = Optional<<&'a P as Policy<A>>::Attempt, A>;
+
+    #[inline]
+    fn around(self, inner: A) -> Self::Attempt {
+        match self {
+            Some(policy) => Optional::With { inner: policy.around(inner) },
+            None => Optional::Without { inner },
+        }
+    }
+}
+
+impl<P: Component> Component for Option<P> {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        if let Some(policy) = self {
+            policy.describe(layers);
+        }
+    }
+}
+
+pin_project! {
+    /// What is inside an `Option` of a policy.
+    #[derive(Debug)]
+    #[project = OptionalProjection]
+    #[allow(missing_docs)]
+    pub enum Optional<With, Without> {
+        /// Under the policy.
+        With { #[pin] inner: With },
+        /// Without it.
+        Without { #[pin] inner: Without },
+    }
+}
+
+impl<With: Attempt, Without: Attempt<Ok = With::Ok, Err = With::Err>> Attempt for Optional<With, Without> {
+    type Ok = With::Ok;
+    type Err = With::Err;
+
+    #[inline]
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Ok, Error<Self::Err>>> {
+        match self.project() {
+            OptionalProjection::With { inner } => inner.poll_attempt(cx),
+            OptionalProjection::Without { inner } => inner.poll_attempt(cx),
+        }
+    }
+
+    fn cancel(self: Pin<&mut Self>) {
+        match self.project() {
+            OptionalProjection::With { inner } => inner.cancel(),
+            OptionalProjection::Without { inner } => inner.cancel(),
+        }
+    }
+}
+
+/// One policy around another: `outer` sees every outcome of `inner`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chain<Outer, Inner> {
+    outer: Outer,
+    inner: Inner,
+}
+
+impl<Outer, Inner> Chain<Outer, Inner> {
+    /// `outer` around `inner`.
+    pub const fn new(outer: Outer, inner: Inner) -> Self {
+        Self { outer, inner }
+    }
+}
+
+impl<'a, A: Attempt, Outer, Inner> Policy<A> for &'a Chain<Outer, Inner>
+where
+    &'a Inner: Policy<A>,
+    &'a Outer: Policy<<&'a Inner as Policy<A>>::Attempt>,
+{
+    type Attempt = <&'a Outer as Policy<<&'a Inner as Policy<A>>::Attempt>>::Attempt;
+
+    #[inline]
+    fn around(self, inner: A) -> Self::Attempt {
+        self.outer.around(self.inner.around(inner))
+    }
+}
+
+impl<Outer: Component, Inner: Component> Component for Chain<Outer, Inner> {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        self.outer.describe(layers);
+        self.inner.describe(layers);
+    }
+}

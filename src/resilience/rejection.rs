@@ -1,0 +1,213 @@
+//! Why a policy refused or ended a call.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Whether a [`Timeout`](super::Timeout) limits a whole call or one attempt of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scope {
+    /// The call with all its attempts, waits and delays.
+    Total,
+    /// One attempt.
+    Attempt,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Total => "call",
+            Self::Attempt => "attempt",
+        })
+    }
+}
+
+/// Why a policy refused or ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A timeout ended it (or, with a limit of zero, did not begin it).
+    #[non_exhaustive]
+    TimedOut {
+        /// The time it had.
+        limit: Duration,
+        /// What the limit was for.
+        scope: Scope,
+    },
+    /// A circuit breaker is open.
+    #[non_exhaustive]
+    CircuitOpen {
+        /// Time until the breaker will try a call, where it knows.
+        retry_after: Option<Duration>,
+    },
+    /// A rate limiter has no tokens.
+    #[non_exhaustive]
+    RateLimited {
+        /// Time until there will be enough tokens; `None` if there never will be.
+        retry_after: Option<Duration>,
+    },
+    /// A bulkhead has no room.
+    #[non_exhaustive]
+    Full {
+        /// How many calls may run at once.
+        limit: u32,
+        /// How many calls were waiting for room.
+        waiting: u32,
+        /// How long this call had waited.
+        waited: Duration,
+    },
+    /// The call was dropped to protect the callee.
+    Shed,
+    /// The surrounding work was cancelled.
+    Cancelled,
+    /// The deadline of the surrounding work has passed, or would pass before the call could begin.
+    DeadlineExceeded,
+    /// The component is closed.
+    Closed,
+}
+
+/// A policy refused or ended a call: which policy, and why.
+///
+/// It is small and `Copy`, and making one allocates nothing: refusing must cost less than what it prevents.
+///
+/// The name is that of the policy, or what kind of policy it is where it was given none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rejection {
+    policy: &'static str,
+    reason: Reason,
+}
+
+impl Rejection {
+    /// A refusal of the policy of this name.
+    pub const fn new(policy: &'static str, reason: Reason) -> Self {
+        Self { policy, reason }
+    }
+
+    /// The time was up.
+    pub const fn timed_out(policy: &'static str, limit: Duration, scope: Scope) -> Self {
+        Self::new(policy, Reason::TimedOut { limit, scope })
+    }
+
+    /// The breaker is open.
+    pub const fn circuit_open(policy: &'static str, retry_after: Option<Duration>) -> Self {
+        Self::new(policy, Reason::CircuitOpen { retry_after })
+    }
+
+    /// There are not enough tokens; without a `retry_after`, there never will be.
+    pub const fn rate_limited(policy: &'static str, retry_after: Option<Duration>) -> Self {
+        Self::new(policy, Reason::RateLimited { retry_after })
+    }
+
+    /// All `limit` places are taken and `waiting` calls wait for one; this call has waited for `waited`.
+    pub const fn full(policy: &'static str, limit: u32, waiting: u32, waited: Duration) -> Self {
+        Self::new(policy, Reason::Full { limit, waiting, waited })
+    }
+
+    /// The name of the policy.
+    pub const fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// Why.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether a timeout ended the call.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self.reason, Reason::TimedOut { .. })
+    }
+
+    /// Whether a circuit breaker refused the call.
+    pub const fn is_circuit_open(&self) -> bool {
+        matches!(self.reason, Reason::CircuitOpen { .. })
+    }
+
+    /// Whether a rate limiter refused the call.
+    pub const fn is_rate_limited(&self) -> bool {
+        matches!(self.reason, Reason::RateLimited { .. })
+    }
+
+    /// Whether a bulkhead or a queue had no room.
+    pub const fn is_full(&self) -> bool {
+        matches!(self.reason, Reason::Full { .. })
+    }
+
+    /// Whether the call was shed.
+    pub const fn is_shed(&self) -> bool {
+        matches!(self.reason, Reason::Shed)
+    }
+
+    /// Whether the surrounding work was cancelled.
+    pub const fn is_cancelled(&self) -> bool {
+        matches!(self.reason, Reason::Cancelled)
+    }
+
+    /// Whether the deadline of the surrounding work left no time.
+    pub const fn is_deadline_exceeded(&self) -> bool {
+        matches!(self.reason, Reason::DeadlineExceeded)
+    }
+
+    /// Whether a component was closed.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.reason, Reason::Closed)
+    }
+
+    /// Whether the operation may have begun before the policy ended it. All but a timeout are refusals before the
+    /// operation: it had no effect.
+    pub const fn may_have_run(&self) -> bool {
+        self.is_timeout()
+    }
+
+    /// See [`Error::is_retryable`](super::Error::is_retryable).
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.reason, Reason::TimedOut { .. } | Reason::RateLimited { retry_after: Some(_) })
+    }
+
+    /// Whether the refusal passes by itself: the same call may be let through later.
+    pub const fn is_temporary(&self) -> bool {
+        match self.reason {
+            Reason::TimedOut { .. } | Reason::CircuitOpen { .. } | Reason::Full { .. } | Reason::Shed => true,
+            Reason::RateLimited { retry_after } => retry_after.is_some(),
+            Reason::Cancelled | Reason::DeadlineExceeded | Reason::Closed => false,
+        }
+    }
+
+    /// How long to wait before the same call can be let through, where the policy knows.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self.reason {
+            Reason::CircuitOpen { retry_after } | Reason::RateLimited { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.policy)?;
+        match self.reason {
+            Reason::TimedOut { limit, scope } => {
+                write!(f, "{scope} not finished within its limit of {limit:?}")
+            }
+            Reason::CircuitOpen { retry_after: Some(after) } => {
+                write!(f, "circuit open, retry after {after:?}")
+            }
+            Reason::CircuitOpen { retry_after: None } => f.write_str("circuit open"),
+            Reason::RateLimited { retry_after: Some(after) } => {
+                write!(f, "rate limited, retry after {after:?}")
+            }
+            Reason::RateLimited { retry_after: None } => {
+                f.write_str("rate limited, can never be let through")
+            }
+            Reason::Full { limit, waiting, waited } => {
+                write!(f, "full: all {limit} places taken, {waiting} waiting, waited {waited:?}")
+            }
+            Reason::Shed => f.write_str("shed"),
+            Reason::Cancelled => f.write_str("cancelled"),
+            Reason::DeadlineExceeded => f.write_str("deadline exceeded"),
+            Reason::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
