@@ -1,6 +1,6 @@
 //! What a policy is, and how two become one.
 
-use super::{Error, Layer};
+use super::{Error, Layer, Reason, Rejection};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -152,6 +152,60 @@ impl<F, Fut> fmt::Debug for Operation<F, Fut> {
         f.debug_struct("Operation").field("running", &self.running.is_some()).finish_non_exhaustive()
     }
 }
+
+pin_project! {
+    /// An operation that can be run only once, because it is a future already.
+    pub struct Once<Fut> {
+        #[pin]
+        future: Option<Fut>,
+    }
+}
+
+impl<Fut> Once<Fut> {
+    /// Of the future of the one attempt.
+    #[inline]
+    pub fn new(future: Fut) -> Self {
+        Self { future: Some(future) }
+    }
+}
+
+/// A further attempt is refused as closed. The policies that are [`Single`] make none.
+impl<T, E, Fut: Future<Output = Result<T, E>>> Attempt for Once<Fut> {
+    type Ok = T;
+    type Err = E;
+
+    #[inline]
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(Err(Rejection::new("operation", Reason::Closed).into()));
+        };
+        let outcome = std::task::ready!(future.poll(cx));
+        this.future.set(None);
+        Poll::Ready(outcome.map_err(Error::Inner))
+    }
+
+    #[inline]
+    fn cancel(self: Pin<&mut Self>) {
+        self.project().future.set(None);
+    }
+}
+
+impl<Fut> fmt::Debug for Once<Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("done", &self.future.is_none()).finish_non_exhaustive()
+    }
+}
+
+/// A policy that makes at most one attempt, so that a future will do where others need a closure that makes futures: see
+/// [`Stack::run`](super::Stack::run).
+pub trait Single {}
+
+impl Single for () {}
+impl<P: Single + ?Sized> Single for &P {}
+impl<P: Single + ?Sized> Single for Arc<P> {}
+impl<P: Single> Single for Option<P> {}
+impl<Outer: Single, Inner: Single> Single for Chain<Outer, Inner> {}
 
 pin_project! {
     /// The future of a call through a policy or a [`Stack`](super::Stack).

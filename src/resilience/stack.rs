@@ -1,7 +1,7 @@
 //! Policies around an operation, in the order in which they are written.
 
 use super::lint::{self, Lint};
-use super::{Attempt, Call, Chain, Component, Operation, Policy};
+use super::{Attempt, Call, Chain, Component, Once, Operation, Policy, Single, Timeout};
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -68,6 +68,40 @@ impl<P> Stack<P> {
     {
         Call::new(self.policy.around(Operation::new(op)))
     }
+
+    /// Runs a future under policies none of which makes a second attempt: for operations that cannot be made twice.
+    ///
+    /// ```
+    /// use cofferdam::resilience::{Stack, Timeout};
+    /// use std::time::Duration;
+    ///
+    /// # futures_executor::block_on(async {
+    /// let stack = Stack::new().timeout(Timeout::total(Duration::from_secs(1)));
+    /// let body = String::from("sent once");
+    /// let sent = stack.run(async move { Ok::<String, ()>(body) }).await;
+    /// assert_eq!(sent.unwrap(), "sent once");
+    /// # });
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As [`call`](Self::call).
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    pub fn run<'a, T, E, Fut>(&'a self, future: Fut) -> Call<<&'a P as Policy<Once<Fut>>>::Attempt>
+    where
+        P: Single,
+        &'a P: Policy<Once<Fut>>,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(self.policy.around(Once::new(future)))
+    }
+
+    /// Adds a [`Timeout`].
+    pub fn timeout(self, timeout: Timeout) -> Stack<Chain<P, Timeout>> {
+        self.layer(timeout)
+    }
 }
 
 impl<P: Component> Stack<P> {
@@ -83,6 +117,8 @@ impl<P: Component> Stack<P> {
         lint::lint(&self.describe())
     }
 }
+
+impl<P: Single> Single for Stack<P> {}
 
 /// A stack is a policy: it can be a layer of another.
 impl<P: Component> Component for Stack<P> {

@@ -23,4 +23,6 @@ pub use deadline::Deadline;
 #[allow(unused_imports, reason = "rooms behind features keep their own time from it")]
 pub(crate) use epoch::Epoch;
 pub use jitter::*;
+#[allow(unused_imports, reason = "rooms behind features arm it")]
+pub(crate) use timeout::Alarm;
 pub use timeout::{Elapsed, Timeout, timeout};

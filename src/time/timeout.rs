@@ -22,7 +22,7 @@ impl Clock {
     /// # Cancel safety
     /// As cancel safe as `future`, which is dropped with it.
     pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
-        Timeout { future, clock: self.clone(), limit: Limit::After(limit), sleep: None }
+        Timeout { future, clock: self.clone(), limit: Limit::After(limit), alarm: Alarm::default() }
     }
 
     /// Runs `future` until `deadline` at the latest. The future is polled before the clock.
@@ -30,7 +30,7 @@ impl Clock {
     /// # Cancel safety
     /// As cancel safe as `future`, which is dropped with it.
     pub fn timeout_at<F: Future>(&self, deadline: impl Into<Deadline>, future: F) -> Timeout<F> {
-        Timeout { future, clock: self.clone(), limit: Limit::At(deadline.into()), sleep: None }
+        Timeout { future, clock: self.clone(), limit: Limit::At(deadline.into()), alarm: Alarm::default() }
     }
 }
 
@@ -62,7 +62,7 @@ pin_project! {
         future: F,
         clock: Clock,
         limit: Limit,
-        sleep: Option<Sleep>,
+        alarm: Alarm,
     }
 }
 
@@ -81,14 +81,37 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        // Armed only now: most futures under a timeout are ready before anybody needs the time.
-        let sleep = this.sleep.get_or_insert_with(|| {
-            let deadline = match *this.limit {
-                Limit::After(limit) => Deadline::after(this.clock.now(), limit),
-                Limit::At(deadline) => deadline,
-            };
-            deadline.instant().map_or_else(Sleep::never, |at| this.clock.sleep_until(at))
+        let alarm = this.alarm.poll(this.clock, cx, |clock| match *this.limit {
+            Limit::After(limit) => Deadline::after(clock.now(), limit),
+            Limit::At(deadline) => deadline,
         });
-        Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
+        alarm.map(|()| Err(Elapsed))
+    }
+}
+
+/// The timer of something that may be done before anybody needs the time: armed when it is first polled, and not before.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<Sleep>);
+
+impl Alarm {
+    /// Arms the timer, the first time, and is ready when it goes off.
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        clock: &Clock,
+        cx: &mut Context<'_>,
+        deadline: impl FnOnce(&Clock) -> Deadline,
+    ) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| {
+            deadline(clock).instant().map_or_else(Sleep::never, |at| clock.sleep_until(at))
+        });
+        Pin::new(sleep).poll(cx)
+    }
+
+    /// Disarms the timer; the next poll arms it anew.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    #[inline]
+    pub(crate) fn disarm(&mut self) {
+        self.0 = None;
     }
 }
