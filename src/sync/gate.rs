@@ -143,22 +143,16 @@ impl Gate {
         if passes(self.state.load(Ordering::Acquire)) {
             return Poll::Ready(());
         }
-        let waker = slot.is_idle().then(|| cx.waker().clone());
+        let mut waker = Some(cx.waker().clone());
         let mut waiters = self.waiters.lock();
         // Relaxed: written only under this lock, and what was done before the writing is seen by way of it.
         if passes(self.state.load(Ordering::Relaxed)) {
             drop(waiters);
             return Poll::Ready(());
         }
-        let replaced = match waker {
-            Some(waker) => {
-                waiters.push_back(slot, made, waker);
-                None
-            }
-            None => waiters.set_waker(slot, cx.waker()),
-        };
+        let replaced = waiters.join(slot, made, &mut waker);
         drop(waiters);
-        drop(replaced);
+        drop((replaced, waker));
         Poll::Pending
     }
 

@@ -330,6 +330,19 @@ impl<T> List<T> {
         }
     }
 
+    /// Links an idle slot at the end, or gives a linked one its present waker: what a plain wait does at every poll. As
+    /// for [`set_waker`](Self::set_waker), the waker is cloned before the lock, and leftovers are dropped after it.
+    #[inline]
+    pub(crate) fn join(&mut self, slot: Pin<&Slot<T>>, value: T, fresh: &mut Option<Waker>) -> Option<Waker> {
+        if !slot.is_idle() {
+            return self.set_waker(slot, fresh);
+        }
+        if let Some(waker) = fresh.take() {
+            self.push_back(slot, value, waker);
+        }
+        None
+    }
+
     /// What a linked slot wants.
     #[inline]
     pub(crate) fn value_mut(&mut self, slot: Pin<&Slot<T>>) -> Option<&mut T> {

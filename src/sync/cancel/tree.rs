@@ -127,22 +127,16 @@ impl Node {
         if let Some(cause) = self.cause() {
             return Poll::Ready(cause);
         }
-        let waker = slot.is_idle().then(|| cx.waker().clone());
+        let mut waker = Some(cx.waker().clone());
         let mut inner = self.inner.lock();
         if let Some(cause) = &inner.cause {
             let cause = cause.clone();
             drop(inner);
             return Poll::Ready(cause);
         }
-        let replaced = match waker {
-            Some(waker) => {
-                inner.waiters.push_back(slot, (), waker);
-                None
-            }
-            None => inner.waiters.set_waker(slot, cx.waker()),
-        };
+        let replaced = inner.waiters.join(slot, (), &mut waker);
         drop(inner);
-        drop(replaced);
+        drop((replaced, waker));
         Poll::Pending
     }
 
