@@ -15,6 +15,7 @@ fn measured(mut path: impl FnMut()) {
     }
 }
 
+#[inline(always)]
 fn poll<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }

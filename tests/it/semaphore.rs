@@ -1,6 +1,6 @@
 //! SEM1-SEM12, S66-S70: permits, order, cancellation, resize, close.
 
-use cofferdam::sync::{AcquireError, Order, OwnedPermit, Permit, Priority, Request, Semaphore};
+use cofferdam::sync::{AcquireError, Context, Order, OwnedPermit, Permit, Priority, Request, Semaphore};
 use cofferdam::testkit::{ManualClock, Polled};
 use std::sync::Arc;
 use std::time::Duration;
@@ -454,7 +454,7 @@ fn the_extremes_of_capacity_count_exactly() {
 #[test]
 fn a_waker_may_call_back_into_the_semaphore() {
     // Law 4: wakers run outside the lock, on every path that wakes.
-    use std::task::{Context, Wake, Waker};
+    use std::task::{Wake, Waker};
     struct Reenter(Arc<Semaphore>);
     impl Wake for Reenter {
         fn wake(self: Arc<Self>) {
@@ -476,11 +476,32 @@ fn a_waker_may_call_back_into_the_semaphore() {
             let waker = Waker::from(Arc::new(Reenter(Arc::clone(&semaphore))));
             let mut waiters: Vec<_> = (0..20).map(|_| Box::pin(semaphore.acquire_owned())).collect();
             for waiter in &mut waiters {
-                assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                assert!(waiter.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
             }
             way(&semaphore, held);
         }
     }
+}
+
+#[test]
+fn an_ended_context_is_refused_before_any_effect() {
+    // CTX2
+    let semaphore = Semaphore::new(1);
+    let context = Context::background().child();
+    context.cancel("shutting down");
+    let mut refused = Polled::new(context.scope(semaphore.acquire()));
+    let error = refused.poll().unwrap().unwrap_err();
+    assert!(error.context_error().unwrap().is_cancelled());
+    assert!(error.to_string().starts_with("semaphore: "), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+    let time = ManualClock::new();
+    let semaphore = Semaphore::builder(1).clock(time.clock()).build().unwrap();
+    let context = Context::background().with_clock(time.clock()).with_timeout(Duration::from_secs(1));
+    assert!(Polled::new(context.scope(semaphore.acquire())).poll().unwrap().is_ok());
+    time.advance(Duration::from_secs(1));
+    let error = Polled::new(context.scope(semaphore.acquire())).poll().unwrap().unwrap_err();
+    assert!(error.context_error().unwrap().is_deadline_exceeded());
+    assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
 }
 
 #[test]

@@ -64,12 +64,17 @@ fn with<R>(read: impl FnOnce(&Context) -> R) -> Option<R> {
     CURRENT.try_with(|current| current.try_borrow().ok().map(|current| read(&current))).ok().flatten()
 }
 
+/// Whether there is a current context that can be cancelled or expire: one thread-local load and a branch.
+#[inline]
+pub(crate) fn can_end() -> bool {
+    STATE.get() == CAN_END
+}
+
 /// Whether the current context lets work go on at `now`, which is asked for only where there is a deadline. One
 /// thread-local load and a branch where there is nothing to heed.
-#[allow(dead_code, reason = "asked by the rooms behind features")]
 #[inline]
 pub(crate) fn check(now: impl FnOnce() -> Instant) -> Result<(), ContextError> {
-    if STATE.get() != CAN_END { Ok(()) } else { check_current(now) }
+    if !can_end() { Ok(()) } else { check_current(now) }
 }
 
 #[cold]
@@ -89,5 +94,5 @@ fn check_current(now: impl FnOnce() -> Instant) -> Result<(), ContextError> {
 #[allow(dead_code, reason = "asked by the rooms behind features")]
 #[inline]
 pub(crate) fn deadline() -> Deadline {
-    if STATE.get() != CAN_END { Deadline::NEVER } else { with(Context::deadline).unwrap_or_default() }
+    if !can_end() { Deadline::NEVER } else { with(Context::deadline).unwrap_or_default() }
 }

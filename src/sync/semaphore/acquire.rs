@@ -1,10 +1,11 @@
 //! The waiting futures.
 
 use super::error::Kind;
-use super::order::{Request, Weight};
+use super::order::Request;
 use super::permit::{Handle, Permit};
 use super::queue::Want;
 use super::{AcquireError, Semaphore};
+use crate::sync::context;
 use crate::time::Sleep;
 use crate::wait::{Outcome, Slot};
 use pin_project_lite::pin_project;
@@ -36,7 +37,7 @@ pin_project! {
 }
 
 /// The future goes while it is in line, or after it was granted and before it knew.
-#[cold]
+#[inline(never)]
 fn abandon<H: Handle>(handle: &Option<H>, slot: Pin<&Slot<Want>>) {
     let Some(semaphore) = handle.as_ref().map(Handle::semaphore) else { return };
     if slot.outcome().is_none() {
@@ -71,24 +72,14 @@ impl<H: Handle> Future for Acquire<H> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(handle) = this.handle else { return Poll::Pending };
-        let semaphore = handle.semaphore();
-        if this.slot.is_idle() {
-            if let Weight::Some(n) = this.request.weight {
-                if semaphore.take_free(n) {
-                    return permit(this.handle, n);
-                }
+        // All that a ready acquisition does; the rest is kept out of the caller's code.
+        if let Some(handle) = this.handle {
+            let n = this.request.permits;
+            if this.slot.is_idle() && !context::can_end() && handle.semaphore().take_free(n) {
+                return permit(this.handle, n);
             }
         }
-        let polled = poll_slow(semaphore, this.slot.as_ref(), this.request, cx.waker());
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(n)) => permit(this.handle, n),
-            Poll::Ready(Err(error)) => {
-                *this.handle = None;
-                Poll::Ready(Err(error))
-            }
-        }
+        poll_slow(this.handle, this.slot.as_ref(), this.request, cx.waker())
     }
 }
 
@@ -100,14 +91,39 @@ fn permit<H: Handle>(handle: &mut Option<H>, n: u32) -> Poll<Result<Permit<H>, A
     }
 }
 
+// Not `cold`: under contention this is where the time goes.
 #[inline(never)]
-fn poll_slow(
+fn poll_slow<H: Handle>(
+    handle: &mut Option<H>,
+    slot: Pin<&Slot<Want>>,
+    request: &Request,
+    waker: &Waker,
+) -> Poll<Result<Permit<H>, AcquireError>> {
+    let Some(semaphore) = handle.as_ref().map(Handle::semaphore) else { return Poll::Pending };
+    match poll_semaphore(semaphore, slot, request, waker) {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(n)) => permit(handle, n),
+        Poll::Ready(Err(kind)) => {
+            let error = AcquireError::new(&semaphore.name, kind);
+            *handle = None;
+            Poll::Ready(Err(error))
+        }
+    }
+}
+
+fn poll_semaphore(
     semaphore: &Semaphore,
     slot: Pin<&Slot<Want>>,
     request: &Request,
     waker: &Waker,
-) -> Poll<Result<u32, AcquireError>> {
+) -> Poll<Result<u32, Kind>> {
     if slot.is_idle() {
+        if let Err(ended) = context::check(|| semaphore.clock().now()) {
+            return Poll::Ready(Err(Kind::Ended(ended)));
+        }
+        if semaphore.take_free(request.permits) {
+            return Poll::Ready(Ok(request.permits));
+        }
         return semaphore.enqueue(slot, request, waker);
     }
     if slot.outcome().is_none() {
@@ -115,15 +131,12 @@ fn poll_slow(
             return Poll::Ready(Ok(n));
         }
     }
-    match slot.take() {
-        None => Poll::Pending,
-        Some((Outcome::Granted, want)) => Poll::Ready(Ok(want.permits)),
-        Some((Outcome::Closed, _)) => Poll::Ready(Err(AcquireError::new(&semaphore.name, Kind::Closed))),
-        Some((Outcome::Impossible, want)) => {
-            let kind = Kind::Weight { wanted: want.permits, capacity: semaphore.capacity() };
-            Poll::Ready(Err(AcquireError::new(&semaphore.name, kind)))
-        }
-    }
+    let Some((outcome, want)) = slot.take() else { return Poll::Pending };
+    Poll::Ready(match outcome {
+        Outcome::Granted => Ok(want.permits),
+        Outcome::Closed => Err(Kind::Closed),
+        Outcome::Impossible => Err(Kind::Weight { wanted: want.permits, capacity: semaphore.capacity() }),
+    })
 }
 
 impl<H: Handle> fmt::Debug for Acquire<H> {

@@ -1,9 +1,9 @@
 //! The word and the queue: every transition of the state table.
 
 use super::error::Kind;
-use super::order::{Order, Priority, Request, Weight};
+use super::order::{Order, Priority, Request};
 use super::queue::{Queue, Want};
-use super::{AcquireError, Semaphore, TryAcquireError};
+use super::{Semaphore, TryAcquireError};
 use crate::shim::Ordering;
 use crate::wait::{Outcome, Slot, Wakes};
 use std::pin::Pin;
@@ -103,7 +103,7 @@ impl Semaphore {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn release_to_waiters(&self, free: i64) {
         if self.order == Order::Barging {
             // ORDERING: a read-modify-write on both sides (here and in `disclaim`): either the claimant's comes later
@@ -227,15 +227,12 @@ impl Semaphore {
         slot: Pin<&Slot<Want>>,
         request: &Request,
         waker: &Waker,
-    ) -> Poll<Result<u32, AcquireError>> {
+    ) -> Poll<Result<u32, Kind>> {
         // Foreign code, so before the lock: the waker's clone, the clock.
         let waker = waker.clone();
         let (class, key) = self.rank(request.priority);
         let mut queue = self.queue.lock();
-        let (n, all) = match request.weight {
-            Weight::Some(n) => (n, false),
-            Weight::All => (queue.capacity, true),
-        };
+        let n = if request.all { queue.capacity } else { request.permits };
         let word = self.word.load(Ordering::Acquire);
         let refused = if word & CLOSED != 0 {
             Kind::Closed
@@ -251,8 +248,8 @@ impl Semaphore {
                 drop(queue);
                 return Poll::Ready(Ok(n));
             }
-            if queue.len() < request.max_waiting {
-                let want = Want { permits: n, all, class, key, claim: 0 };
+            if queue.len() < request.max_waiting as usize {
+                let want = Want { permits: n, all: request.all, class, key, claim: 0 };
                 queue.link(slot, want, waker, self.order);
                 return Poll::Pending;
             }
@@ -263,7 +260,7 @@ impl Semaphore {
         };
         drop(queue);
         drop(waker);
-        Poll::Ready(Err(AcquireError::new(&self.name, refused)))
+        Poll::Ready(Err(refused))
     }
 
     /// The class and place in line in [`Order::Priority`]: arrival, later by `ageing` for each class below the highest.

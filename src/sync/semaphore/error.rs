@@ -1,5 +1,6 @@
 //! Why permits were refused.
 
+use crate::sync::ContextError;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -16,12 +17,13 @@ struct Refusal {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     Closed,
     Weight { wanted: u32, capacity: u32 },
-    QueueFull { allowed: usize },
+    QueueFull { allowed: u32 },
     Timeout { limit: Duration },
+    Ended(ContextError),
 }
 
 impl AcquireError {
@@ -50,6 +52,14 @@ impl AcquireError {
         matches!(self.0.kind, Kind::QueueFull { .. })
     }
 
+    /// The current [`Context`](crate::sync::Context) was cancelled or past its deadline before anything was taken.
+    pub fn context_error(&self) -> Option<&ContextError> {
+        match &self.0.kind {
+            Kind::Ended(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// More was wanted than there can ever be.
     pub fn exceeds_capacity(&self) -> bool {
         matches!(self.0.kind, Kind::Weight { wanted, capacity } if wanted > capacity)
@@ -64,7 +74,8 @@ impl AcquireError {
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.0.name;
-        match self.0.kind {
+        match &self.0.kind {
+            Kind::Ended(error) => write!(f, "{name}: {error}"),
             Kind::Closed => write!(f, "{name}: closed"),
             Kind::Weight { wanted: 0, capacity: 0 } => write!(f, "{name}: the capacity is 0"),
             Kind::Weight { wanted: 0, .. } => write!(f, "{name}: 0 permits wanted, at least 1 expected"),
@@ -77,7 +88,11 @@ impl fmt::Display for AcquireError {
     }
 }
 
-impl std::error::Error for AcquireError {}
+impl std::error::Error for AcquireError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.context_error().map(|error| error as _)
+    }
+}
 
 /// Why permits could not be had now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,26 +48,22 @@ pub enum Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is made"]
 pub struct Request {
-    pub(super) weight: Weight,
+    /// Unused where `all` is set.
+    pub(super) permits: u32,
+    pub(super) max_waiting: u32,
+    pub(super) all: bool,
     pub(super) priority: Priority,
-    pub(super) max_waiting: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
-    Some(u32),
-    All,
 }
 
 impl Request {
     /// `permits` permits.
     pub const fn new(permits: u32) -> Self {
-        Self { weight: Weight::Some(permits), priority: Priority::Normal, max_waiting: usize::MAX }
+        Self { permits, max_waiting: u32::MAX, all: false, priority: Priority::Normal }
     }
 
     /// The whole capacity, as it is when the request is granted.
     pub const fn all() -> Self {
-        Self { weight: Weight::All, ..Self::new(0) }
+        Self { all: true, ..Self::new(0) }
     }
 
     /// The class, for [`Order::Priority`].
@@ -76,7 +72,7 @@ impl Request {
     }
 
     /// Refuses at once, instead of waiting, where `others` requests wait already.
-    pub const fn max_waiting(self, others: usize) -> Self {
+    pub const fn max_waiting(self, others: u32) -> Self {
         Self { max_waiting: others, ..self }
     }
 }
