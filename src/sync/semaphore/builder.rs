@@ -4,7 +4,7 @@ use super::engine::{CLOSED, QUEUED, permits};
 use super::queue::Queue;
 use super::{Order, Semaphore};
 use crate::ConfigError;
-use crate::shim::{AtomicU64, Mutex};
+use crate::shim::{AtomicU32, AtomicU64, Mutex};
 use crate::time::{Clock, Epoch};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -71,8 +71,9 @@ impl SemaphoreBuilder {
         Semaphore {
             word: AtomicU64::new(permits(initial)),
             barred,
-            order: self.order,
-            claims: AtomicU64::new(0),
+            rule: self.order.rule(),
+            ageing: self.order.ageing(),
+            passed: AtomicU32::new(0),
             queue: Mutex::new(Queue::new(self.capacity)),
             epoch: Epoch::new(self.clock),
             name: self.name,

@@ -1,11 +1,11 @@
 //! The word and the queue: every transition of the state table.
 
 use super::error::Kind;
-use super::order::{Order, Priority, Request};
+use super::order::{Priority, Request, Rule};
 use super::queue::{Queue, Want};
 use super::{Semaphore, TryAcquireError};
 use crate::shim::Ordering;
-use crate::wait::{Outcome, Slot, Wakes};
+use crate::wait::{Outcome, Slot, Wakes, wake_all};
 use std::pin::Pin;
 use std::task::{Poll, Waker};
 
@@ -13,18 +13,24 @@ use std::task::{Poll, Waker};
 pub(super) const CLOSED: u64 = 1;
 /// Somebody waits and has not been woken: a release must look at the queue.
 pub(super) const QUEUED: u64 = 2;
+/// One waiter that was woken to compete and has not come.
+const INVITED: u64 = 4;
+const INVITED_MAX: u64 = (1 << 22) - 1;
 /// One permit.
-const ONE: u64 = 4;
+const ONE: u64 = 1 << 24;
 
 /// In barging order: after how many releases that passed woken waiters the next one is woken too.
-const PATIENCE: u64 = 8;
-/// One release that passed.
-const PASSED: u64 = 1 << 32;
+const PATIENCE: u32 = 8;
 
 /// Free permits; negative while a shrink below what is in use waits for permits to come back.
 #[inline]
 pub(super) const fn free(word: u64) -> i64 {
-    (word as i64) >> 2
+    (word as i64) >> 24
+}
+
+#[inline]
+const fn invited(word: u64) -> u64 {
+    (word / INVITED) & INVITED_MAX
 }
 
 #[inline]
@@ -71,7 +77,7 @@ impl Semaphore {
             Err(TryAcquireError::CLOSED)
         } else if n == 0 || n > queue.capacity {
             Err(TryAcquireError::weight(n, queue.capacity))
-        } else if queue.is_empty() && self.take_locked(&queue, n) {
+        } else if queue.is_empty() && self.take_locked(&queue, n, 0) {
             Ok(())
         } else {
             Err(TryAcquireError::no_permits(n, clamp(free(word))))
@@ -79,12 +85,14 @@ impl Semaphore {
     }
 
     /// Takes permits under the lock if there are enough, past `QUEUED`: the caller has seen that nobody is ahead.
-    /// Clears `QUEUED` where nobody waits.
-    fn take_locked(&self, queue: &Queue, n: u32) -> bool {
+    /// Clears `QUEUED` where nobody waits; takes `invitation` off the word together with the permits.
+    #[inline]
+    fn take_locked(&self, queue: &Queue, n: u32, invitation: u64) -> bool {
         let keep = if queue.is_empty() { !QUEUED } else { !0 };
         let mut word = self.word.load(Ordering::Relaxed);
         while word & CLOSED == 0 && free(word) >= i64::from(n) {
-            let taken = (word - permits(n)) & keep;
+            let taken = (word - permits(n) - invitation) & keep;
+            // ORDERING: as in `take_free`.
             match self.word.compare_exchange_weak(word, taken, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -99,18 +107,19 @@ impl Semaphore {
         // ORDERING: Release pairs with the Acquire of whoever takes these permits.
         let old = self.word.fetch_add(permits(n), Ordering::Release);
         if old & QUEUED != 0 {
-            self.release_to_waiters(free(old) + i64::from(n));
+            self.release_to_waiters(old, n);
         }
     }
 
     #[inline(never)]
-    fn release_to_waiters(&self, free: i64) {
-        if self.order == Order::Barging {
-            // ORDERING: a read-modify-write on both sides (here and in `disclaim`): either the claimant's comes later
-            // and it sees our permits, or ours comes later and sees the claim gone.
-            let claims = self.claims.fetch_add(PASSED, Ordering::AcqRel);
-            let claimed = i64::from(claims as u32);
-            if free <= claimed && (claims / PASSED) % PATIENCE != PATIENCE - 1 {
+    fn release_to_waiters(&self, old: u64, n: u32) {
+        // Those who are on their way will find what is free. (None is ever on its way in a strict order.)
+        let invited = invited(old);
+        if invited > 0 && free(old) + i64::from(n) <= invited.cast_signed() {
+            // Not one read-modify-write: that two releases now and then count as one only delays a courtesy.
+            let passed = self.passed.load(Ordering::Relaxed).wrapping_add(1);
+            self.passed.store(passed, Ordering::Relaxed);
+            if passed % PATIENCE != 0 {
                 return;
             }
         }
@@ -119,22 +128,13 @@ impl Semaphore {
 
     /// Gives waiters what they can have. Wakes outside the lock, in batches.
     pub(super) fn hand_over(&self) {
-        let mut wakes = Wakes::new();
-        loop {
-            let mut queue = self.queue.lock();
-            let done = self.serve(&mut queue, &mut wakes, true);
-            drop(queue);
-            wakes.wake();
-            if done {
-                return;
-            }
-        }
+        wake_all(|wakes| self.serve(&mut self.queue.lock(), wakes, true));
     }
 
     /// One batch of handing over. False if the batch is full and there may be more.
     fn serve(&self, queue: &mut Queue, wakes: &mut Wakes, released: bool) -> bool {
-        match self.order {
-            Order::Barging => self.invite(queue, wakes, released),
+        match self.rule {
+            Rule::Barging => self.invite(queue, wakes, released),
             _ => self.grant(queue, wakes),
         }
     }
@@ -167,7 +167,7 @@ impl Semaphore {
     /// Barging: wakes waiters, in order, for the free permits that no woken waiter has been told of. After a release
     /// the first is woken in any case if it fits: those who were woken before it may never come.
     fn invite(&self, queue: &mut Queue, wakes: &mut Wakes, released: bool) -> bool {
-        let free = free(self.word.load(Ordering::Acquire));
+        let word = self.word.load(Ordering::Acquire);
         let mut insist = released;
         loop {
             let Some(want) = queue.first_asleep() else {
@@ -175,44 +175,33 @@ impl Semaphore {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
                 return true;
             };
-            let claimed = i64::from(self.claims.load(Ordering::Acquire) as u32);
-            let spare = if insist { free } else { free - claimed };
-            if i64::from(want.permits) > spare {
+            let spare = if insist { free(word) } else { free(word) - queue.claimed().cast_signed() };
+            if i64::from(want) > spare || invited(word) == INVITED_MAX {
                 return true;
             }
             if !wakes.has_room() {
                 return false;
             }
             insist = false;
-            want.claim = want.permits;
-            self.claims.fetch_add(u64::from(want.permits), Ordering::AcqRel);
             queue.invite(wakes);
-        }
-    }
-
-    /// Barging: a woken waiter has come, or is gone.
-    fn disclaim(&self, want: &mut Want) {
-        if want.claim > 0 {
-            self.claims.fetch_sub(u64::from(std::mem::take(&mut want.claim)), Ordering::AcqRel);
+            // With nobody asleep any more, the flag goes in the same operation.
+            let last = queue.first_asleep().is_none();
+            let flag = if last { word & QUEUED } else { 0 };
+            self.word.fetch_add(INVITED - flag, Ordering::AcqRel);
+            if last {
+                return true;
+            }
         }
     }
 
     /// Ends the waits of which `how` says so, in batches.
     pub(super) fn end_waits(&self, how: impl Fn(&Want) -> Option<Outcome>) {
-        let mut wakes = Wakes::new();
-        loop {
+        wake_all(|wakes| {
             let mut queue = self.queue.lock();
-            let done = queue.settle(&mut wakes, |want| {
-                let outcome = how(want)?;
-                self.disclaim(want);
-                Some(outcome)
-            });
-            drop(queue);
-            wakes.wake();
-            if done {
-                return;
-            }
-        }
+            let (done, invitations) = queue.settle(wakes, &how);
+            self.word.fetch_sub(INVITED * invitations, Ordering::AcqRel);
+            done
+        });
     }
 
     /// Ends the waits that a lower capacity makes hopeless.
@@ -244,13 +233,13 @@ impl Semaphore {
             if word & QUEUED == 0 {
                 self.word.fetch_or(QUEUED, Ordering::AcqRel);
             }
-            if !queue.is_behind_others(self.order, key) && self.take_locked(&queue, n) {
+            if !queue.is_behind_others(self.rule, key) && self.take_locked(&queue, n, 0) {
                 drop(queue);
                 return Poll::Ready(Ok(n));
             }
             if queue.len() < request.max_waiting as usize {
-                let want = Want { permits: n, all: request.all, class, key, claim: 0 };
-                queue.link(slot, want, waker, self.order);
+                let want = Want { permits: n, all: request.all, class, key, invited: false };
+                queue.link(slot, want, waker, self.rule);
                 return Poll::Pending;
             }
             if queue.is_empty() {
@@ -265,35 +254,34 @@ impl Semaphore {
 
     /// The class and place in line in [`Order::Priority`]: arrival, later by `ageing` for each class below the highest.
     /// Since all age alike, the order of two requests never changes while they wait.
+    #[inline]
     fn rank(&self, priority: Priority) -> (u8, u64) {
-        match self.order {
-            Order::Priority { ageing } => {
-                let ageing = u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX);
-                let below = Priority::Critical as u64 - priority as u64;
-                (priority as u8, self.epoch.nanos().saturating_add(ageing.saturating_mul(below)))
-            }
-            _ => (0, 0),
+        if self.rule != Rule::Priority {
+            return (0, 0);
         }
+        let below = Priority::Critical as u64 - priority as u64;
+        (priority as u8, self.epoch.nanos().saturating_add(self.ageing.saturating_mul(below)))
     }
 
     /// A linked slot is polled again: the task's waker may be another now, and in barging order it may take its chance.
     pub(super) fn poll_linked(&self, slot: Pin<&Slot<Want>>, waker: &Waker) -> Poll<u32> {
         let mut fresh = Some(waker.clone());
         let mut queue = self.queue.lock();
-        if self.order != Order::Barging {
+        if self.rule != Rule::Barging {
             let replaced = queue.set_waker(slot, &mut fresh);
             drop(queue);
             drop((replaced, fresh));
             return Poll::Pending;
         }
         let Some(want) = queue.wanted(slot) else { return Poll::Pending };
-        let taken = self.take_locked(&queue, want.permits);
-        let replaced = if taken || want.claim > 0 {
-            let Some((mut want, old)) = queue.unlink(slot) else { return Poll::Pending };
-            self.disclaim(&mut want);
+        let invitation = if want.invited { INVITED } else { 0 };
+        let taken = self.take_locked(&queue, want.permits, invitation);
+        let replaced = if taken || want.invited {
+            let Some((want, old)) = queue.unlink(slot) else { return Poll::Pending };
             if let Some(waker) = fresh.take_if(|_| !taken) {
                 // Woken, and too late: back to the old place. What was released meanwhile is seen below.
-                self.word.fetch_or(QUEUED, Ordering::AcqRel);
+                let flag = QUEUED & !self.word.load(Ordering::Relaxed);
+                self.word.fetch_sub(INVITED - flag, Ordering::AcqRel);
                 queue.relink(slot, want, waker);
             }
             old
@@ -314,11 +302,18 @@ impl Semaphore {
     /// Takes a waiter out of line, and lets those behind it move up.
     pub(super) fn leave(&self, slot: Pin<&Slot<Want>>) {
         let mut queue = self.queue.lock();
-        let Some((mut want, waker)) = queue.unlink(slot) else { return };
-        self.disclaim(&mut want);
+        let Some((want, waker)) = queue.unlink(slot) else { return };
+        if want.invited {
+            self.word.fetch_sub(INVITED, Ordering::AcqRel);
+        }
+        if queue.is_empty() {
+            // `QUEUED` stays behind; the next release or acquisition that meets it takes it away.
+            drop(queue);
+            drop(waker);
+            return;
+        }
         let mut wakes = Wakes::new();
-        // With nobody left, `QUEUED` stays behind; the next release or acquisition that meets it takes it away.
-        let done = queue.is_empty() || self.serve(&mut queue, &mut wakes, false);
+        let done = self.serve(&mut queue, &mut wakes, false);
         drop(queue);
         drop(waker);
         wakes.wake();

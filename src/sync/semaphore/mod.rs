@@ -17,10 +17,11 @@ pub use order::{Order, Priority, Request};
 pub use permit::{Handle, OwnedPermit, Permit};
 
 use crate::ConfigError;
-use crate::shim::{AtomicU64, Mutex, Ordering};
+use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::time::{Clock, Epoch};
 use crate::wait::Outcome;
 use engine::{CLOSED, clamp, free, permits};
+use order::Rule;
 use queue::Queue;
 use std::borrow::Cow;
 use std::fmt;
@@ -70,13 +71,16 @@ use std::time::Duration;
 /// |---|---|---|
 /// | 0 | `CLOSED` | no acquisition succeeds any more; set under the lock, for good |
 /// | 1 | `QUEUED` | a waiter is linked that has not been woken; set under the lock before it is linked, cleared under the lock when there is none (possibly later than that) |
-/// | 2..64 | free | free permits, signed: capacity minus what is out; negative after a shrink below what is in use |
+/// | 2..24 | invited | barging order: waiters that were woken to compete and have not come yet |
+/// | 24..64 | free | free permits, signed: capacity minus what is out; negative after a shrink below what is in use |
 ///
 /// | transition | by | when |
 /// |---|---|---|
 /// | free - n | compare-and-swap | an acquisition that need not wait; strict orders only while not `QUEUED` |
-/// | free + n | fetch-add | a permit is dropped; if it finds `QUEUED`, it takes the lock and hands over |
+/// | free + n | fetch-add | a permit is dropped; if it finds `QUEUED`, it takes the lock and hands over (barging: unless as many are invited as there are free permits) |
 /// | free - n | fetch-sub under the lock | a waiter is granted (strict orders: nobody else can take meanwhile) |
+/// | invited + 1 | fetch-add under the lock | barging: a waiter is woken; with the last one asleep `QUEUED` goes too |
+/// | invited - 1 | under the lock | it came and took permits (in the same operation), came too late (and `QUEUED` is set again), or was dropped |
 /// | free +- d | fetch-add under the lock | the capacity is changed by d |
 ///
 /// Why no wake-up is lost: a waiter sets `QUEUED` with a read-modify-write and looks at the free permits *in the value
@@ -87,10 +91,11 @@ pub struct Semaphore {
     word: AtomicU64,
     /// The bits that keep an acquisition from taking free permits in passing.
     barred: u64,
-    order: Order,
-    /// Barging only. Low half: permits that woken waiters are on their way to take. High half: releases that passed.
-    /// Every access is a read-modify-write, so a release that still sees an old claim is seen by the claimant.
-    claims: AtomicU64,
+    rule: Rule,
+    /// Nanoseconds of waiting that are worth one class.
+    ageing: u64,
+    /// Barging: releases that left it to the invited.
+    passed: AtomicU32,
     queue: Mutex<Queue>,
     epoch: Epoch,
     name: Cow<'static, str>,
@@ -373,7 +378,7 @@ impl Semaphore {
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Semaphore");
-        out.field("name", &self.name).field("order", &self.order).field("available", &self.available());
+        out.field("name", &self.name).field("order", &self.rule).field("available", &self.available());
         match self.queue.try_lock() {
             Some(queue) => out.field("capacity", &queue.capacity).field("waiting", &queue.len()),
             None => out.field("queue", &format_args!("<locked>")),

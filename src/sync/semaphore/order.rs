@@ -30,6 +30,34 @@ pub enum Order {
     },
 }
 
+/// An [`Order`] as the engine looks at it: one byte, the ageing apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    Fifo,
+    Lifo,
+    Barging,
+    Priority,
+}
+
+impl Order {
+    pub(super) fn rule(self) -> Rule {
+        match self {
+            Self::Fifo => Rule::Fifo,
+            Self::Lifo => Rule::Lifo,
+            Self::Barging => Rule::Barging,
+            Self::Priority { .. } => Rule::Priority,
+        }
+    }
+
+    /// In nanoseconds.
+    pub(super) fn ageing(self) -> u64 {
+        match self {
+            Self::Priority { ageing } => u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX),
+            _ => 0,
+        }
+    }
+}
+
 /// The class of a request in [`Order::Priority`]; without effect in other orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {

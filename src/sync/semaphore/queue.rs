@@ -1,6 +1,6 @@
 //! Those who wait, in order. Guarded by the semaphore's lock.
 
-use super::Order;
+use super::order::Rule;
 use crate::wait::{List, Outcome, Slot, Wakes};
 use std::pin::Pin;
 use std::task::Waker;
@@ -15,8 +15,8 @@ pub(super) struct Want {
     pub(super) class: u8,
     /// Its place in line: arrival plus ageing in priority order, a running number in barging order.
     pub(super) key: u64,
-    /// Barging: it was woken to take this many permits and has not come yet; 0 while it has not been woken.
-    pub(super) claim: u32,
+    /// Barging: it was woken and has not come yet.
+    pub(super) invited: bool,
 }
 
 const CLASSES: usize = 4;
@@ -28,6 +28,8 @@ pub(super) struct Queue {
     classes: [List<Want>; CLASSES],
     /// Barging: who was woken and has not come.
     woken: List<Want>,
+    /// Permits that the woken want.
+    claimed: u64,
     /// How many wait, in all lists.
     len: usize,
 }
@@ -39,6 +41,7 @@ impl Queue {
             next_ticket: 0,
             classes: [const { List::new() }; CLASSES],
             woken: List::new(),
+            claimed: 0,
             len: 0,
         }
     }
@@ -65,24 +68,24 @@ impl Queue {
     }
 
     /// Whether a newcomer has to stand behind somebody.
-    pub(super) fn is_behind_others(&self, order: Order, key: u64) -> bool {
-        match order {
-            Order::Fifo => !self.is_empty(),
-            Order::Lifo | Order::Barging => false,
-            Order::Priority { .. } => self.classes.iter().filter_map(List::front).any(|want| want.key <= key),
+    pub(super) fn is_behind_others(&self, rule: Rule, key: u64) -> bool {
+        match rule {
+            Rule::Fifo => !self.is_empty(),
+            Rule::Lifo | Rule::Barging => false,
+            Rule::Priority => self.classes.iter().filter_map(List::front).any(|want| want.key <= key),
         }
     }
 
     #[inline]
-    pub(super) fn link(&mut self, slot: Pin<&Slot<Want>>, mut want: Want, waker: Waker, order: Order) {
-        if order == Order::Barging {
+    pub(super) fn link(&mut self, slot: Pin<&Slot<Want>>, mut want: Want, waker: Waker, rule: Rule) {
+        if rule == Rule::Barging {
             want.key = self.next_ticket;
             self.next_ticket += 1;
         }
         let Some(list) = self.classes.get_mut(usize::from(want.class)) else { return };
         self.len += 1;
-        match order {
-            Order::Lifo => list.push_front(slot, want, waker),
+        match rule {
+            Rule::Lifo => list.push_front(slot, want, waker),
             _ => list.push_back(slot, want, waker),
         }
     }
@@ -90,6 +93,7 @@ impl Queue {
     /// Barging: back in line, at the old place.
     pub(super) fn relink(&mut self, slot: Pin<&Slot<Want>>, want: Want, waker: Waker) {
         self.len += 1;
+        let want = Want { invited: false, ..want };
         self.classes[0].insert_sorted_front(slot, want, waker, |a, b| a.key < b.key);
     }
 
@@ -100,21 +104,32 @@ impl Queue {
         }
     }
 
-    /// Barging: the first who has not been woken.
-    pub(super) fn first_asleep(&mut self) -> Option<&mut Want> {
-        self.classes[0].front_mut()
+    /// Barging: how many permits the first wants who has not been woken.
+    #[inline]
+    pub(super) fn first_asleep(&self) -> Option<u32> {
+        self.classes[0].front().map(|want| want.permits)
+    }
+
+    /// Barging: permits that the woken are on their way to take.
+    pub(super) fn claimed(&self) -> u64 {
+        self.claimed
     }
 
     /// Barging: wakes the first who has not been woken; it stays in line.
+    #[inline]
     pub(super) fn invite(&mut self, wakes: &mut Wakes) {
         let [asleep, ..] = &mut self.classes;
+        if let Some(want) = asleep.front_mut() {
+            want.invited = true;
+            self.claimed += u64::from(want.permits);
+        }
         asleep.move_front(&mut self.woken, wakes);
     }
 
     #[inline]
     fn list_of(&mut self, slot: Pin<&Slot<Want>>) -> Option<&mut List<Want>> {
         let want = self.woken.value_mut(slot)?;
-        let (woken, class) = (want.claim > 0, usize::from(want.class));
+        let (woken, class) = (want.invited, usize::from(want.class));
         if woken { Some(&mut self.woken) } else { self.classes.get_mut(class) }
     }
 
@@ -127,7 +142,10 @@ impl Queue {
     #[inline]
     pub(super) fn unlink(&mut self, slot: Pin<&Slot<Want>>) -> Option<(Want, Option<Waker>)> {
         let unlinked = self.list_of(slot)?.unlink(slot);
-        self.len -= usize::from(unlinked.is_some());
+        if let Some((want, _)) = &unlinked {
+            self.len -= 1;
+            self.claimed -= if want.invited { u64::from(want.permits) } else { 0 };
+        }
         unlinked
     }
 
@@ -145,19 +163,31 @@ impl Queue {
                 }
             });
         }
+        let mut claimed = 0;
+        self.woken.for_each(|want| claimed += u64::from(want.permits));
+        self.claimed = claimed;
     }
 
-    /// Ends the waits of which `ends` says how. False if the batch is full.
+    /// Ends the waits of which `ends` says how. False if the batch is full; and how many of them had been woken.
     pub(super) fn settle(
         &mut self,
         wakes: &mut Wakes,
-        mut ends: impl FnMut(&mut Want) -> Option<Outcome>,
-    ) -> bool {
-        let mut ended = 0;
-        let mut count = |want: &mut Want| ends(want).inspect(|_| ended += 1);
+        ends: impl Fn(&Want) -> Option<Outcome>,
+    ) -> (bool, u64) {
+        let (mut ended, mut invited, mut claimed) = (0, 0, 0);
+        let mut end = |want: &mut Want| {
+            let outcome = ends(want)?;
+            ended += 1;
+            if want.invited {
+                invited += 1;
+                claimed += u64::from(want.permits);
+            }
+            Some(outcome)
+        };
         let mut lists = self.classes.iter_mut().chain([&mut self.woken]);
-        let done = lists.all(|list| list.settle(wakes, &mut count));
+        let done = lists.all(|list| list.settle(wakes, &mut end));
         self.len -= ended;
-        done
+        self.claimed -= claimed;
+        (done, invited)
     }
 }
