@@ -20,11 +20,13 @@ mod imp {
 
     /// Wakers collected under a lock before it must be let go to wake them.
     pub(crate) const WAKE_BATCH: usize = 16;
+
+    /// Operations for which a woken waiter holds the next one up if it does not act.
+    pub(crate) const PATIENCE: usize = 16;
 }
 
 #[cfg(cofferdam_loom)]
 mod imp {
-    pub(crate) use loom::future::AtomicWaker;
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -34,6 +36,7 @@ mod imp {
     pub(crate) use std::sync::TryLockError;
 
     pub(crate) const WAKE_BATCH: usize = 2;
+    pub(crate) const PATIENCE: usize = 2;
 }
 
 #[cfg(cofferdam_shuttle)]
@@ -48,6 +51,7 @@ mod imp {
     pub(crate) use std::sync::TryLockError;
 
     pub(crate) const WAKE_BATCH: usize = 2;
+    pub(crate) const PATIENCE: usize = 2;
 }
 
 pub(crate) use imp::*;
@@ -124,6 +128,30 @@ impl<T> Mutex<T> {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+/// loom's twin with `atomic-waker`'s calls.
+#[cfg(cofferdam_loom)]
+#[derive(Debug)]
+pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
+
+#[cfg(cofferdam_loom)]
+impl AtomicWaker {
+    pub(crate) fn new() -> Self {
+        Self(loom::future::AtomicWaker::new())
+    }
+
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        self.0.register_by_ref(waker);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.0.wake();
+    }
+
+    pub(crate) fn take(&self) -> Option<std::task::Waker> {
+        self.0.take_waker()
     }
 }
 
