@@ -2,7 +2,17 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | TODO |
+//! | a waiter on a child sees what was done before the cancellation | 2 | 3 | no second look under the lock; only the root is woken |
+//! | `is_cancelled` shows what was done before | 2 | 3 | flag stored or read `Relaxed` |
+//! | a child born during the cancellation is cancelled | 2 | 3 | no second look under the parent's lock; late child not marked; grandchildren not swept |
+//! | a child that waits as it is born is woken | 2 | 3 | as above |
+//! | one cause wins and all are told it | 2 | 3 | a second cause overwrites |
+//! | parent and child cancelled at once have one cause each | 2 | 3 | as above; grandchildren not swept |
+//! | a child that goes during the cancellation leaves nothing behind | 2 | 3 | children not swept |
+//! | siblings that come and go are forgotten | 2 | 3 | drop does not leave the parent's list |
+//! | the last two children of a dropped parent go at once | 2 | 3 | as above |
+//! | waits beyond one batch all end | 2 | 3 | poll after the cancellation joins the list |
+//! | `run` ends, and nothing of it stays | 2 | 3 | no second look under the lock |
 
 use cofferdam_loom::sync::{CancelToken, Cause};
 use loom::cell::UnsafeCell;

@@ -2,7 +2,15 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | TODO |
+//! | what was done before opening is seen behind the gate | 3 | 3 | state published or polled `Relaxed`; no second look under the lock |
+//! | `is_open` shows what was done before | 2 | 3 | state published or read `Relaxed` |
+//! | opening and closing at once releases whoever waits | 2 | 3 | only the open bit is looked at, before the lock or under it |
+//! | a change between the look and the wait is not missed | 2 | 3 | releases before the wait read `Relaxed`; a pulse that counts nothing |
+//! | beyond one batch, two releases end the waits before them and no later ones | 2 | 3 | a release ends whatever differs from it; ends all |
+//! | a wait dropped while the gate opens leaves the others released | 3 | 3 | no second look under the lock |
+//!
+//! The gate keeps its truth under the lock and only ever *stores* the copy outside: a load before that store would hide
+//! the loads of others from loom's search (see `wait_list`), as it did once.
 
 use cofferdam_loom::sync::Gate;
 use loom::cell::UnsafeCell;

@@ -2,7 +2,21 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | TODO |
+//! | what was done before a release is seen after the grant, free or handed over | 2 | 3 | outcome stored or read `Relaxed`; no second look under the lock |
+//! | the outcome is the last touch: the slot may go at once | 2 | 3 | outcome stored before the waker is taken |
+//! | a release meets a wait that is just beginning | 2 | 3 | the face does not look again under the lock; a release that finds the list empty drops the permit |
+//! | hand-over and cancellation are decided once | 2 | 3 | `unlink` empties a slot that has an outcome; the face keeps a grant that was dropped; the waiting bit outlives the last waiter |
+//! | a cancelled waiter swallows nothing of the next | 3 | 3 | as above; links not repaired |
+//! | the last waker is the one that is woken | 2 | 3 | `set_waker` keeps the old one |
+//! | closing meets a wait that is just beginning | 2 | 3 | the face does not look at `closed` under the lock |
+//! | closing and releasing end a wait once | 3 | 3 | last batch not woken |
+//! | waits beyond one batch end, while the list changes | 2 | 3 | `settle` says done when out of room; back links not repaired |
+//! | a panic in a waker keeps nobody from being woken | 1 | - | no drop of `Wakes` |
+//! | all operations agree with a vector | 1 | - | tail or back link not repaired, wrong place in the order |
+//!
+//! loom remembers only the *last* access to an atomic when it looks for schedules worth trying: a thread that loads and
+//! then stores (or exchanges) hides an earlier load of another thread from the search. Where it matters, a model here has
+//! a twin with the roles of the threads exchanged.
 
 use crate::shim::{AtomicU64, Mutex, Ordering};
 use crate::wait::{List, Outcome, Slot, Wakes, wake_all};
@@ -129,21 +143,19 @@ impl Future for Acquire<'_> {
         if slot.is_idle() && self.sem.take(false) {
             return Poll::Ready(Outcome::Granted);
         }
+        let mut waker = Some(cx.waker().clone());
         let mut waiters = self.sem.waiters.lock();
-        let replaced = if slot.is_idle() {
+        if slot.is_idle() {
             if waiters.closed {
                 return Poll::Ready(Outcome::Closed);
             }
             if waiters.list.is_empty() && self.sem.take(true) {
                 return Poll::Ready(Outcome::Granted);
             }
-            waiters.list.push_back(slot, (), cx.waker().clone());
-            None
-        } else {
-            waiters.list.set_waker(slot, cx.waker())
-        };
+        }
+        let replaced = waiters.list.join(slot, (), &mut waker);
         drop(waiters);
-        drop(replaced);
+        drop((replaced, waker));
         // Ended since the look at the outcome.
         slot.take().map_or(Poll::Pending, |(outcome, ())| Poll::Ready(outcome))
     }
@@ -246,6 +258,20 @@ fn a_release_meets_a_wait_that_is_just_beginning() {
     });
 }
 
+/// The twin.
+#[test]
+fn a_wait_meets_a_release_that_is_just_beginning() {
+    loom::model(|| {
+        let sem = Arc::new(Mini::new(0));
+        let other = Arc::clone(&sem);
+        let thread = thread::spawn(move || use_permit(&other));
+        sem.touch();
+        sem.release();
+        thread.join().unwrap();
+        assert_eq!(sem.permits(), 1);
+    });
+}
+
 #[test]
 fn a_hand_over_and_a_cancellation_are_decided_once() {
     loom::model(|| {
@@ -314,6 +340,19 @@ fn closing_ends_a_wait_that_is_just_beginning() {
     });
 }
 
+/// The twin.
+#[test]
+fn a_wait_meets_a_closing_that_is_just_beginning() {
+    loom::model(|| {
+        let sem = Arc::new(Mini::new(0));
+        let other = Arc::clone(&sem);
+        let thread = thread::spawn(move || block_on(other.acquire()));
+        sem.close();
+        assert_eq!(thread.join().unwrap(), Outcome::Closed);
+        assert!(sem.waiters.lock().list.is_empty());
+    });
+}
+
 #[test]
 fn closing_and_releasing_end_each_wait_once() {
     loom::model(|| {
@@ -375,6 +414,28 @@ fn a_slot_may_go_the_moment_it_has_its_outcome() {
     });
 }
 
+/// No threads: the rest of a batch is woken while a panic unwinds, and a second panic does not abort the process.
+#[test]
+fn a_panicking_waker_keeps_nobody_of_its_batch_from_being_woken() {
+    struct Panics(Count);
+    impl Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("waker {}", self.0.fetch_add(1, SeqCst));
+        }
+    }
+    let panics = std::sync::Arc::new(Panics(Count::new(0)));
+    let waker = Waker::from(std::sync::Arc::clone(&panics));
+    let unwound = std::panic::catch_unwind(|| {
+        let mut wakes = Wakes::new();
+        while wakes.has_room() {
+            wakes.push(waker.clone());
+        }
+        wakes.wake();
+    });
+    assert_eq!(unwound.unwrap_err().downcast_ref::<String>().map(String::as_str), Some("waker 0"));
+    assert_eq!(panics.0.load(SeqCst), 2, "a batch is two under the checker");
+}
+
 /// One thread: every operation of the list against a vector, many steps.
 #[test]
 fn the_list_agrees_with_a_vector() {
@@ -406,7 +467,8 @@ fn the_list_agrees_with_a_vector() {
                 2 if idle => {
                     let want = random.u32(..3000);
                     list.insert_sorted(slot, want, waker.clone(), |a, b| a <= b);
-                    let place = expected.iter().rposition(|(_, value)| *value <= want).map_or(0, |place| place + 1);
+                    let place =
+                        expected.iter().rposition(|(_, value)| *value <= want).map_or(0, |place| place + 1);
                     expected.insert(place, (at, want));
                 }
                 3 => {
@@ -419,7 +481,8 @@ fn the_list_agrees_with_a_vector() {
                 }
                 4 => {
                     let place = expected.iter().position(|(index, _)| *index == at);
-                    let unlinked = if moved.iter().any(|(index, _)| *index == at) { None } else { list.unlink(slot) };
+                    let unlinked =
+                        if moved.iter().any(|(index, _)| *index == at) { None } else { list.unlink(slot) };
                     assert_eq!(unlinked.map(|(value, _)| value), place.map(|place| expected.remove(place).1));
                 }
                 5 => {
@@ -429,7 +492,8 @@ fn the_list_agrees_with_a_vector() {
                     }
                 }
                 6 => {
-                    let done = list.settle(&mut wakes, |value| (*value % 3 == 0).then_some(Outcome::Impossible));
+                    let done =
+                        list.settle(&mut wakes, |value| (*value % 3 == 0).then_some(Outcome::Impossible));
                     let due: Vec<_> = expected.iter().copied().filter(|(_, value)| value % 3 == 0).collect();
                     // A batch of two; a waiter that was woken before (and moved back) has no waker left.
                     assert!(done || due.len() >= 2);
@@ -461,7 +525,10 @@ fn the_list_agrees_with_a_vector() {
             let mut seen = Vec::new();
             list.for_each(|value| seen.push(*value));
             assert!(seen.iter().eq(expected.iter().map(|(_, value)| value)), "step {step}");
-            assert_eq!((list.len(), list.front()), (expected.len(), expected.first().map(|(_, value)| value)));
+            assert_eq!(
+                (list.len(), list.front()),
+                (expected.len(), expected.first().map(|(_, value)| value))
+            );
             assert_eq!(other.len(), moved.len());
         }
         let mut wakes = Wakes::new();

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::shim::{AtomicU64, Mutex, Ordering};
+use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::wait::{List, Outcome, Slot, wake_all};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -43,47 +43,62 @@ pub struct Gate {
     /// | 0 | open |
     /// | 1..64 | how many releases ([`open`](Gate::open) of a closed gate, [`pulse`](Gate::pulse)) there have been |
     ///
-    /// Written under the lock.
+    /// A copy of what `inner` says, written under its lock, for those who look without it.
     state: AtomicU64,
-    /// Each waiter with how many releases there had been when it joined. The list is in that order, since who joins
-    /// under the lock has found no release that it did not know.
-    waiters: Mutex<List<u64>>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    open: bool,
+    releases: u64,
+    /// Each waiter with how many releases there had been when it joined. The list is in that order, since who joins has
+    /// found, under the lock, no release that it did not know.
+    waiters: List<u64>,
+}
+
+impl Inner {
+    /// Whether someone may pass who came after `known` releases.
+    fn passes(&self, known: u64) -> bool {
+        self.open || self.releases != known
+    }
 }
 
 impl Gate {
     /// A gate, open or closed.
     pub fn new(open: bool) -> Self {
-        Self { state: AtomicU64::new(if open { OPEN } else { 0 }), waiters: Mutex::new(List::new()) }
+        let inner = Inner { open, releases: 0, waiters: List::new() };
+        Self { state: AtomicU64::new(u64::from(open)), inner: Mutex::new(inner) }
     }
 
     /// Whether it is open.
     #[inline]
     pub fn is_open(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `change`: what was done before opening is seen behind the gate.
+        // ORDERING: Acquire pairs with the Release in `publish`: what was done before opening is seen behind the gate.
         self.state.load(Ordering::Acquire) & OPEN != 0
     }
 
     /// Opens the gate and releases everyone who waits. Says whether it was closed.
     pub fn open(&self) -> bool {
-        let closed = self
-            .change(|state| if state & OPEN == 0 { (state | OPEN).wrapping_add(RELEASE) } else { state })
-            & OPEN
-            == 0;
-        if closed {
-            self.release();
+        let mut inner = self.inner.lock();
+        if inner.open {
+            return false;
         }
-        closed
+        inner.open = true;
+        self.release(inner);
+        true
     }
 
     /// Closes the gate. Says whether it was open. Whoever was released before stays released.
     pub fn close(&self) -> bool {
-        self.change(|state| state & !OPEN) & OPEN != 0
+        let mut inner = self.inner.lock();
+        let was_open = std::mem::replace(&mut inner.open, false);
+        self.publish(&inner);
+        was_open
     }
 
     /// Releases everyone who waits now and leaves the gate as it is: "look again".
     pub fn pulse(&self) {
-        self.change(|state| state.wrapping_add(RELEASE));
-        self.release();
+        self.release(self.inner.lock());
     }
 
     /// Waits until the gate is open, or has been opened or pulsed since this call.
@@ -106,59 +121,54 @@ impl Gate {
 
     /// How many are waiting. A hint: it may be old by the time it is read.
     pub fn waiters(&self) -> usize {
-        self.waiters.lock().len()
+        self.inner.lock().waiters.len()
     }
 
-    /// The state before the change.
-    fn change(&self, to: impl FnOnce(u64) -> u64) -> u64 {
-        let waiters = self.waiters.lock();
-        // Relaxed: written only under this lock.
-        let before = self.state.load(Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire loads of `is_open` and `GateWait`.
-        self.state.store(to(before), Ordering::Release);
-        drop(waiters);
-        before
+    fn publish(&self, inner: &Inner) {
+        // ORDERING: Release pairs with the Acquire loads of `is_open`, `wait` and `poll_wait`. A store and no
+        // read-modify-write, since all writers hold the lock.
+        self.state.store(inner.releases * RELEASE + u64::from(inner.open), Ordering::Release);
     }
 
-    /// Ends the wait of all that have been released by now, and of nobody who joins while a batch is being woken.
-    fn release(&self) {
-        let mut due = None;
+    /// One more release: ends the wait of all who have joined by now, and of nobody who joins while a batch is being woken.
+    fn release(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.releases += 1;
+        self.publish(&inner);
+        let due = inner.releases;
+        let mut held = Some(inner);
         wake_all(|wakes| {
-            let mut waiters = self.waiters.lock();
-            // Relaxed: written only under this lock.
-            let due = *due.get_or_insert_with(|| self.state.load(Ordering::Relaxed) / RELEASE);
-            while waiters.front().is_some_and(|joined| *joined < due) {
+            let mut inner = held.take().unwrap_or_else(|| self.inner.lock());
+            while inner.waiters.front().is_some_and(|joined| *joined < due) {
                 if !wakes.has_room() {
                     return false;
                 }
-                waiters.pop_front(Outcome::Granted, wakes);
+                inner.waiters.pop_front(Outcome::Granted, wakes);
             }
             true
         });
     }
 
-    fn poll_wait(&self, slot: Pin<&Slot<u64>>, made: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let passes = |state: u64| state & OPEN != 0 || state / RELEASE != made;
-        // ORDERING: Acquire pairs with the Release in `change`.
-        if passes(self.state.load(Ordering::Acquire)) {
+    fn poll_wait(&self, slot: Pin<&Slot<u64>>, known: u64, cx: &mut Context<'_>) -> Poll<()> {
+        // ORDERING: Acquire pairs with the Release in `publish`.
+        let state = self.state.load(Ordering::Acquire);
+        if state & OPEN != 0 || state / RELEASE != known {
             return Poll::Ready(());
         }
         let mut waker = Some(cx.waker().clone());
-        let mut waiters = self.waiters.lock();
-        // Relaxed: written only under this lock, and what was done before the writing is seen by way of it.
-        if passes(self.state.load(Ordering::Relaxed)) {
-            drop(waiters);
+        let mut inner = self.inner.lock();
+        if inner.passes(known) {
+            drop(inner);
             return Poll::Ready(());
         }
-        let replaced = waiters.join(slot, made, &mut waker);
-        drop(waiters);
+        let replaced = inner.waiters.join(slot, known, &mut waker);
+        drop(inner);
         drop((replaced, waker));
         Poll::Pending
     }
 
     fn unlink(&self, slot: Pin<&Slot<u64>>) {
         if !slot.is_idle() {
-            let unlinked = self.waiters.lock().unlink(slot);
+            let unlinked = self.inner.lock().waiters.unlink(slot);
             drop(unlinked);
         }
     }
@@ -168,8 +178,8 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Gate");
         out.field("open", &self.is_open());
-        if let Some(waiters) = self.waiters.try_lock() {
-            out.field("waiters", &waiters.len());
+        if let Some(inner) = self.inner.try_lock() {
+            out.field("waiters", &inner.waiters.len());
         }
         out.finish_non_exhaustive()
     }
@@ -180,7 +190,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct GateWait<H: Deref<Target = Gate>> {
         gate: H,
-        made: u64,
+        known: u64,
         #[pin]
         slot: Slot<u64>,
     }
@@ -195,9 +205,10 @@ pin_project! {
 
 impl<H: Deref<Target = Gate>> GateWait<H> {
     fn new(gate: H) -> Self {
-        // ORDERING: Acquire, so that a condition looked at after this is not older than the last release.
-        let made = gate.state.load(Ordering::Acquire) / RELEASE;
-        Self { gate, made, slot: Slot::new() }
+        // ORDERING: Acquire pairs with the Release in `publish`: a condition that is looked at after this is as new as the
+        // last release that this knows.
+        let known = gate.state.load(Ordering::Acquire) / RELEASE;
+        Self { gate, known, slot: Slot::new() }
     }
 }
 
@@ -206,7 +217,7 @@ impl<H: Deref<Target = Gate>> Future for GateWait<H> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.gate.poll_wait(this.slot.as_ref(), *this.made, cx)
+        this.gate.poll_wait(this.slot.as_ref(), *this.known, cx)
     }
 }
 

@@ -51,8 +51,7 @@ impl Node {
         match &inner.cause {
             None => {
                 let key = inner.children.insert(Arc::downgrade(&child));
-                // Relaxed: read by the child's drop, which comes after this either through the child's reference count
-                // or through our lock.
+                // Relaxed: read by the child's drop alone, which its reference count puts after this.
                 child.key.store(key, Ordering::Relaxed);
             }
             // Cancelled since the look above.
