@@ -1,7 +1,7 @@
 //! Cancel tokens: the tree, the cause, the waits.
 
 use cofferdam::sync::{CancelToken, Cancelled, Cause};
-use cofferdam::testkit::{Polled, WakeCounter};
+use cofferdam::testkit::{DropPoint, Polled, Sim, WakeCounter, drop_at_every_await_in_sim, yield_now};
 use std::error::Error;
 use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,11 +195,15 @@ fn run_keeps_the_result_of_a_future_that_is_ready_in_the_poll_in_which_it_is_can
 fn run_sees_a_cancellation_from_inside_a_pending_poll() {
     let token = CancelToken::new();
     let inner = token.clone();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let flag = Flag(Arc::clone(&dropped));
     let mut run = Polled::new(token.run(poll_fn(move |_| {
+        let _ = &flag;
         inner.cancel_with("by itself");
         Poll::<()>::Pending
     })));
     assert_eq!(run.poll().expect("ended").unwrap_err().to_string(), "cancelled: by itself");
+    assert_eq!(dropped.load(Ordering::SeqCst), 1, "dropped with the end");
 }
 
 #[test]
@@ -400,4 +404,82 @@ fn children_made_while_the_parent_is_cancelled_are_all_cancelled() {
             }
         });
     }
+}
+
+// CTX1
+#[test]
+fn a_run_dropped_at_any_await_point_leaves_no_waiter_and_the_others_end() {
+    let points = drop_at_every_await_in_sim(0..100, |sim: &Sim| {
+        let token = CancelToken::new();
+        let ended = Arc::new(AtomicUsize::new(0));
+        for number in 0..20 {
+            let (token, ended) = (token.child(), Arc::clone(&ended));
+            sim.spawn(format!("task {number}"), async move {
+                assert!(token.run(pending::<()>()).await.is_err());
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let canceller = token.clone();
+        sim.spawn("canceller", async move {
+            for _ in 0..4 {
+                yield_now().await;
+            }
+            canceller.cancel_with("enough");
+        });
+        let own = token.child();
+        let under_test = {
+            let own = own.clone();
+            async move {
+                let _ = own.run(yield_now()).await;
+                own.cancelled().await;
+            }
+        };
+        let check = move |_: &Sim, _: DropPoint| {
+            assert!(format!("{own:?}").contains("waiters: 0"), "{own:?}");
+            assert_eq!(ended.load(Ordering::SeqCst), 20);
+        };
+        (under_test, check)
+    });
+    assert!(points > 300, "{points}");
+}
+
+#[test]
+fn a_tree_that_grows_and_dies_while_it_is_cancelled_ends_whole() {
+    Sim::for_seeds(0..200, |sim| {
+        let root = CancelToken::new();
+        let tokens = Arc::new(Mutex::new(vec![root.clone()]));
+        for number in 0..10 {
+            let (tokens, sim_) = (Arc::clone(&tokens), sim.clone());
+            sim.spawn(format!("grower {number}"), async move {
+                for _ in 0..20 {
+                    let at = {
+                        let mut tokens = tokens.lock().unwrap();
+                        let at = sim_.random_below(tokens.len() as u64) as usize;
+                        let child = tokens[at].child();
+                        tokens.push(child);
+                        at
+                    };
+                    yield_now().await;
+                    if at > 0 && sim_.random_below(3) == 0 {
+                        let mut tokens = tokens.lock().unwrap();
+                        let at = at.min(tokens.len() - 1);
+                        if at > 0 {
+                            drop(tokens.swap_remove(at));
+                        }
+                    }
+                }
+            });
+        }
+        let canceller = root.clone();
+        sim.spawn("canceller", async move {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            canceller.cancel_with("all");
+        });
+        sim.run_until_idle();
+        let tokens = tokens.lock().unwrap();
+        assert!(tokens.len() > 20);
+        assert!(tokens.iter().all(|token| token.cause().and_then(|cause| cause.text()) == Some("all")));
+    });
 }

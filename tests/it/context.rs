@@ -1,7 +1,7 @@
 //! The context: what is current when, how it ends, what it carries.
 
-use cofferdam::sync::{CancelToken, Cause, Context, ContextError};
-use cofferdam::testkit::{ManualClock, Polled};
+use cofferdam::sync::{CancelToken, Cause, Context, ContextError, Semaphore};
+use cofferdam::testkit::{DropPoint, ManualClock, Polled, Sim, drop_at_every_await_in_sim, yield_now};
 use cofferdam::time::{Clock, Deadline, Sleep, Timer};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use std::any::TypeId;
@@ -25,18 +25,6 @@ struct Language(&'static str);
 
 fn current_id() -> u32 {
     Context::current().value::<Id>().map_or(0, |id| id.0)
-}
-
-/// Pending once.
-fn yield_now() -> impl Future<Output = ()> {
-    let mut yielded = false;
-    poll_fn(move |cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
 }
 
 /// Calls back with the current context when dropped.
@@ -510,6 +498,111 @@ fn run_makes_the_context_current_and_a_nested_run_ends_with_the_outer() {
     // The inner one is its own token's; cancelled with the outer, and the outer is asked first.
     outer.cancel("all of it");
     assert_eq!(run.poll().map(|end| end.unwrap_err().to_string()).as_deref(), Some("cancelled: all of it"));
+}
+
+// CTX2
+#[test]
+fn a_wait_in_a_context_that_has_ended_is_refused_before_it_has_any_effect() {
+    let semaphore = Semaphore::new(1);
+    let acquires = || Polled::new(semaphore.acquire()).poll().map(|acquired| acquired.is_ok());
+    let cancelled = Context::background().child();
+    let time = ManualClock::new();
+    let expired = Context::background().with_clock(time.clock()).with_timeout(Duration::ZERO);
+    assert_eq!(cancelled.scope_sync(acquires), Some(true), "not cancelled yet");
+    cancelled.cancel("hung up");
+    assert_eq!(cancelled.scope_sync(acquires), Some(false));
+    assert_eq!(expired.scope_sync(acquires), Some(false));
+    assert_eq!(semaphore.available(), 1);
+    assert_eq!(cancelled.detached().scope_sync(acquires), Some(true));
+    assert_eq!(acquires(), Some(true), "out of every scope");
+}
+
+/// The flag behind the cheap look follows the scopes: what is inside another scope, or has been there, is heeded.
+#[test]
+fn the_look_at_the_context_survives_inner_scopes_and_panics() {
+    let semaphore = Semaphore::new(1);
+    let acquires = || Polled::new(semaphore.acquire()).poll().map(|acquired| acquired.is_ok());
+    let cancelled = Context::background().child();
+    cancelled.cancel("hung up");
+    cancelled.scope_sync(|| {
+        assert_eq!(Context::background().scope_sync(acquires), Some(true));
+        assert_eq!(acquires(), Some(false), "the outer one is back");
+        assert!(
+            catch_unwind(|| Context::background().with_value(Id(1)).scope_sync(|| panic!("inside"))).is_err()
+        );
+        assert_eq!(acquires(), Some(false), "also by a panic");
+    });
+    assert!(catch_unwind(AssertUnwindSafe(|| cancelled.scope_sync(|| panic!("inside")))).is_err());
+    assert_eq!(acquires(), Some(true));
+}
+
+// CTX1, CTX3, S59
+#[test]
+fn a_run_dropped_at_any_await_point_leaves_no_timer_no_waiter_and_no_permit() {
+    let points = drop_at_every_await_in_sim(0..100, |sim: &Sim| {
+        let semaphore = Arc::new(Semaphore::builder(1).clock(sim.clock()).build().unwrap());
+        let context = Context::background().with_clock(sim.clock()).with_timeout(3 * SECOND);
+        let (holder, clock) = (Arc::clone(&semaphore), sim.clock());
+        sim.spawn("holder", async move {
+            let _permit = holder.acquire().await;
+            clock.sleep(SECOND).await;
+        });
+        let under_test = {
+            let (semaphore, context, clock) = (Arc::clone(&semaphore), context.clone(), sim.clock());
+            async move {
+                let end = context
+                    .run(async {
+                        let _permit = semaphore.acquire().await.unwrap();
+                        clock.sleep(10 * SECOND).await;
+                    })
+                    .await;
+                assert!(end.unwrap_err().is_deadline_exceeded());
+                assert_eq!(context.remaining(), Some(Duration::ZERO));
+            }
+        };
+        let check = move |sim: &Sim, _: DropPoint| {
+            assert!(sim.time().armed() <= 1, "at most the holder's");
+            assert!(format!("{:?}", context.token()).contains("waiters: 0"), "{context:?}");
+            sim.advance(SECOND);
+            assert_eq!((sim.time().armed(), semaphore.available()), (0, 1));
+        };
+        (under_test, check)
+    });
+    assert!(points > 300, "{points}");
+}
+
+// CTX6: whichever is first.
+#[test]
+fn a_tree_of_contexts_ends_at_the_earliest_of_its_ends() {
+    Sim::for_seeds(0..100, |sim| {
+        let root = Context::background().with_clock(sim.clock()).with_timeout(10 * SECOND);
+        let start = sim.clock().now();
+        let mut tasks = Vec::new();
+        for seconds in 1..=15_u32 {
+            let context = root.with_timeout(seconds * SECOND);
+            let clock = sim.clock();
+            tasks.push(sim.spawn(format!("{seconds} s"), async move {
+                let end = context.run(pending::<()>()).await.unwrap_err();
+                (clock.now() - start, end)
+            }));
+        }
+        let (canceller, clock) = (root.clone(), sim.clock());
+        sim.spawn("canceller", async move {
+            clock.sleep(Duration::from_millis(7_500)).await;
+            canceller.cancel("enough");
+        });
+        for (seconds, task) in (1..=15_u32).zip(tasks) {
+            let (after, end) = sim.run(task);
+            if seconds <= 7 {
+                assert!(end.is_deadline_exceeded());
+                assert_eq!(after, seconds * SECOND);
+            } else {
+                assert_eq!(end.cause().and_then(Cause::text), Some("enough"));
+                assert_eq!(after, Duration::from_millis(7_500));
+            }
+        }
+        assert_eq!(sim.time().armed(), 0);
+    });
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The gate.
 
 use cofferdam::sync::Gate;
-use cofferdam::testkit::{Polled, WakeCounter};
+use cofferdam::testkit::{DropPoint, Polled, Sim, WakeCounter, drop_at_every_await_in_sim, yield_now};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 struct OnWake<F>(F);
 
@@ -214,4 +215,88 @@ fn waiting_for_a_condition_never_hangs() {
         });
         assert_eq!(gate.waiters(), 0);
     }
+}
+
+// CTX1
+#[test]
+fn a_wait_dropped_at_any_await_point_leaves_the_gate_as_it_was_and_the_others_pass() {
+    let points = drop_at_every_await_in_sim(0..100, |sim: &Sim| {
+        let gate = Arc::new(Gate::new(false));
+        let passed = Arc::new(AtomicUsize::new(0));
+        for number in 0..20 {
+            let (gate, passed) = (Arc::clone(&gate), Arc::clone(&passed));
+            sim.spawn(format!("waiter {number}"), async move {
+                gate.wait().await;
+                passed.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let (keeper, clock) = (Arc::clone(&gate), sim.clock());
+        sim.spawn("keeper", async move {
+            yield_now().await;
+            keeper.pulse();
+            clock.sleep(Duration::from_secs(1)).await;
+            keeper.open();
+            keeper.close();
+        });
+        let under_test = {
+            let gate = Arc::clone(&gate);
+            async move {
+                let before = gate.wait();
+                yield_now().await;
+                before.await;
+            }
+        };
+        let check = move |sim: &Sim, _: DropPoint| {
+            sim.advance(Duration::from_secs(1));
+            assert_eq!(gate.waiters(), 20 - passed.load(Ordering::SeqCst));
+            gate.open();
+            sim.run_until_idle();
+            assert_eq!((gate.waiters(), passed.load(Ordering::SeqCst), sim.tasks()), (0, 20, 0));
+        };
+        (under_test, check)
+    });
+    assert!(points > 300, "{points}");
+}
+
+/// Every release that is due reaches everyone, whatever the order of waiting, leaving, opening and closing.
+#[test]
+fn under_a_storm_of_openings_and_drops_everyone_passes_in_the_end() {
+    Sim::for_seeds(0..200, |sim| {
+        let gate = Arc::new(Gate::new(false));
+        let waiters: Vec<_> = (0..30)
+            .map(|number| {
+                let (gate, sim_) = (Arc::clone(&gate), sim.clone());
+                sim.spawn(format!("waiter {number}"), async move {
+                    for _ in 0..5 {
+                        match sim_.random_below(3) {
+                            0 => gate.wait().await,
+                            1 => _ = Polled::new(gate.wait_owned()).poll(),
+                            _ => {
+                                let wait = gate.wait_owned();
+                                yield_now().await;
+                                wait.await;
+                            }
+                        }
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let (keeper, sim_) = (Arc::clone(&gate), sim.clone());
+        sim.spawn("keeper", async move {
+            for _ in 0..50 {
+                match sim_.random_below(3) {
+                    0 => _ = keeper.open(),
+                    1 => _ = keeper.close(),
+                    _ => keeper.pulse(),
+                }
+                yield_now().await;
+            }
+            keeper.open();
+        });
+        for waiter in waiters {
+            sim.run(waiter);
+        }
+        assert_eq!(gate.waiters(), 0);
+    });
 }
