@@ -213,8 +213,8 @@ impl<T> List<T> {
             return;
         }
         let this = NonNull::from(slot.get_ref());
-        // SAFETY: `prev` is linked, alive and ours to touch (W1, W2).
         let next = match prev {
+            // SAFETY: `prev` is linked, alive and ours to touch (W1, W2).
             Some(prev) => unsafe { (*Self::node(prev)).next },
             None => self.head,
         };
@@ -309,9 +309,7 @@ impl<T> List<T> {
         self.detach(head);
         // SAFETY: alive (its state is still `LINKED`, so W1 holds), and both lists are under the lock we hold (W2).
         let node = unsafe { &mut *Self::node(head) };
-        if let Some(waker) = node.waker.take() {
-            wakes.push(waker);
-        }
+        let waker = node.waker.take();
         node.prev = to.tail;
         node.next = None;
         match to.tail {
@@ -321,6 +319,9 @@ impl<T> List<T> {
         }
         to.tail = Some(head);
         to.len += 1;
+        if let Some(waker) = waker {
+            wakes.push(waker);
+        }
         true
     }
 
@@ -409,16 +410,19 @@ impl<T> List<T> {
         wakes: &mut Wakes,
         amend: impl FnOnce(&mut T),
     ) {
+        // SAFETY: linked, alive, lock held (W1, W2).
+        amend(unsafe { &mut (*Self::node(slot)).value });
         self.detach(slot);
         // SAFETY: alive until the store below (its state is still `LINKED`: W1), lock held (W2).
-        let node = unsafe { &mut *Self::node(slot) };
-        amend(&mut node.value);
-        if let Some(waker) = node.waker.take() {
-            wakes.push(waker);
-        }
+        let waker = unsafe { (*Self::node(slot)).waker.take() };
         // ORDERING: Release pairs with the Acquire in `Slot::outcome`. The last touch (W3).
         // SAFETY: alive until this store.
         unsafe { slot.as_ref() }.state.store(outcome as u8, Ordering::Release);
+        // Nothing that could panic stands between the detaching and the outcome: a detached slot that counts as linked
+        // would be detached again.
+        if let Some(waker) = waker {
+            wakes.push(waker);
+        }
     }
 
     #[inline]

@@ -31,6 +31,7 @@ impl Wakes {
     /// Adds a waker. Beyond the room it is woken at once, so nothing is lost; callers look at `has_room` first.
     #[inline]
     pub(crate) fn push(&mut self, waker: Waker) {
+        debug_assert!(self.has_room(), "a waker would be woken under the lock");
         match self.wakers.get_mut(self.len) {
             Some(cell) => {
                 cell.write(waker);
