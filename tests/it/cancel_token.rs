@@ -158,7 +158,7 @@ fn run_in_a_cancelled_token_never_polls_and_drops_at_once() {
         let _flag = flag;
         unreachable!("polled")
     }));
-    let error: Cancelled = run.poll().expect("refused").map(|()| ()).unwrap_err();
+    let error: Cancelled = run.poll().expect("refused").unwrap_err();
     assert_eq!(error.to_string(), "cancelled: before");
     assert_eq!(dropped.load(Ordering::SeqCst), 1, "dropped with the refusal, not with the wrapper");
 }

@@ -305,7 +305,7 @@ fn the_background_cannot_be_cancelled_but_its_children_can() {
     assert!(!background.cancel("no"));
     assert!(!background.is_cancelled() && background.token().is_none());
     assert!(background.child().cancel("yes"));
-    assert_eq!(Context::background().check().is_ok(), true);
+    assert!(Context::background().check().is_ok());
 }
 
 #[test]
