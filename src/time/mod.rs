@@ -12,6 +12,8 @@ mod deadline;
 mod epoch;
 mod jitter;
 mod system;
+#[cfg(any(test, not(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))))]
+mod thread;
 mod timeout;
 pub(crate) mod timers;
 #[cfg(feature = "tokio")]

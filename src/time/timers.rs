@@ -29,6 +29,7 @@ impl Timers {
     }
 
     /// How many timers are armed.
+    #[cfg(feature = "testkit")]
     pub(crate) fn len(&self) -> usize {
         self.armed.lock().wakers.len()
     }
@@ -42,15 +43,14 @@ impl Timers {
 
     /// Arms a timer, or gives an armed one its present waker. Says whether it is now the earliest.
     fn arm(&self, key: &mut Option<Key>, deadline: Instant, waker: &Waker) -> bool {
+        // Cloned before the lock and dropped after it: a waker is foreign code.
+        let waker = waker.clone();
         let mut armed = self.armed.lock();
         let current = *key.get_or_insert_with(|| {
             armed.next_id += 1;
             (deadline, armed.next_id)
         });
-        let replaced = match armed.wakers.get_mut(&current) {
-            Some(known) if known.will_wake(waker) => None,
-            _ => armed.wakers.insert(current, waker.clone()),
-        };
+        let replaced = armed.wakers.insert(current, waker);
         let earliest = armed.wakers.first_key_value().map(|(first, _)| *first) == Some(current);
         drop(armed);
         drop(replaced);
@@ -82,6 +82,12 @@ impl<H: TimerHost> HostedSleep<H> {
     pub(crate) fn new(host: Arc<H>, deadline: Instant) -> Self {
         Self { host, deadline, key: None }
     }
+
+    fn disarm(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.host.timers().disarm(key);
+        }
+    }
 }
 
 impl<H: TimerHost> Future for HostedSleep<H> {
@@ -90,20 +96,23 @@ impl<H: TimerHost> Future for HostedSleep<H> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if this.host.now() >= this.deadline {
+            this.disarm();
             return Poll::Ready(());
         }
         if this.host.timers().arm(&mut this.key, this.deadline, cx.waker()) {
             this.host.rescheduled();
         }
         // The time may have been moved past the deadline between the look and the arming.
-        if this.host.now() >= this.deadline { Poll::Ready(()) } else { Poll::Pending }
+        if this.host.now() < this.deadline {
+            return Poll::Pending;
+        }
+        this.disarm();
+        Poll::Ready(())
     }
 }
 
 impl<H: TimerHost> Drop for HostedSleep<H> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.host.timers().disarm(key);
-        }
+        self.disarm();
     }
 }

@@ -1,1 +1,71 @@
-//! Written with its component.
+//! What is promised to allocate nothing allocates nothing.
+
+use crate::support::allocations;
+use cofferdam::observe::Observers;
+use cofferdam::time::{Clock, Deadline};
+use std::hint::black_box;
+use std::time::Duration;
+
+#[test]
+fn the_allocator_counts_this_thread_and_no_other() {
+    assert_eq!(allocations(|| ()), 0);
+    assert_eq!(allocations(|| black_box(Box::new(7))), 1);
+    let mut grown = Vec::with_capacity(1);
+    grown.push(1_u64);
+    assert_eq!(allocations(|| grown.push(2)), 1);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (done, is_done) = std::sync::mpsc::sync_channel::<()>(1);
+    let other = std::thread::spawn(move || {
+        wait.recv().unwrap();
+        for number in 0..1000 {
+            black_box(Box::new(number));
+        }
+        done.send(()).unwrap();
+    });
+    go.send(()).unwrap();
+    let elsewhere = allocations(|| is_done.recv().unwrap());
+    assert!(elsewhere < 100, "{elsewhere} allocations of another thread were counted");
+    other.join().unwrap();
+}
+
+// S85
+#[test]
+fn an_event_that_nobody_watches_is_neither_built_nor_allocated() {
+    let observers = Observers::<Vec<u8>>::new();
+    let mut built = 0;
+    let count = allocations(|| {
+        for _ in 0..1000 {
+            observers.emit(|| {
+                built += 1;
+                vec![0; 100]
+            });
+        }
+    });
+    assert_eq!((count, built), (0, 0));
+    // The same with someone there does both, or the test shows nothing.
+    observers.add(|event: &Vec<u8>| assert_eq!(event.len(), 100));
+    assert!(allocations(|| observers.emit(|| vec![0; 100])) > 0);
+}
+
+#[test]
+fn time_and_deadlines_allocate_nothing() {
+    let clock = Clock::system();
+    let count = allocations(|| {
+        let now = clock.now();
+        let deadline = Deadline::after(now, Duration::from_secs(1)).min(Deadline::NEVER);
+        black_box((deadline.remaining(clock.now()), clock.wall(), clock.clone()));
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_timeout_around_what_is_ready_allocates_nothing() {
+    let clock = Clock::system();
+    let count = allocations(|| {
+        for number in 0..100 {
+            let timeout = clock.timeout(Duration::from_secs(1), std::future::ready(number));
+            assert_eq!(futures_util::FutureExt::now_or_never(timeout), Some(Ok(number)));
+        }
+    });
+    assert_eq!(count, 0);
+}

@@ -1,5 +1,6 @@
 //! Virtual time, the simulator, and dropping at every await point.
 
+use crate::support::panic_message;
 use cofferdam::task::Spawn;
 use cofferdam::testkit::{
     DropPoint, ManualClock, Polled, Sim, WakeCounter, drop_at_every_await, drop_at_every_await_in_sim,
@@ -27,14 +28,6 @@ impl Log {
 
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-fn panic_message(run: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it should have panicked");
-    match panic.downcast::<String>() {
-        Ok(message) => *message,
-        Err(panic) => panic.downcast_ref::<&str>().map(|message| (*message).to_owned()).unwrap_or_default(),
     }
 }
 

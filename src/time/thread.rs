@@ -1,0 +1,153 @@
+//! Timers without a reactor: one thread, started at the first sleep, that waits for the earliest deadline.
+
+use super::timers::{HostedSleep, TimerHost, Timers};
+use super::{Sleep, system};
+use crate::shim::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+#[derive(Default)]
+struct Host {
+    timers: Timers,
+    started: AtomicBool,
+    /// Set by the thread itself, before it looks at the timers: whoever arms one and finds nobody to unpark will be seen.
+    thread: OnceLock<Thread>,
+}
+
+impl TimerHost for Host {
+    fn now(&self) -> Instant {
+        system::now()
+    }
+
+    fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    fn rescheduled(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Host {
+    /// Starts the thread, once. Where the system has none to give, the next sleep tries again.
+    fn start(self: &Arc<Self>) {
+        // Relaxed: says only who is to start it; what the threads share they pass through the lock of the timers.
+        if self.started.load(Ordering::Relaxed) || self.started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let host = Arc::clone(self);
+        let spawned = thread::Builder::new().name("cofferdam-timer".into()).spawn(move || host.run());
+        if spawned.is_err() {
+            self.started.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn run(&self) {
+        let _ = self.thread.set(thread::current());
+        loop {
+            while let Some(waker) = self.timers.pop_due(system::now()) {
+                // A waker that panics must not take every other timer of the process with it.
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+            // An arming between this look and the park leaves an unpark token: the park returns at once.
+            match self.timers.next() {
+                Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(system::now())),
+                None => thread::park(),
+            }
+        }
+    }
+}
+
+pub(super) fn sleep_until(deadline: Instant) -> Sleep {
+    static HOST: OnceLock<Arc<Host>> = OnceLock::new();
+    let host = HOST.get_or_init(Arc::default);
+    host.start();
+    Sleep::new(HostedSleep::new(Arc::clone(host), deadline))
+}
+
+/// Here and not among the integration tests, because those are always built with `async-io`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_executor::block_on;
+    use std::sync::mpsc;
+    use std::task::{Context, Wake, Waker};
+    use std::time::Duration;
+
+    fn after(millis: u64) -> Instant {
+        system::now() + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_sleep_ends_at_its_deadline_and_not_before() {
+        let deadline = after(3);
+        block_on(sleep_until(deadline));
+        assert!(system::now() >= deadline);
+        // Over already.
+        block_on(sleep_until(deadline));
+    }
+
+    struct Send(u32, mpsc::Sender<u32>);
+
+    impl Wake for Send {
+        fn wake(self: Arc<Self>) {
+            let _ = self.1.send(self.0);
+        }
+    }
+
+    fn poll(sleep: &mut Sleep, waker: Waker) {
+        use std::future::Future;
+        assert!(std::pin::Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    #[test]
+    fn an_earlier_sleep_overtakes_one_that_the_thread_waits_for() {
+        let (woken, wakes) = mpsc::channel();
+        let mut sleeps = [sleep_until(after(60_000)), sleep_until(after(20)), sleep_until(after(10))];
+        for (name, sleep) in sleeps.iter_mut().enumerate() {
+            poll(sleep, Waker::from(Arc::new(Send(name as u32, woken.clone()))));
+        }
+        assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(2));
+        assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(1));
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of the test");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_stops_no_other_timer() {
+        let mut bad = sleep_until(after(1));
+        poll(&mut bad, Waker::from(Arc::new(Panics)));
+        for _ in 0..3 {
+            block_on(sleep_until(after(2)));
+        }
+    }
+
+    #[test]
+    fn many_threads_may_sleep_at_once() {
+        let threads: Vec<_> = (0..8)
+            .map(|thread| {
+                thread::spawn(move || {
+                    for sleep in 0..20 {
+                        let deadline =
+                            system::now() + Duration::from_micros((thread * 37 + sleep * 61) % 500);
+                        block_on(sleep_until(deadline));
+                        assert!(system::now() >= deadline);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            assert!(thread.join().is_ok());
+        }
+    }
+}
