@@ -56,6 +56,36 @@ struct Ordered<E> {
     delivering: bool,
 }
 
+/// The right of one thread to deliver what is held, given back in a panic too (of an event's drop: observers are
+/// contained). What is held then waits for the next event.
+struct Turn<'a, E>(Option<&'a Mutex<Ordered<E>>>);
+
+impl<E> Turn<'_, E> {
+    /// The next event, if it has come. If not, the turn is over: under the same lock, so that whoever brings the event
+    /// later sees nobody delivering.
+    fn next(&mut self) -> Option<E> {
+        let mut ordered = self.0?.lock();
+        let next = ordered.next;
+        let event = ordered.held.remove(&next);
+        match event {
+            Some(_) => ordered.next += 1,
+            None => {
+                ordered.delivering = false;
+                self.0 = None;
+            }
+        }
+        event
+    }
+}
+
+impl<E> Drop for Turn<'_, E> {
+    fn drop(&mut self) {
+        if let Some(ordered) = self.0 {
+            ordered.lock().delivering = false;
+        }
+    }
+}
+
 impl<E: 'static> Observers<E> {
     /// Nobody yet.
     pub fn new() -> Self {
@@ -104,22 +134,16 @@ impl<E: 'static> Observers<E> {
     pub fn emit_in_order(&self, order: u64, event: E) {
         let mut ordered = self.ordered.lock();
         ordered.held.insert(order, event);
-        if ordered.delivering {
+        if std::mem::replace(&mut ordered.delivering, true) {
             return;
         }
-        ordered.delivering = true;
-        loop {
-            let next = ordered.next;
-            let Some(event) = ordered.held.remove(&next) else { break };
-            ordered.next += 1;
-            drop(ordered);
+        drop(ordered);
+        let mut turn = Turn(Some(&self.ordered));
+        while let Some(event) = turn.next() {
             if self.is_watched() {
                 self.deliver(&event);
             }
-            drop(event);
-            ordered = self.ordered.lock();
         }
-        ordered.delivering = false;
     }
 
     #[cold]

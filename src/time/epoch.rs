@@ -17,11 +17,16 @@ pub(crate) struct Epoch {
 #[allow(dead_code, reason = "used by the rooms behind features")]
 impl Epoch {
     pub(crate) fn new(clock: Clock) -> Self {
+        // One reading for both, so that the two ways of counting agree.
         #[cfg(feature = "quanta")]
-        let start_raw = match &clock.0 {
-            Source::Quanta(quanta) => quanta.clock.raw(),
-            _ => 0,
+        let (start_raw, start) = match &clock.0 {
+            Source::Quanta(quanta) => {
+                let raw = quanta.clock.raw();
+                (raw, quanta.instant(raw))
+            }
+            _ => (0, clock.now()),
         };
+        #[cfg(not(feature = "quanta"))]
         let start = clock.now();
         Self {
             clock,
@@ -77,7 +82,44 @@ impl Quanta {
 
     #[inline]
     pub(super) fn now(&self) -> Instant {
-        let nanos = self.clock.delta_as_nanos(self.anchor_raw, self.clock.raw());
+        self.instant(self.clock.raw())
+    }
+
+    #[inline]
+    fn instant(&self, raw: u64) -> Instant {
+        let nanos = self.clock.delta_as_nanos(self.anchor_raw, raw);
         self.anchor + Duration::from_nanos(nanos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::ManualClock;
+
+    #[test]
+    fn nanoseconds_and_instants_are_each_other_s_inverse_and_saturate() {
+        let time = ManualClock::new();
+        let epoch = Epoch::new(time.clock());
+        assert_eq!(epoch.nanos(), 0);
+        time.advance(Duration::new(3, 7));
+        assert_eq!(epoch.nanos(), 3_000_000_007);
+        assert_eq!(epoch.instant(3_000_000_007), Some(epoch.clock().now()));
+        let start = epoch.clock().now() - Duration::new(3, 7);
+        assert_eq!(epoch.nanos_at(start - Duration::from_secs(1)), 0, "before the epoch");
+        let centuries = Duration::from_secs(600 * 366 * 24 * 3600);
+        assert_eq!(start.checked_add(centuries).map(|late| epoch.nanos_at(late)), Some(u64::MAX));
+    }
+
+    #[cfg(feature = "quanta")]
+    #[test]
+    fn on_the_counter_both_ways_of_counting_agree() {
+        let clock = Clock::quanta();
+        for _ in 0..1000 {
+            let epoch = Epoch::new(clock.clone());
+            let (first, between, last) = (epoch.nanos(), epoch.nanos_at(epoch.clock().now()), epoch.nanos());
+            // A nanosecond for rounding, which differs with where the counting starts.
+            assert!(first <= between + 1 && between <= last + 1, "{first} {between} {last}");
+        }
     }
 }
