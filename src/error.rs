@@ -1,5 +1,7 @@
 //! What is wrong with a setting.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// A setting that a builder or setter refuses: which component, which knob, what value, and the rule it breaks.

@@ -8,6 +8,8 @@
 //! runs under our locks), [`UnsafeCell`] hands out its pointer only inside a closure so that loom sees each access,
 //! and constants shrink under the checkers so that the many-rounds paths are explored too.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 mod imp {
     pub(crate) use atomic_waker::AtomicWaker;

@@ -1,1 +1,166 @@
-//! Written with its component.
+//! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
+
+use cofferdam::observe::{Observe, Observers};
+use cofferdam::resilience::{
+    self, Attempt, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Scope, Stack,
+};
+use cofferdam::sync::{self, Semaphore};
+use cofferdam::task::Spawn;
+use cofferdam::time::Timer;
+use cofferdam::{ConfigError, task, testkit, time};
+use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
+use std::cell::Cell;
+use std::marker::PhantomPinned;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Parameters that lack one trait each: what is made of them must lack it too, and must have it without them.
+type Local = Rc<u8>;
+type Unshared = Cell<u8>;
+type Pinned = PhantomPinned;
+
+macro_rules! claim {
+    (yes, $type:ty, $auto:ident) => {
+        assert_impl_all!($type: $auto);
+    };
+    (no, $type:ty, $auto:ident) => {
+        assert_not_impl_any!($type: $auto);
+    };
+}
+
+/// One row a type: `Send`, `Sync`, `Unpin`.
+macro_rules! table {
+    ($($type:ty => $send:ident $sync:ident $unpin:ident;)+) => {
+        $(claim!($send, $type, Send); claim!($sync, $type, Sync); claim!($unpin, $type, Unpin);)+
+    };
+}
+
+table! {
+    ConfigError                                 => yes yes yes;
+
+    // time
+    time::Clock                                 => yes yes yes;
+    time::Sleep                                 => yes no  yes;
+    time::Deadline                              => yes yes yes;
+    time::Elapsed                               => yes yes yes;
+    time::Timeout<u8>                           => yes no  yes;
+    time::Timeout<Local>                        => no  no  yes;
+    time::Timeout<Pinned>                       => yes no  no;
+    time::Backoff                               => yes yes yes;
+    time::Delays                                => yes yes yes;
+    time::Jitter                                => yes yes yes;
+
+    // task, observe
+    task::BoxTask                               => yes no  yes;
+    Observers<u8>                               => yes yes yes;
+    Observers<Unshared>                         => yes yes yes;
+    Observers<Local>                            => no  no  yes;
+
+    // testkit
+    testkit::ManualClock                        => yes yes yes;
+    testkit::WakeCounter                        => yes yes yes;
+    testkit::Polled<u8>                         => yes yes yes;
+    testkit::Polled<Local>                      => no  no  yes;
+    testkit::Polled<Pinned>                     => yes yes yes;
+    testkit::Sim                                => yes yes yes;
+    testkit::SimTask<u8>                        => yes yes yes;
+    testkit::SimTask<Unshared>                  => yes yes yes;
+    testkit::SimTask<Local>                     => no  no  yes;
+    testkit::DropPoint                          => yes yes yes;
+
+    // sync: semaphore
+    Semaphore                                   => yes yes yes;
+    sync::SemaphoreBuilder                      => yes yes yes;
+    sync::SemaphoreStats                        => yes yes yes;
+    sync::Permit<&'static Semaphore>            => yes yes yes;
+    sync::OwnedPermit                           => yes yes yes;
+    sync::Acquire<&'static Semaphore>           => yes yes no;
+    sync::Acquire<Arc<Semaphore>>               => yes yes no;
+    sync::AcquireTimeout<Arc<Semaphore>>        => yes no  no;
+    sync::Order                                 => yes yes yes;
+    sync::Priority                              => yes yes yes;
+    sync::Request                               => yes yes yes;
+    sync::AcquireError                          => yes yes yes;
+    sync::TryAcquireError                       => yes yes yes;
+
+    // sync: cancellation, context, gate
+    sync::CancelToken                           => yes yes yes;
+    sync::DropGuard                             => yes yes yes;
+    sync::Cause                                 => yes yes yes;
+    sync::Cancelled                             => yes yes yes;
+    sync::UntilCancelled                        => yes yes no;
+    sync::RunUntilCancelled<u8>                 => yes yes no;
+    sync::RunUntilCancelled<Local>              => no  no  no;
+    sync::Context                               => yes yes yes;
+    sync::ContextError                          => yes yes yes;
+    sync::Scope<u8>                             => yes yes yes;
+    sync::Scope<Local>                          => no  no  yes;
+    sync::RunInContext<u8>                      => yes no  no;
+    sync::RunInContext<Local>                   => no  no  no;
+    sync::Gate                                  => yes yes yes;
+    sync::GateWait<&'static sync::Gate>         => yes yes no;
+    sync::GateWait<Arc<sync::Gate>>             => yes yes no;
+
+    // resilience
+    Stack                                       => yes yes yes;
+    Stack<Local>                                => no  no  yes;
+    resilience::Chain<u8, u8>                   => yes yes yes;
+    resilience::Chain<u8, Local>                => no  no  yes;
+    resilience::Error<u8>                       => yes yes yes;
+    resilience::Error<Local>                    => no  no  yes;
+    resilience::GaveUp                          => yes yes yes;
+    Exhausted<u8>                               => yes yes yes;
+    Exhausted<Local>                            => no  no  yes;
+    Rejection                                   => yes yes yes;
+    Reason                                      => yes yes yes;
+    Scope                                       => yes yes yes;
+    Kind                                        => yes yes yes;
+    Layer                                       => yes yes yes;
+    Lint                                        => yes yes yes;
+    LintCode                                    => yes yes yes;
+    resilience::Timeout                         => yes yes yes;
+    resilience::TimeoutBuilder                  => yes yes yes;
+    resilience::TimeoutAttempt<'static, u8>     => yes no  yes;
+    resilience::TimeoutAttempt<'static, Local>  => no  no  yes;
+    resilience::TimeoutAttempt<'static, Pinned> => yes no  no;
+    resilience::Operation<u8, u8>               => yes yes yes;
+    resilience::Operation<u8, Local>            => no  no  yes;
+    resilience::Operation<u8, Pinned>           => yes yes no;
+    resilience::Once<u8>                        => yes yes yes;
+    resilience::Once<Local>                     => no  no  yes;
+    resilience::Once<Pinned>                    => yes yes no;
+    resilience::Call<Ready>                     => yes yes yes;
+    resilience::Call<NotSend>                   => no  no  yes;
+    resilience::Optional<u8, u8>                => yes yes yes;
+    resilience::Optional<u8, Local>             => no  no  yes;
+    resilience::Optional<Pinned, u8>            => yes yes no;
+}
+
+type Ready = resilience::Once<std::future::Ready<Result<u8, u8>>>;
+type NotSend = resilience::Once<std::future::Ready<Result<Local, u8>>>;
+
+// The traits that users implement are those that handles are made of.
+assert_obj_safe!(Timer, Spawn, Observe<u8>);
+
+/// Nobody adds a type and forgets to say what it is.
+#[test]
+fn every_public_type_is_in_the_table() {
+    let table = include_str!("auto_traits.rs");
+    let (_, table) = table.split_once("\ntable! {").expect("the table");
+    let (table, _) = table.split_once("\n}\n").expect("its end");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let known: std::collections::BTreeSet<_> =
+        table.split(|c: char| !is_word(c)).filter(|word| !word.is_empty()).collect();
+    let mut missing = Vec::new();
+    for (file, line) in crate::architecture::code_lines("src") {
+        for start in ["pub struct ", "pub enum ", "pub union ", "pub type "] {
+            if let Some(rest) = line.trim_start().strip_prefix(start) {
+                let name = rest.split(|c: char| !is_word(c)).next().unwrap_or_default();
+                if !known.contains(name) {
+                    missing.push(format!("{name} ({file})"));
+                }
+            }
+        }
+    }
+    assert_eq!(missing, [""; 0], "each needs a row");
+}
