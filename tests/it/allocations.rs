@@ -2,8 +2,12 @@
 
 use crate::support::allocations;
 use cofferdam::observe::Observers;
+use cofferdam::sync::{CancelToken, Context, Gate, Semaphore};
+use cofferdam::testkit::Polled;
 use cofferdam::time::{Clock, Deadline};
+use futures_util::FutureExt;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -64,7 +68,54 @@ fn a_timeout_around_what_is_ready_allocates_nothing() {
     let count = allocations(|| {
         for number in 0..100 {
             let timeout = clock.timeout(Duration::from_secs(1), std::future::ready(number));
-            assert_eq!(futures_util::FutureExt::now_or_never(timeout), Some(Ok(number)));
+            assert_eq!(FutureExt::now_or_never(timeout), Some(Ok(number)));
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+// Waiters live in their futures.
+#[test]
+fn a_semaphore_allocates_nothing_when_it_is_free_and_nothing_when_it_is_not() {
+    let semaphore = Arc::new(Semaphore::new(2));
+    let free = allocations(|| {
+        for _ in 0..100 {
+            drop(semaphore.try_acquire());
+            drop(semaphore.try_acquire_many_owned(2));
+            drop(FutureExt::now_or_never(semaphore.acquire()));
+        }
+    });
+    assert_eq!(free, 0);
+
+    let held = semaphore.try_acquire_many(2).expect("free");
+    let mut waits: Vec<_> = (0..40).map(|_| Polled::new(semaphore.acquire())).collect();
+    let waiting = allocations(|| waits.iter_mut().all(|wait| wait.poll().is_none()));
+    assert_eq!(waiting, 0);
+    let handing_over = allocations(|| {
+        drop(held);
+        // Each grant frees its permit at once, for the next.
+        for wait in &mut waits {
+            drop(wait.poll().expect("its turn").expect("open"));
+        }
+    });
+    assert_eq!(handing_over, 0);
+    let abandoned = semaphore.try_acquire_many(2).expect("free");
+    let mut wait = Polled::new(semaphore.acquire());
+    assert!(wait.poll().is_none());
+    assert_eq!(allocations(|| drop(wait)), 0);
+    drop(abandoned);
+}
+
+#[test]
+fn gates_tokens_and_contexts_are_looked_at_for_nothing() {
+    let (gate, token, context) =
+        (Gate::new(true), CancelToken::new(), Context::background().with_value(1_u8));
+    let count = allocations(|| {
+        for _ in 0..100 {
+            assert_eq!(FutureExt::now_or_never(gate.wait()), Some(()));
+            black_box((token.is_cancelled(), token.check().is_ok(), token.clone()));
+            black_box((Context::current(), context.value::<u8>(), context.clone(), context.check().is_ok()));
+            assert_eq!(FutureExt::now_or_never(context.scope(std::future::ready(2))), Some(2));
         }
     });
     assert_eq!(count, 0);

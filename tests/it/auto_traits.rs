@@ -1,9 +1,7 @@
 //! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
 
 use cofferdam::observe::{Observe, Observers};
-use cofferdam::resilience::{
-    self, Attempt, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Scope, Stack,
-};
+use cofferdam::resilience::{self, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Scope, Stack};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;

@@ -1,10 +1,11 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
+use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore};
 use cofferdam::testkit::yield_now;
 use std::future::{pending, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 const TINY: Duration = Duration::from_millis(2);
@@ -99,5 +100,86 @@ on_every_runtime! {
         });
         assert!(runtime.clock.timeout(Duration::ZERO, never).await.is_err());
         assert_eq!(polls, 1);
+    }
+}
+
+/// More tasks than permits, and each sees that no more are inside than may be.
+async fn crowd_a_semaphore(runtime: &crate::support::Runtime, order: Order) {
+    let semaphore = Semaphore::builder(3).order(order).clock(runtime.clock.clone()).build().unwrap();
+    let (semaphore, inside) = (Arc::new(semaphore), Arc::new(AtomicU32::new(0)));
+    let tasks: Vec<_> = (0..20)
+        .map(|task| {
+            let (semaphore, inside) = (Arc::clone(&semaphore), Arc::clone(&inside));
+            runtime.spawn(async move {
+                for round in 0..10 {
+                    let weight = 1 + (task + round) % 3;
+                    let permit = semaphore.acquire_many(weight).await.unwrap();
+                    assert!(inside.fetch_add(weight, Ordering::SeqCst) + weight <= 3);
+                    yield_now().await;
+                    inside.fetch_sub(weight, Ordering::SeqCst);
+                    drop(permit);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+    assert_eq!((semaphore.available(), semaphore.waiting()), (3, 0));
+}
+
+on_every_runtime! {
+    async fn a_crowded_semaphore_serves_everyone_in_order(runtime: Runtime) {
+        crowd_a_semaphore(&runtime, Order::Fifo).await;
+    }
+
+    async fn a_crowded_semaphore_serves_everyone_out_of_order(runtime: Runtime) {
+        crowd_a_semaphore(&runtime, Order::Barging).await;
+    }
+
+    async fn a_wait_for_a_permit_ends_at_its_limit(runtime: Runtime) {
+        let semaphore = Semaphore::builder(1).clock(runtime.clock.clone()).build().unwrap();
+        let held = semaphore.acquire().await.unwrap();
+        assert!(semaphore.acquire_timeout(TINY).await.is_err());
+        drop(held);
+        assert!(semaphore.acquire_timeout(TINY).await.is_ok());
+    }
+
+    async fn a_gate_lets_everyone_through_at_once(runtime: Runtime) {
+        let gate = Arc::new(Gate::new(false));
+        let waits: Vec<_> = (0..10).map(|_| runtime.spawn(gate.wait_owned())).collect();
+        yield_now().await;
+        gate.open();
+        for wait in waits {
+            wait.await;
+        }
+        gate.wait().await;
+    }
+
+    async fn a_token_ends_the_work_of_other_tasks(runtime: Runtime) {
+        let token = CancelToken::new();
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let token = token.child();
+                runtime.spawn(async move { token.run(pending::<()>()).await })
+            })
+            .collect();
+        yield_now().await;
+        token.cancel_with("enough");
+        for task in tasks {
+            let cancelled = task.await.unwrap_err();
+            assert_eq!(cancelled.cause().text(), Some("enough"));
+        }
+    }
+
+    async fn a_context_ends_at_its_deadline_and_follows_the_work(runtime: Runtime) {
+        let context = Context::background().with_clock(runtime.clock.clone()).with_value(7_u32);
+        let limited = context.with_timeout(TINY);
+        let seen = runtime.spawn(async move {
+            let ended = limited.run(pending::<()>()).await.unwrap_err();
+            (ended.is_deadline_exceeded(), limited.scope(async { Context::current().value::<u32>().copied() }).await)
+        });
+        assert_eq!(seen.await, (true, Some(7)));
+        assert_eq!(Context::current().value::<u32>(), None);
     }
 }
