@@ -142,11 +142,11 @@ impl World {
         let mut done = OnDrop(Some(|| drop(self.remove(turn.id))));
         if future.as_mut().poll(&mut Context::from_waker(&turn.waker)).is_pending() {
             done.0 = None;
-            if let Some(task) = self.state.lock().tasks.get_mut(&turn.id) {
+            let mut state = self.state.lock();
+            if let Some(task) = state.tasks.get_mut(&turn.id) {
                 task.future = Some(future);
-                return;
             }
-            // Cancelled from inside its own poll: dropped here, with no lock held.
+            // Else it was cancelled from inside its own poll, and is dropped at the end, after the lock.
         }
     }
 
