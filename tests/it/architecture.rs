@@ -413,6 +413,11 @@ fn without_comments(text: &str) -> String {
     let starts = |at: usize, what: &str| what.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
     while at < chars.len() {
         let begin = at;
+        if !matches!(chars[at], '/' | 'r' | '"' | '\'') {
+            code.push(chars[at]);
+            at += 1;
+            continue;
+        }
         if starts(at, "//") {
             while at < chars.len() && chars[at] != '\n' {
                 at += 1;
