@@ -105,6 +105,9 @@ impl ManualClock {
 
     /// Moves time forward by `by`, stopping at each armed deadline on the way to fire its timer, so that code which runs
     /// in a waker sees the very instant it asked for.
+    ///
+    /// # Panics
+    /// If that is past the end of time.
     pub fn advance(&self, by: Duration) {
         self.advance_to(self.0.now() + by);
     }
