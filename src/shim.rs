@@ -69,6 +69,15 @@ pub(crate) fn load_seq_cst(word: &AtomicUsize) -> usize {
     word.load(Ordering::SeqCst)
 }
 
+/// As [`load_seq_cst`], of the other width.
+#[inline(always)]
+#[allow(dead_code, reason = "used by the rooms behind features")]
+pub(crate) fn load_seq_cst_u64(word: &AtomicU64) -> u64 {
+    #[cfg(cofferdam_loom)]
+    fence(Ordering::SeqCst);
+    word.load(Ordering::SeqCst)
+}
+
 /// Pauses of a loop that another thread has disturbed.
 pub(crate) struct Spin(u32);
 

@@ -13,7 +13,7 @@ mod stack;
 mod throttle;
 mod timeout;
 
-// pub use breaker::CircuitBreaker;
+pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
 pub use error::*;
 pub use lint::{Lint, LintCode};

@@ -1,0 +1,339 @@
+//! The state machine: who is let through, and what outcomes do.
+
+use super::config::Config;
+use super::transition::Control;
+use super::word::Word;
+use super::{BreakerEvent, OnCancel, Open, Outcome, State};
+use crate::observe::Observers;
+use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering, load_seq_cst_u64};
+use crate::sync::striped::{Striped, lane};
+use crate::time::{Clock, Epoch};
+use crossbeam_utils::CachePadded;
+use std::time::{Duration, Instant};
+
+pub(super) const ADMITTED: usize = 0;
+pub(super) const SUCCEEDED: usize = 1;
+pub(super) const FAILED: usize = 2;
+pub(super) const IGNORED: usize = 3;
+pub(super) const CANCELLED: usize = 4;
+pub(super) const LATE: usize = 5;
+pub(super) const UNRECORDED: usize = 6;
+pub(super) const REJECTED: usize = 7;
+
+/// What the clones of a breaker share.
+///
+/// # What is written how
+///
+/// * The generation and the state in `word` change only under the lock of `control`, by `turn`. So do the `phases`, and
+///   everything about trials, the word's fields for them included.
+/// * The count of failures in a closed word changes by compare-and-swap, without the lock.
+/// * `phases[g % 2]` belongs to generation `g`. `turn` stores it *before* the word of `g`, while the word is still that
+///   of `g - 1`, whose phase is the other one. A reader takes the word, then the phase, then the word again (or takes
+///   the lock and looks): if the generation is the same both times, the phase is that generation's. (Had it been
+///   overwritten for `g + 2`, the word would have moved to `g + 1` before that, and the reader, who has acquired the
+///   overwriting store, would have seen it the second time.)
+pub(super) struct Machine {
+    pub(super) word: AtomicU64,
+    phases: [Phase; 2],
+    pub(super) config: Config,
+    pub(super) epoch: Epoch,
+    pub(super) tally: Striped<8>,
+    pub(super) observers: Observers<BreakerEvent>,
+    pub(super) control: CachePadded<Mutex<Control>>,
+}
+
+/// What belongs to a generation besides its word.
+struct Phase {
+    /// The end of the break; in half-open, the time from which a refusal has to be thought over under the lock.
+    due: AtomicU64,
+    /// How often the breaker has opened since it was last closed.
+    opens: AtomicU32,
+}
+
+impl Phase {
+    fn new() -> Self {
+        Self { due: AtomicU64::new(u64::MAX), opens: AtomicU32::new(0) }
+    }
+}
+
+/// A call that was let through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    /// State and generation at that time, in such a form that it equals the breaker's word exactly if a success would
+    /// change nothing.
+    pub(super) word: Word,
+    /// When it began, if somebody will want to know.
+    pub(super) began: u64,
+    /// A trial's place.
+    pub(super) place: u32,
+    /// Which trial has the place.
+    pub(super) trial: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Judged(Outcome),
+    Cancelled,
+}
+
+/// The time of one decision: read once, and only if asked for.
+pub(super) struct Now<'a> {
+    epoch: &'a Epoch,
+    nanos: Option<u64>,
+}
+
+impl Now<'_> {
+    #[inline]
+    pub(super) fn nanos(&mut self) -> u64 {
+        *self.nanos.get_or_insert_with(|| self.epoch.nanos())
+    }
+}
+
+impl Machine {
+    pub(super) fn new(
+        config: Config,
+        clock: Clock,
+        observers: Observers<BreakerEvent>,
+        state: State,
+    ) -> Self {
+        let control = CachePadded::new(Mutex::new(Control::new(config.half_open_requests)));
+        Self {
+            word: AtomicU64::new(Word::new(state).0),
+            phases: [Phase::new(), Phase::new()],
+            config,
+            epoch: Epoch::new(clock),
+            tally: Striped::new(),
+            observers,
+            control,
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Now<'_> {
+        Now { epoch: &self.epoch, nanos: None }
+    }
+
+    pub(super) fn at(&self, now: Instant) -> Now<'_> {
+        Now { epoch: &self.epoch, nanos: Some(self.epoch.nanos_at(now)) }
+    }
+
+    /// The instant of a time that has been, as far as instants reach.
+    pub(super) fn instant(&self, nanos: u64) -> Instant {
+        self.epoch.instant(nanos).unwrap_or_else(|| self.epoch.clock().now())
+    }
+
+    #[inline]
+    pub(super) fn load(&self) -> Word {
+        // ORDERING: Acquire pairs with the swap in `turn`: who sees a generation sees its due time.
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The due time of the word's generation; `None` if that has passed.
+    pub(super) fn due(&self, word: Word) -> Option<u64> {
+        // ORDERING: Acquire pairs with the Release in `set_due`: whoever reads a later generation's due time sees that
+        // the word has left the generation asked for.
+        let due = self.phase(word).due.load(Ordering::Acquire);
+        // Relaxed: coherence alone forbids it to be older than what the line above has acquired.
+        Word(self.word.load(Ordering::Relaxed)).same_generation(word).then_some(due)
+    }
+
+    /// As far as the word's generation lasts, how often it has opened.
+    pub(super) fn opens(&self, word: Word) -> u32 {
+        // ORDERING: as in `due`, where the second look is the caller's, under the lock.
+        self.phase(word).opens.load(Ordering::Acquire)
+    }
+
+    fn phase(&self, word: Word) -> &Phase {
+        let [even, odd] = &self.phases;
+        if word.parity() == 0 { even } else { odd }
+    }
+
+    /// Under the lock, before the word is stored.
+    pub(super) fn set_due(&self, word: Word, due: u64) {
+        // ORDERING: Release pairs with the Acquire in `due`.
+        self.phase(word).due.store(due, Ordering::Release);
+    }
+
+    /// As [`set_due`](Self::set_due).
+    pub(super) fn set_opens(&self, word: Word, opens: u32) {
+        // ORDERING: Release pairs with the Acquire in `opens`.
+        self.phase(word).opens.store(opens, Ordering::Release);
+    }
+
+    /// Lets a call through, or not. Without the lock where the breaker is in a state that lets everything through, and
+    /// where it refuses.
+    #[inline]
+    pub(super) fn admit(&self, mut now: Now<'_>) -> Result<Ticket, Open> {
+        // Relaxed: a first look, to refuse without a write; what counts is the look in `let_through`.
+        if Word(self.word.load(Ordering::Relaxed)).lets_through() {
+            if let Some(ticket) = self.let_through(&mut now) {
+                return Ok(ticket);
+            }
+        }
+        self.admit_or_refuse(now)
+    }
+
+    #[inline]
+    fn let_through(&self, now: &mut Now<'_>) -> Option<Ticket> {
+        let lane = lane();
+        self.tally.add_then_look::<ADMITTED>(lane);
+        // ORDERING: SeqCst, after the sequentially consistent addition: either this sees that the breaker is shut down,
+        // or `running`, which sums behind a fence, sees the addition.
+        let word = Word(load_seq_cst_u64(&self.word));
+        if !word.lets_through() {
+            self.tally.take_back::<ADMITTED>(lane);
+            return None;
+        }
+        let began = if self.config.times_calls() { now.nanos() } else { 0 };
+        let word = if word.is(State::Disabled) { word.equal_to_none() } else { word.fresh() };
+        Some(Ticket { word, began, place: 0, trial: 0 })
+    }
+
+    #[inline(never)]
+    fn admit_or_refuse(&self, mut now: Now<'_>) -> Result<Ticket, Open> {
+        loop {
+            let word = self.load();
+            if word.lets_through() {
+                match self.let_through(&mut now) {
+                    Some(ticket) => return Ok(ticket),
+                    None => continue,
+                }
+            }
+            match word.state() {
+                state @ (State::Open | State::HalfOpen) => {
+                    let Some(due) = self.due(word) else { continue };
+                    let nanos = now.nanos();
+                    if nanos < due && (state == State::Open || self.is_full(word)) {
+                        return Err(self.refuse(state, due, nanos));
+                    }
+                    if let Some(answer) = self.admit_on_trial(word, nanos) {
+                        return answer.map_err(|due| self.refuse(State::HalfOpen, due, nanos));
+                    }
+                }
+                state => return Err(self.refuse(state, u64::MAX, u64::MAX)),
+            }
+        }
+    }
+
+    fn is_full(&self, word: Word) -> bool {
+        let trials = word.trials();
+        trials.out + trials.judged >= self.config.half_open_requests
+    }
+
+    fn refuse(&self, state: State, due: u64, now: u64) -> Open {
+        self.tally.add::<REJECTED>(lane());
+        // A break without end is still one that time ends; trials without a limit are not.
+        let timed = state == State::Open || state == State::HalfOpen && due != u64::MAX;
+        let retry_after = timed.then(|| Duration::from_nanos(due.saturating_sub(now)));
+        let open = Open { name: self.config.name, state, retry_after };
+        self.observers.emit(|| BreakerEvent::NotPermitted { name: open.name, state, retry_after });
+        open
+    }
+
+    /// Takes note of how a call ended.
+    #[inline]
+    pub(super) fn settle(&self, ticket: Ticket, end: End, now: Now<'_>) {
+        // Relaxed: nothing is read on the strength of it.
+        let same = self.word.load(Ordering::Relaxed) == ticket.word.0;
+        if same && matches!(end, End::Judged(Outcome::Success)) {
+            self.tally.add::<SUCCEEDED>(lane());
+        } else {
+            self.settle_with_effect(ticket, end, now);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_with_effect(&self, ticket: Ticket, mut end: End, mut now: Now<'_>) {
+        if let (End::Cancelled, OnCancel::FailureIfOlderThan(limit)) = (end, self.config.on_cancel) {
+            if now.nanos().saturating_sub(ticket.began) > super::config::nanos(limit) {
+                end = End::Judged(Outcome::Failure);
+            }
+        }
+        if ticket.word.is(State::HalfOpen) {
+            self.settle_trial(ticket, end, now.nanos());
+        } else {
+            self.settle_let_through(ticket, end, &mut now);
+        }
+        if Word(self.word.load(Ordering::Relaxed)).is(State::ShutDown) {
+            self.wake_drained();
+        }
+    }
+
+    fn settle_let_through(&self, ticket: Ticket, end: End, now: &mut Now<'_>) {
+        loop {
+            let word = self.load();
+            if !word.same_generation(ticket.word) {
+                return self.count_late(end);
+            }
+            match (word.state(), end) {
+                (State::Disabled, _) => return self.tally.add::<UNRECORDED>(lane()),
+                (State::ForcedClosed, _) | (_, End::Cancelled | End::Judged(Outcome::Ignore)) => {
+                    return self.count(end);
+                }
+                (_, End::Judged(Outcome::Success)) => {
+                    if word.failures() == 0 || self.replace(word, word.with_failures(0)) {
+                        return self.count(end);
+                    }
+                }
+                (state, End::Judged(Outcome::Failure | Outcome::RetryAfter(_))) => {
+                    let failures = word.failures().saturating_add(1);
+                    let threshold = self.config.failure_threshold;
+                    if state == State::Closed && failures >= threshold {
+                        return self.trip_by_failure(ticket, end, now.nanos());
+                    }
+                    if self.replace(word, word.with_failures(failures)) {
+                        self.count(end);
+                        if failures == threshold {
+                            let name = self.config.name;
+                            self.observers.emit(|| BreakerEvent::ThresholdReached { name, failures });
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Another count of failures in the same closed state. False if the word has changed meanwhile.
+    pub(super) fn replace(&self, word: Word, by: Word) -> bool {
+        // ORDERING: AcqRel keeps the release of the `turn` that this generation began with visible to who acquires the
+        // new word (a read-modify-write continues its release sequence; Acquire for the retry of the caller).
+        self.word.compare_exchange(word.0, by.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Counts an outcome that was judged, or is neutral.
+    pub(super) fn count(&self, end: End) {
+        let lane = lane();
+        match end {
+            End::Judged(Outcome::Success) => self.tally.add::<SUCCEEDED>(lane),
+            End::Judged(Outcome::Failure | Outcome::RetryAfter(_)) => self.tally.add::<FAILED>(lane),
+            End::Judged(Outcome::Ignore) => self.tally.add::<IGNORED>(lane),
+            End::Cancelled => self.tally.add::<CANCELLED>(lane),
+        }
+    }
+
+    /// Counts an outcome that came after its generation had passed.
+    pub(super) fn count_late(&self, end: End) {
+        match end {
+            End::Cancelled | End::Judged(Outcome::Ignore) => self.count(end),
+            End::Judged(outcome) => {
+                self.tally.add::<LATE>(lane());
+                let name = self.config.name;
+                self.observers.emit(|| BreakerEvent::LateResult { name, outcome });
+            }
+        }
+    }
+
+    /// Calls that have ended, and calls let through, in this order: the first is never greater.
+    pub(super) fn ended_and_admitted(&self) -> (u64, u64) {
+        let tally = &self.tally;
+        let ended = tally.sum::<SUCCEEDED>()
+            + tally.sum::<FAILED>()
+            + tally.sum::<IGNORED>()
+            + tally.sum::<CANCELLED>()
+            + tally.sum::<LATE>()
+            + tally.sum::<UNRECORDED>();
+        (ended, tally.sum::<ADMITTED>())
+    }
+}

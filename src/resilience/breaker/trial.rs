@@ -1,0 +1,152 @@
+//! The trials of a half-open breaker: under the lock, there are few of them.
+
+use super::config::Config;
+use super::machine::{ADMITTED, End, Machine, Ticket};
+use super::transition::{Control, Decided};
+use super::word::{Trials, Word};
+use super::{Outcome, State, Trigger};
+use crate::sync::striped::lane;
+
+/// One of the calls that a half-open phase lets through.
+///
+/// | from | to | when |
+/// |---|---|---|
+/// | free | out | a call is let through on trial |
+/// | out | out, of another trial | the lease is over and another call takes the place |
+/// | out | judged | any trial that ever had the place succeeds |
+/// | out | free | the trial that has the place is ignored or dropped |
+/// | free | judged | a trial that had lost the place succeeds after its successor came to nothing |
+///
+/// A failure ends the phase, and the places with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Free,
+    Out { trial: u64, lease_end: u64 },
+    Judged,
+}
+
+impl Control {
+    /// A place for a trial, if there is one: free, or held by a trial whose lease is over.
+    fn take_place(&mut self, config: &Config, trials: &mut Trials, now: u64) -> Option<(u32, u64)> {
+        let trial = self.next_trial;
+        let out = Place::Out { trial, lease_end: now.saturating_add(config.trial_lease) };
+        let index = if trials.out + trials.judged < config.half_open_requests {
+            if trials.out == 0 {
+                self.verdict_by = now.saturating_add(config.verdict_within);
+            }
+            trials.out += 1;
+            match self.places.iter().position(|place| matches!(place, Place::Free)) {
+                Some(free) => free,
+                None => {
+                    self.places.push(Place::Free);
+                    self.places.len() - 1
+                }
+            }
+        } else {
+            let ends = self.places.iter().enumerate().filter_map(|(index, place)| match place {
+                Place::Out { lease_end, .. } if *lease_end <= now => Some((*lease_end, index)),
+                _ => None,
+            });
+            ends.min()?.1
+        };
+        *self.places.get_mut(index)? = out;
+        self.next_trial += 1;
+        Some((index as u32, trial))
+    }
+
+    /// From when on a refusal has to be thought over: the verdict is overdue, or a lease is over.
+    fn attention(&self) -> u64 {
+        let leases = self.places.iter().filter_map(|place| match place {
+            Place::Out { lease_end, .. } => Some(*lease_end),
+            _ => None,
+        });
+        leases.min().map_or(u64::MAX, |lease| lease.min(self.verdict_by))
+    }
+}
+
+impl Machine {
+    /// The slow way in, for a breaker that was open with its break over, or half-open, in the generation of `seen`.
+    /// `None`: something has changed, decide anew.
+    pub(super) fn admit_on_trial(&self, seen: Word, now: u64) -> Option<Result<Ticket, u64>> {
+        let break_if_overdue = if seen.is(State::Open) { self.break_if_overdue(seen) } else { 0 };
+        let mut decided = Decided::default();
+        let mut control = self.control.lock();
+        let same = self.load_locked().same_generation(seen);
+        let answer = if same && !self.end_if_overdue(&mut control, now, &mut decided) {
+            if seen.is(State::Open) {
+                self.half_open(&mut control, (now, break_if_overdue), &mut decided);
+            }
+            Some(self.take_place(&mut control, now))
+        } else {
+            None
+        };
+        drop(control);
+        self.emit(decided);
+        answer
+    }
+
+    /// In a half-open breaker. Refused: the due time.
+    fn take_place(&self, control: &mut Control, now: u64) -> Result<Ticket, u64> {
+        let word = self.load_locked();
+        let mut trials = word.trials();
+        let place = control.take_place(&self.config, &mut trials, now);
+        let due = control.attention();
+        self.set_due(word, due);
+        self.set_trials(word, trials);
+        let (place, trial) = place.ok_or(due)?;
+        self.tally.add_then_look::<ADMITTED>(lane());
+        Ok(Ticket { word: word.equal_to_none(), began: now, place, trial })
+    }
+
+    /// What the end of a trial does. Its result counts if its generation lasts and its place is not judged yet.
+    pub(super) fn settle_trial(&self, ticket: Ticket, end: End, now: u64) {
+        // (Acquires the phase of the generation it sees.)
+        if !self.load().same_generation(ticket.word) {
+            return self.count_late(end);
+        }
+        let length = self.next_break(ticket.word, 0, end);
+        let mut decided = Decided::default();
+        let mut control = self.control.lock();
+        // A result that comes after the verdict was due is late, whether or not anybody has noticed.
+        self.end_if_overdue(&mut control, now, &mut decided);
+        let word = self.load_locked();
+        let place = control.places.get(ticket.place as usize).copied();
+        let late = !word.same_generation(ticket.word) || matches!(place, None | Some(Place::Judged));
+        if !late {
+            let mut trials = word.trials();
+            let out = matches!(place, Some(Place::Out { .. }));
+            let mine = matches!(place, Some(Place::Out { trial, .. }) if trial == ticket.trial);
+            let after = match end {
+                End::Judged(Outcome::Failure | Outcome::RetryAfter(_)) => {
+                    self.open(&mut control, (now, length), Trigger::TrialFailed, &mut decided, |_| true);
+                    None
+                }
+                End::Judged(Outcome::Success) => {
+                    trials.out -= u32::from(out);
+                    trials.judged += 1;
+                    trials.successes += 1;
+                    Some(Place::Judged)
+                }
+                End::Judged(Outcome::Ignore) | End::Cancelled => {
+                    trials.out -= u32::from(mine);
+                    mine.then_some(Place::Free)
+                }
+            };
+            if trials.successes >= self.config.success_threshold {
+                self.close(&mut control, now, Trigger::TrialsSucceeded, &mut decided);
+            } else if let Some(after) = after {
+                if let Some(place) = control.places.get_mut(ticket.place as usize) {
+                    *place = after;
+                }
+                self.set_trials(word, trials);
+            }
+        }
+        drop(control);
+        if late {
+            self.count_late(end)
+        } else {
+            self.count(end)
+        }
+        self.emit(decided);
+    }
+}

@@ -1,0 +1,171 @@
+//! The packed state.
+
+use super::State;
+
+/// The whole state that a decision needs, in one atomic word.
+///
+/// | bits | in closed, metrics only | in half-open | in the other states |
+/// |---|---|---|---|
+/// | 0..3 | the state | the state | the state |
+/// | 3..12 | consecutive failures | trials out | 0 |
+/// | 12..21 | (of these 27 bits) | trials judged | 0 |
+/// | 21..30 | | of these, successes | 0 |
+/// | 30 | 0 | 0 | 0 |
+/// | 31 | 0; set in a guard's copy that must equal no word | | |
+/// | 32..64 | generation: one more with each change of state and each reset; wraps | | |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(pub(super) u64);
+
+const STATE: u64 = 0b111;
+const PAYLOAD: u32 = 3;
+const JUDGED: u32 = 12;
+const SUCCESSES: u32 = 21;
+const TRIALS: u64 = (1 << 9) - 1;
+const NEVER: u64 = 1 << 31;
+const GENERATION: u32 = 32;
+
+/// The most failures in a row that are counted.
+pub(super) const MAX_FAILURES: u32 = (1 << 27) - 1;
+/// The most trials of one half-open phase.
+pub(super) const MAX_TRIALS: u32 = TRIALS as u32;
+
+/// The trials of a half-open phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trials {
+    /// Let through and not yet judged.
+    pub(super) out: u32,
+    /// Judged.
+    pub(super) judged: u32,
+    /// Of the judged, how many succeeded.
+    pub(super) successes: u32,
+}
+
+const fn code(state: State) -> u64 {
+    match state {
+        State::Closed => 0,
+        State::MetricsOnly => 1,
+        State::ForcedClosed => 2,
+        State::Disabled => 3,
+        State::Open => 4,
+        State::HalfOpen => 5,
+        State::ForcedOpen => 6,
+        State::ShutDown => 7,
+    }
+}
+
+impl Word {
+    pub(super) const fn new(state: State) -> Self {
+        Self(code(state))
+    }
+
+    pub(super) const fn state(self) -> State {
+        match self.0 & STATE {
+            0 => State::Closed,
+            1 => State::MetricsOnly,
+            2 => State::ForcedClosed,
+            3 => State::Disabled,
+            4 => State::Open,
+            5 => State::HalfOpen,
+            6 => State::ForcedOpen,
+            _ => State::ShutDown,
+        }
+    }
+
+    /// Whether the state lets every call through.
+    #[inline]
+    pub(super) const fn lets_through(self) -> bool {
+        self.0 & STATE < code(State::Open)
+    }
+
+    pub(super) const fn is(self, state: State) -> bool {
+        self.0 & STATE == code(state)
+    }
+
+    pub(super) const fn same_generation(self, other: Self) -> bool {
+        self.0 >> GENERATION == other.0 >> GENERATION
+    }
+
+    /// Which of the two due times belongs to this generation.
+    pub(super) const fn parity(self) -> usize {
+        (self.0 >> GENERATION & 1) as usize
+    }
+
+    /// The next generation, fresh, in `state`.
+    pub(super) const fn next(self, state: State) -> Self {
+        let generation = (self.0 >> GENERATION).wrapping_add(1) << GENERATION;
+        Self(generation | code(state))
+    }
+
+    /// The same generation with nothing counted: what the word of a closed breaker is as long as all goes well.
+    #[inline]
+    pub(super) const fn fresh(self) -> Self {
+        Self(self.0 >> GENERATION << GENERATION | self.0 & STATE)
+    }
+
+    /// State and generation in a form that equals no word the breaker can have.
+    pub(super) const fn equal_to_none(self) -> Self {
+        Self(self.fresh().0 | NEVER)
+    }
+
+    pub(super) const fn failures(self) -> u32 {
+        (self.0 >> PAYLOAD) as u32 & MAX_FAILURES
+    }
+
+    pub(super) const fn with_failures(self, failures: u32) -> Self {
+        let failures = if failures > MAX_FAILURES { MAX_FAILURES } else { failures };
+        Self(self.fresh().0 | (failures as u64) << PAYLOAD)
+    }
+
+    pub(super) const fn trials(self) -> Trials {
+        Trials {
+            out: (self.0 >> PAYLOAD & TRIALS) as u32,
+            judged: (self.0 >> JUDGED & TRIALS) as u32,
+            successes: (self.0 >> SUCCESSES & TRIALS) as u32,
+        }
+    }
+
+    pub(super) const fn with_trials(self, trials: Trials) -> Self {
+        let Trials { out, judged, successes } = trials;
+        let payload = (out as u64) << PAYLOAD | (judged as u64) << JUDGED | (successes as u64) << SUCCESSES;
+        Self(self.fresh().0 | payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 8] = [
+        State::Closed,
+        State::MetricsOnly,
+        State::ForcedClosed,
+        State::Disabled,
+        State::Open,
+        State::HalfOpen,
+        State::ForcedOpen,
+        State::ShutDown,
+    ];
+
+    #[test]
+    fn fields_do_not_overlap() {
+        for state in STATES {
+            let mut word = Word::new(State::Closed);
+            for _ in 0..5 {
+                word = word.next(state);
+                assert_eq!(word.state(), state);
+                assert_eq!(word.lets_through(), (word.0 & STATE) < 4);
+                let trials = Trials { out: MAX_TRIALS, judged: 0, successes: MAX_TRIALS };
+                let full = word.with_trials(trials);
+                assert_eq!((full.trials(), full.state()), (trials, state));
+                assert!(full.same_generation(word) && !full.same_generation(word.next(state)));
+                let full = word.with_failures(u32::MAX);
+                assert_eq!((full.failures(), full.state()), (MAX_FAILURES, state));
+                assert_eq!(full.fresh(), word);
+                assert!(word.equal_to_none() != word && word.equal_to_none().same_generation(word));
+                assert_ne!(word.parity(), word.next(state).parity());
+            }
+        }
+        let last = Word(u64::MAX << GENERATION | code(State::Open));
+        assert_eq!(last.next(State::Closed), Word(0), "the generation wraps");
+    }
+}
