@@ -3,7 +3,7 @@
 use super::guard::Guard;
 use super::outcome::{ByDefault, Classify};
 use super::{CircuitBreaker, Outcome};
-use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Policy};
+use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Single};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -23,6 +23,22 @@ impl<C> Classified<C> {
         &self.breaker
     }
 
+    /// As [`CircuitBreaker::run`].
+    ///
+    /// # Cancel safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<Guarded<'_, Once<Fut>, C>>
+    where
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        Call::new(self.around(Once::new(future)))
+    }
+
     /// As [`CircuitBreaker::call`].
     ///
     /// # Cancel safety
@@ -31,13 +47,13 @@ impl<C> Classified<C> {
     /// # Errors
     /// As there.
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Once<F, Fut>, C>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Operation<F, Fut>, C>>
     where
-        F: FnOnce() -> Fut,
+        F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(Guarded::new(&self.breaker, &self.classifier, Once::new(op)))
+        Call::new(self.around(Operation::new(op)))
     }
 
     /// As [`CircuitBreaker::call_sync`].
@@ -91,6 +107,9 @@ impl<'a, A: Attempt> Policy<A> for &'a CircuitBreaker {
         Guarded::new(self, &ByDefault, inner)
     }
 }
+
+impl<C> Single for Classified<C> {}
+impl Single for CircuitBreaker {}
 
 impl Component for CircuitBreaker {
     fn describe(&self, layers: &mut Vec<Layer>) {
@@ -169,88 +188,53 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     }
 }
 
-pin_project! {
-    /// An operation that runs once: what [`CircuitBreaker::call`] guards.
-    pub struct Once<F, Fut> {
-        op: Option<F>,
-        #[pin]
-        running: Option<Fut>,
-    }
-}
-
-impl<F, Fut> Once<F, Fut> {
-    #[inline]
-    fn new(op: F) -> Self {
-        Self { op: Some(op), running: None }
-    }
-}
-
-impl<T, E, F, Fut> Attempt for Once<F, Fut>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-{
-    type Ok = T;
-    type Err = E;
-
-    /// A second attempt, which nothing here makes, would wait for ever.
-    #[inline]
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
-        let mut this = self.project();
-        if let Some(op) = this.op.take() {
-            this.running.set(Some(op()));
-        }
-        let Some(running) = this.running.as_mut().as_pin_mut() else { return Poll::Pending };
-        let result = ready!(running.poll(cx));
-        this.running.set(None);
-        Poll::Ready(result.map_err(Error::Inner))
-    }
-
-    #[inline]
-    fn cancel(self: Pin<&mut Self>) {
-        self.project().running.set(None);
-    }
-}
-
-impl<F, Fut> fmt::Debug for Once<F, Fut> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Once").field("running", &self.running.is_some()).finish_non_exhaustive()
-    }
-}
-
 impl CircuitBreaker {
-    /// Runs `op` if the breaker lets it through, and judges the result by [`Outcome::of`].
+    /// Runs `future` if the breaker lets it through, and judges the result by [`Outcome::of`].
     ///
-    /// Nothing happens before the first poll; the breaker decides then, and only if it lets the call through is `op`
-    /// called.
+    /// The breaker decides at the first poll; a future that it refuses is not polled.
     ///
     /// ```
     /// use cofferdam::resilience::CircuitBreaker;
     ///
     /// # futures_executor::block_on(async {
     /// let breaker = CircuitBreaker::new();
-    /// let answer = breaker.call(|| async { Ok::<_, std::io::Error>(42) }).await;
+    /// let answer = breaker.run(async { Ok::<_, std::io::Error>(42) }).await;
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
     ///
     /// # Cancel safety
-    /// As cancel safe as the operation, which is dropped with it. The breaker takes a dropped call for neither a
-    /// success nor a failure, unless told otherwise by [`OnCancel`](super::OnCancel). A panic of `op` or of its future
-    /// is a failure, and passes through.
+    /// As cancel safe as the future, which is dropped with it. The breaker takes a dropped call for neither a success nor
+    /// a failure, unless told otherwise by [`OnCancel`](super::OnCancel). A panic of the future is a failure, and passes
+    /// through.
     ///
     /// # Errors
-    /// The operation's error as [`Error::Inner`], or a rejection if the breaker refused.
+    /// The future's error as [`Error::Inner`], or a [rejection](Error::is_circuit_open) if the breaker refused.
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Once<F, Fut>, ByDefault>>
+    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<Guarded<'_, Once<Fut>, ByDefault>>
     where
-        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(Guarded::new(self, &ByDefault, Once::new(op)))
+        Call::new(self.around(Once::new(future)))
     }
 
-    /// As [`call`](Self::call), for an operation that blocks.
+    /// As [`run`](Self::run), with the future that `op` makes. If the breaker refuses, `op` is not called.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[inline]
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Operation<F, Fut>, ByDefault>>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(self.around(Operation::new(op)))
+    }
+
+    /// As [`run`](Self::run), for an operation that blocks.
     ///
     /// # Errors
     /// As there.
@@ -278,7 +262,7 @@ impl CircuitBreaker {
     ///     Ok(response) if response.status == 404 => Outcome::Ignore,
     ///     other => Outcome::of(other),
     /// });
-    /// let answer = by_status.call(|| async { Ok(Response { status: 503 }) }).await;
+    /// let answer = by_status.run(async { Ok(Response { status: 503 }) }).await;
     /// assert_eq!(answer.map(|response| response.status).unwrap(), 503);
     /// assert_eq!(breaker.stats().failures, 1);
     /// # });

@@ -55,7 +55,7 @@ mod transition;
 mod trial;
 mod word;
 
-pub use call::{Classified, Guarded, Once};
+pub use call::{Classified, Guarded};
 pub use config::{Builder, OnCancel, OnOverdue, Trip};
 pub use error::{IllegalTransition, Open};
 pub use event::{BreakerEvent, Trigger};

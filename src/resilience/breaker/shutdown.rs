@@ -33,34 +33,45 @@ impl Future for Drained<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let machine = &self.breaker.machine;
-        if machine.is_drained() {
-            return Poll::Ready(());
+        let ready = self.breaker.machine.is_drained() || self.wait(cx);
+        if ready {
+            self.look_again = None;
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
+    }
+}
+
+impl Drained<'_> {
+    /// Asks to be woken, and looks once more.
+    fn wait(&mut self, cx: &mut Context<'_>) -> bool {
+        let machine = &self.breaker.machine;
         let waker = cx.waker().clone();
         let mut control = machine.control.lock();
-        if control.drainers.iter().any(|known| known.will_wake(&waker)) {
-            drop(control);
-            drop(waker);
+        let known = control.drainers.iter().any(|known| known.will_wake(&waker));
+        let superfluous = if known {
+            Some(waker)
         } else {
             control.drainers.push(waker);
-            drop(control);
-        }
+            None
+        };
+        drop(control);
+        drop(superfluous);
         // The last call may have ended between the look and the lock.
         if machine.is_drained() {
-            return Poll::Ready(());
+            return true;
         }
         // A call that ends at the very moment of the shutdown may do so without seeing it: telling it would put a
         // fence on the way out of every call. So look again, now and then.
         loop {
-            let clock = machine.epoch.clock().clone();
-            let sleep = self.look_again.get_or_insert_with(|| clock.sleep(LOOK_AGAIN));
+            let sleep = self.look_again.get_or_insert_with(|| machine.epoch.clock().sleep(LOOK_AGAIN));
             if Pin::new(sleep).poll(cx).is_pending() {
-                return Poll::Pending;
+                return false;
             }
             self.look_again = None;
-            if self.breaker.machine.is_drained() {
-                return Poll::Ready(());
+            if machine.is_drained() {
+                return true;
             }
         }
     }
