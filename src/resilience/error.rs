@@ -124,13 +124,13 @@ impl<E> Error<E> {
     /// Whether trying the same call again is sensible: after a failure of the operation, a timeout, or a rate limit that
     /// says when. It is what a [`Retry`](super::Retry) goes by unless told otherwise.
     ///
-    /// An open circuit, a full bulkhead and a shed call are not: each asks for less load, not for more. Nor is what
-    /// another retry has given up.
+    /// An open circuit, a full bulkhead and a shed call are not: each asks for less load, not for more. What another
+    /// retry has given up is, where it ran out of attempts or out of its own time: retries multiply.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Inner(_) => true,
             Self::Rejected(rejection) => rejection.is_retryable(),
-            Self::Exhausted(_) => false,
+            Self::Exhausted(exhausted) => exhausted.reason.is_hopeful() && exhausted.last.is_retryable(),
         }
     }
 
@@ -205,8 +205,13 @@ pub enum GaveUp {
     Deadline,
     /// A later attempt ended in something that is not retried, after earlier ones had failed.
     NotRetryable,
-    /// This retry runs inside another one and leaves repeating to it.
-    Nested,
+}
+
+impl GaveUp {
+    /// Whether a retry further out may try where this one has given up.
+    const fn is_hopeful(self) -> bool {
+        matches!(self, Self::Attempts | Self::Duration)
+    }
 }
 
 impl fmt::Display for GaveUp {
@@ -217,7 +222,6 @@ impl fmt::Display for GaveUp {
             Self::Duration => "no time left",
             Self::Deadline => "deadline too near",
             Self::NotRetryable => "not retryable",
-            Self::Nested => "left to the outer retry",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Policies around an operation, in the order in which they are written.
 
 use super::lint::{self, Lint};
-use super::{Attempt, Call, Chain, Component, Once, Operation, Policy, Single, Timeout};
+use super::{Attempt, Call, Chain, Component, Once, Operation, Policy, Retry, Single, Timeout};
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -96,6 +96,11 @@ impl<P> Stack<P> {
         Fut: Future<Output = Result<T, E>>,
     {
         Call::new(self.policy.around(Once::new(future)))
+    }
+
+    /// Adds a [`Retry`].
+    pub fn retry<J>(self, retry: Retry<J>) -> Stack<Chain<P, Retry<J>>> {
+        self.layer(retry)
     }
 
     /// Adds a [`Timeout`].
