@@ -1,1 +1,282 @@
-//! Written with its component.
+//! A bound on how many calls run at once, and on how many wait for that.
+
+use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Rejection, Single};
+use crate::ConfigError;
+use crate::sync::{AcquireError, AcquireTimeout, Order, Permit, Request, Semaphore};
+use crate::time::Clock;
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// Lets a bounded number of calls run at once, a bounded number wait, each for a bounded time, and refuses the rest at
+/// once.
+///
+/// One bulkhead for each thing depended on: when it is slow, the calls that wait for it do not take everything else down.
+///
+/// ```
+/// use cofferdam::resilience::Bulkhead;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), cofferdam::ConfigError> {
+/// # futures_executor::block_on(async {
+/// let bulkhead = Bulkhead::builder(10).queue(20).wait_limit(Duration::from_millis(100)).name("search").build()?;
+/// let hits = bulkhead.run(async { Ok::<_, ()>(3) }).await;
+/// assert_eq!(hits, Ok(3));
+/// assert_eq!(bulkhead.stats().running, 0);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+///
+/// # Fairness
+/// First come, first served, unless the [builder](BulkheadBuilder::order) says otherwise. A full queue refuses at once;
+/// the bound on it is exact.
+///
+/// # Where it sits
+/// Inside a retry, so that no place is held while it sleeps, and outside the attempt's timeout, so that the wait for a
+/// place is not held against the callee.
+///
+/// # When to use something else
+/// Not for a rate: ten calls at once may be ten a minute or ten thousand. That is a [`Throttle`](super::Throttle)'s work.
+pub struct Bulkhead {
+    semaphore: Semaphore,
+    queue: usize,
+    wait_limit: Duration,
+    name: &'static str,
+}
+
+impl Bulkhead {
+    /// At most `running` calls at once; further ones are refused.
+    ///
+    /// # Errors
+    /// Zero.
+    pub fn new(running: u32) -> Result<Self, ConfigError> {
+        Self::builder(running).build()
+    }
+
+    /// At most `running` calls at once, with other than default settings.
+    pub fn builder(running: u32) -> BulkheadBuilder {
+        BulkheadBuilder {
+            running,
+            queue: 0,
+            wait_limit: Duration::MAX,
+            order: Order::default(),
+            name: "bulkhead",
+            clock: Clock::system(),
+        }
+    }
+
+    /// Runs `future` when there is a place for it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops what runs and gives back the place, or leaves the queue.
+    ///
+    /// # Errors
+    /// The future's own; or [full](Error::is_full): no place, and no room to wait for one or not in time; or
+    /// [closed](Error::is_closed).
+    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<BulkheadAttempt<'_, Once<Fut>>>
+    where
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(self.around(Once::new(future)))
+    }
+
+    /// Makes a future of `op` when there is a place for it, and runs it.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<BulkheadAttempt<'_, Operation<F, Fut>>>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(self.around(Operation::new(op)))
+    }
+
+    /// Changes how many calls may run at once, and returns the old number. More are let in at once; fewer take effect as
+    /// calls end. Zero keeps everybody out, those who wait included.
+    pub fn resize(&self, running: u32) -> u32 {
+        self.semaphore.resize(running)
+    }
+
+    /// Refuses all further calls, those who wait included. Running calls go on. Idempotent.
+    pub fn close(&self) {
+        self.semaphore.close();
+    }
+
+    /// What it is doing.
+    pub fn stats(&self) -> BulkheadStats {
+        let stats = self.semaphore.stats();
+        BulkheadStats { running: stats.in_use, limit: stats.capacity, waiting: stats.waiting }
+    }
+
+    fn refused(&self, error: &AcquireError) -> Rejection {
+        if error.is_closed() {
+            return Rejection::new(self.name, super::Reason::Closed);
+        }
+        // A capacity of zero, the only other reason, has neither.
+        let waited = if error.is_timeout() { self.wait_limit } else { Duration::ZERO };
+        let stats = self.semaphore.stats();
+        let waiting = u32::try_from(stats.waiting).unwrap_or(u32::MAX);
+        Rejection::full(self.name, stats.capacity, waiting, waited)
+    }
+}
+
+impl fmt::Debug for Bulkhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulkhead")
+            .field("queue", &self.queue)
+            .field("wait_limit", &self.wait_limit)
+            .field("semaphore", &self.semaphore)
+            .finish()
+    }
+}
+
+/// What a [`Bulkhead`] is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BulkheadStats {
+    /// Calls that run.
+    pub running: u32,
+    /// How many may.
+    pub limit: u32,
+    /// Calls that wait.
+    pub waiting: usize,
+}
+
+/// Builds a [`Bulkhead`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct BulkheadBuilder {
+    running: u32,
+    queue: usize,
+    wait_limit: Duration,
+    order: Order,
+    name: &'static str,
+    clock: Clock,
+}
+
+impl BulkheadBuilder {
+    /// How many calls may wait for a place. Default: none.
+    pub fn queue(self, queue: usize) -> Self {
+        Self { queue, ..self }
+    }
+
+    /// How long a call may wait for a place, counted from when it finds none. Default: without limit.
+    pub fn wait_limit(self, wait_limit: Duration) -> Self {
+        Self { wait_limit, ..self }
+    }
+
+    /// Who of those who wait comes first. Default: whoever came first.
+    pub fn order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// What errors call it. Default: "bulkhead".
+    pub fn name(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The clock of the wait limit. Default: the system's.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The policy.
+    ///
+    /// # Errors
+    /// No place at all; a wait limit without a queue to wait in; an order that the semaphore refuses.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        let Self { running, queue, wait_limit, order, name, clock } = self;
+        if running == 0 {
+            return Err(ConfigError::new("bulkhead", "running", 0, "must be at least 1"));
+        }
+        if queue == 0 && wait_limit != Duration::MAX {
+            let value = format_args!("{wait_limit:?}");
+            return Err(ConfigError::new("bulkhead", "wait_limit", value, "needs a queue to wait in"));
+        }
+        let semaphore = Semaphore::builder(running).order(order).name(name).clock(clock).build()?;
+        Ok(Bulkhead { semaphore, queue, wait_limit, name })
+    }
+}
+
+impl Component for Bulkhead {
+    fn describe(&self, layers: &mut Vec<Layer>) {
+        layers.push(Layer::new(Kind::Bulkhead, self.name));
+    }
+}
+
+impl Single for Bulkhead {}
+
+impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
+    type Attempt = BulkheadAttempt<'a, A>;
+
+    #[inline]
+    fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
+        BulkheadAttempt { policy: self, inner, place: None, waiting: None }
+    }
+}
+
+pin_project! {
+    /// What is inside a [`Bulkhead`].
+    pub struct BulkheadAttempt<'a, A> {
+        policy: &'a Bulkhead,
+        // Before the place: what runs is dropped before its place is given to others.
+        #[pin]
+        inner: A,
+        place: Option<Permit<&'a Semaphore>>,
+        #[pin]
+        waiting: Option<AcquireTimeout<&'a Semaphore>>,
+    }
+}
+
+impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
+    type Ok = A::Ok;
+    type Err = A::Err;
+
+    #[inline]
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+        let mut this = self.project();
+        let policy: &Bulkhead = this.policy;
+        if this.place.is_none() {
+            if this.waiting.is_none() {
+                let request = Request::new(1).max_waiting(policy.queue);
+                let acquire = policy.semaphore.acquire_with(request).timeout(policy.wait_limit);
+                this.waiting.set(Some(acquire));
+            }
+            let Some(acquire) = this.waiting.as_mut().as_pin_mut() else { return Poll::Pending };
+            let acquired = ready!(acquire.poll(cx));
+            this.waiting.set(None);
+            match acquired {
+                Ok(place) => *this.place = Some(place),
+                Err(error) => return Poll::Ready(Err(policy.refused(&error).into())),
+            }
+        }
+        let outcome = ready!(this.inner.poll_attempt(cx));
+        *this.place = None;
+        Poll::Ready(outcome)
+    }
+
+    fn cancel(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.waiting.set(None);
+        this.inner.cancel();
+        *this.place = None;
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for BulkheadAttempt<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadAttempt")
+            .field("waiting", &self.waiting.is_some())
+            .field("running", &self.place.is_some())
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

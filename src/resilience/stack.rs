@@ -1,9 +1,10 @@
 //! Policies around an operation, in the order in which they are written.
 
-use super::lint::{self, Lint};
-use super::{Attempt, Call, Chain, Component, Once, Operation, Policy, Retry, Single, Timeout};
+use super::lint::{self, Allowed, Lint, LintCode};
+use super::{Attempt, Bulkhead, Call, Chain, Component, Once, Operation, Policy, Retry, Single, Timeout};
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Policies around an operation, outermost first as written.
@@ -25,12 +26,13 @@ use std::time::Duration;
 /// attempts time out, and waiting in the bulkhead is not the callee's fault.
 pub struct Stack<P = ()> {
     policy: P,
+    allowed: Allowed,
 }
 
 impl Stack {
     /// No policies yet.
     pub const fn new() -> Self {
-        Self { policy: () }
+        Self { policy: (), allowed: Allowed::NOTHING }
     }
 }
 
@@ -42,14 +44,14 @@ impl Default for Stack {
 
 impl<P: Clone> Clone for Stack<P> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy.clone() }
+        Self { policy: self.policy.clone(), allowed: self.allowed }
     }
 }
 
 impl<P> Stack<P> {
     /// Adds a policy inside all those added so far.
     pub fn layer<Inner>(self, policy: Inner) -> Stack<Chain<P, Inner>> {
-        Stack { policy: Chain::new(self.policy, policy) }
+        Stack { policy: Chain::new(self.policy, policy), allowed: self.allowed }
     }
 
     /// Runs an operation under the policies. `op` makes the future of one attempt each time it is called.
@@ -103,6 +105,11 @@ impl<P> Stack<P> {
         self.layer(retry)
     }
 
+    /// Adds a [`Bulkhead`], or an `Arc` of one that is shared with other stacks.
+    pub fn bulkhead(self, bulkhead: impl Into<Arc<Bulkhead>>) -> Stack<Chain<P, Arc<Bulkhead>>> {
+        self.layer(bulkhead.into())
+    }
+
     /// Adds a [`Timeout`].
     pub fn timeout(self, timeout: Timeout) -> Stack<Chain<P, Timeout>> {
         self.layer(timeout)
@@ -117,9 +124,33 @@ impl<P: Component> Stack<P> {
         layers
     }
 
-    /// What is known to go wrong with policies in this order. Empty for a good stack.
+    /// What is known to go wrong with policies in this order, but for what was [allowed](Self::allow). Empty for a good
+    /// stack: assert it in a test.
+    ///
+    /// ```
+    /// use cofferdam::resilience::{Bulkhead, LintCode, Retry, Stack};
+    ///
+    /// # fn main() -> Result<(), cofferdam::ConfigError> {
+    /// let stack = Stack::new().bulkhead(Bulkhead::new(8)?).retry(Retry::builder().build()?);
+    /// let lints = stack.lint();
+    /// assert_eq!(lints[0].code(), LintCode::BulkheadOutsideRetry);
+    /// assert_eq!(
+    ///     lints[0].to_string(),
+    ///     "bulkhead-outside-retry: bulkhead around retry: a place is held while the retry sleeps"
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lint(&self) -> Vec<Lint> {
-        lint::lint(&self.describe())
+        let mut lints = lint::lint(&self.describe());
+        lints.retain(|lint| !self.allowed.contains(lint.code()));
+        lints
+    }
+
+    /// Says that what this code warns of is meant.
+    #[must_use]
+    pub fn allow(self, code: LintCode) -> Self {
+        Self { allowed: self.allowed.and(code), ..self }
     }
 }
 
