@@ -1,9 +1,11 @@
 //! A bound on how many calls run at once, and on how many wait for that.
 
-use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Rejection, Single};
+use super::{
+    Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Reason, Rejection, Single,
+};
 use crate::ConfigError;
-use crate::sync::{AcquireError, AcquireTimeout, Order, Permit, Request, Semaphore};
-use crate::time::Clock;
+use crate::sync::{Acquire, AcquireError, Order, Permit, Request, Semaphore, context};
+use crate::time::{Alarm, Clock, Deadline};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -35,6 +37,9 @@ use std::time::Duration;
 /// First come, first served, unless the [builder](BulkheadBuilder::order) says otherwise. A full queue refuses at once;
 /// the bound on it is exact.
 ///
+/// # Deadlines
+/// Nobody waits past the deadline of the current [`Context`](crate::sync::Context), nor takes a place after it.
+///
 /// # Where it sits
 /// Inside a retry, so that no place is held while it sleeps, and outside the attempt's timeout, so that the wait for a
 /// place is not held against the callee.
@@ -43,7 +48,8 @@ use std::time::Duration;
 /// Not for a rate: ten calls at once may be ten a minute or ten thousand. That is a [`Throttle`](super::Throttle)'s work.
 pub struct Bulkhead {
     semaphore: Semaphore,
-    queue: usize,
+    clock: Clock,
+    queue: u32,
     wait_limit: Duration,
     name: &'static str,
 }
@@ -116,12 +122,27 @@ impl Bulkhead {
         BulkheadStats { running: stats.in_use, limit: stats.capacity, waiting: stats.waiting }
     }
 
+    #[cold]
     fn refused(&self, error: &AcquireError) -> Rejection {
-        if error.is_closed() {
-            return Rejection::new(self.name, super::Reason::Closed);
+        if let Some(ended) = error.context_error() {
+            return Rejection::ended(self.name, ended);
         }
-        // A capacity of zero, the only other reason, has neither.
-        let waited = if error.is_timeout() { self.wait_limit } else { Duration::ZERO };
+        if error.is_closed() {
+            return Rejection::new(self.name, Reason::Closed);
+        }
+        // A full queue, or a capacity of zero.
+        self.full(Duration::ZERO)
+    }
+
+    #[cold]
+    fn gave_up(&self, late: Option<Late>) -> Rejection {
+        match late {
+            Some(Late::Deadline) => Rejection::new(self.name, Reason::DeadlineExceeded),
+            _ => self.full(self.wait_limit),
+        }
+    }
+
+    fn full(&self, waited: Duration) -> Rejection {
         let stats = self.semaphore.stats();
         let waiting = u32::try_from(stats.waiting).unwrap_or(u32::MAX);
         Rejection::full(self.name, stats.capacity, waiting, waited)
@@ -155,7 +176,7 @@ pub struct BulkheadStats {
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {
     running: u32,
-    queue: usize,
+    queue: u32,
     wait_limit: Duration,
     order: Order,
     name: &'static str,
@@ -164,7 +185,7 @@ pub struct BulkheadBuilder {
 
 impl BulkheadBuilder {
     /// How many calls may wait for a place. Default: none.
-    pub fn queue(self, queue: usize) -> Self {
+    pub fn queue(self, queue: u32) -> Self {
         Self { queue, ..self }
     }
 
@@ -201,8 +222,8 @@ impl BulkheadBuilder {
             let value = format_args!("{wait_limit:?}");
             return Err(ConfigError::new("bulkhead", "wait_limit", value, "needs a queue to wait in"));
         }
-        let semaphore = Semaphore::builder(running).order(order).name(name).clock(clock).build()?;
-        Ok(Bulkhead { semaphore, queue, wait_limit, name })
+        let semaphore = Semaphore::builder(running).order(order).name(name).clock(clock.clone()).build()?;
+        Ok(Bulkhead { semaphore, clock, queue, wait_limit, name })
     }
 }
 
@@ -219,7 +240,7 @@ impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
 
     #[inline]
     fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
-        BulkheadAttempt { policy: self, inner, place: None, waiting: None }
+        BulkheadAttempt { policy: self, inner, place: None, waiting: None, patience: Patience::default() }
     }
 }
 
@@ -232,7 +253,45 @@ pin_project! {
         inner: A,
         place: Option<Permit<&'a Semaphore>>,
         #[pin]
-        waiting: Option<AcquireTimeout<&'a Semaphore>>,
+        waiting: Option<Acquire<&'a Semaphore>>,
+        patience: Patience,
+    }
+}
+
+/// How long a call waits for its place.
+#[derive(Debug, Default)]
+struct Patience {
+    alarm: Alarm,
+    /// Whether it is the deadline of the surrounding work that ends it.
+    ambient: bool,
+}
+
+/// Why a call waits no longer.
+#[derive(Clone, Copy, Debug)]
+enum Late {
+    WaitLimit,
+    Deadline,
+}
+
+impl Patience {
+    /// Ready when the wait has lasted long enough.
+    fn poll(&mut self, policy: &Bulkhead, cx: &mut Context<'_>) -> Poll<Late> {
+        let ambient = &mut self.ambient;
+        let alarm = self.alarm.poll(&policy.clock, cx, |clock| {
+            let limit = match policy.wait_limit {
+                Duration::MAX => Deadline::NEVER,
+                limit => Deadline::after(clock.now(), limit),
+            };
+            let deadline = context::deadline();
+            *ambient = deadline < limit;
+            limit.min(deadline)
+        });
+        alarm.map(|()| if self.ambient { Late::Deadline } else { Late::WaitLimit })
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.alarm.disarm();
     }
 }
 
@@ -247,15 +306,23 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
         if this.place.is_none() {
             if this.waiting.is_none() {
                 let request = Request::new(1).max_waiting(policy.queue);
-                let acquire = policy.semaphore.acquire_with(request).timeout(policy.wait_limit);
-                this.waiting.set(Some(acquire));
+                this.waiting.set(Some(policy.semaphore.acquire_with(request)));
             }
-            let Some(acquire) = this.waiting.as_mut().as_pin_mut() else { return Poll::Pending };
-            let acquired = ready!(acquire.poll(cx));
+            let Some(mut acquire) = this.waiting.as_mut().as_pin_mut() else { return Poll::Pending };
+            let mut acquired = acquire.as_mut().poll(cx);
+            let mut late = None;
+            if acquired.is_pending() {
+                let reason = ready!(this.patience.poll(policy, cx));
+                // A place that was handed over between the two looks is in time.
+                acquired = acquire.poll(cx);
+                late = Some(reason);
+            }
+            this.patience.end();
             this.waiting.set(None);
             match acquired {
-                Ok(place) => *this.place = Some(place),
-                Err(error) => return Poll::Ready(Err(policy.refused(&error).into())),
+                Poll::Ready(Ok(place)) => *this.place = Some(place),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(policy.refused(&error).into())),
+                Poll::Pending => return Poll::Ready(Err(policy.gave_up(late).into())),
             }
         }
         let outcome = ready!(this.inner.poll_attempt(cx));
@@ -266,6 +333,7 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     fn cancel(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.waiting.set(None);
+        this.patience.end();
         this.inner.cancel();
         *this.place = None;
     }

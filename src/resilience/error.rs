@@ -203,6 +203,8 @@ pub enum GaveUp {
     Duration,
     /// The next attempt would have begun after the deadline of the surrounding work.
     Deadline,
+    /// The surrounding work was cancelled.
+    Cancelled,
     /// A later attempt ended in something that is not retried, after earlier ones had failed.
     NotRetryable,
 }
@@ -221,6 +223,7 @@ impl fmt::Display for GaveUp {
             Self::Budget => "retry budget spent",
             Self::Duration => "no time left",
             Self::Deadline => "deadline too near",
+            Self::Cancelled => "cancelled",
             Self::NotRetryable => "not retryable",
         })
     }

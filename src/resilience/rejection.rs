@@ -1,5 +1,6 @@
 //! Why a policy refused or ended a call.
 
+use crate::sync::ContextError;
 use std::fmt;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub enum Reason {
     },
     /// The call was dropped to protect the callee.
     Shed,
-    /// The surrounding work was cancelled.
+    /// The surrounding work was cancelled; why, its [`Context`](crate::sync::Context) says.
     Cancelled,
     /// The deadline of the surrounding work has passed, or would pass before the call could begin.
     DeadlineExceeded,
@@ -101,6 +102,11 @@ impl Rejection {
     /// All `limit` places are taken and `waiting` calls wait for one; this call has waited for `waited`.
     pub const fn full(policy: &'static str, limit: u32, waiting: u32, waited: Duration) -> Self {
         Self::new(policy, Reason::Full { limit, waiting, waited })
+    }
+
+    /// The surrounding work has ended.
+    pub fn ended(policy: &'static str, error: &ContextError) -> Self {
+        Self::new(policy, if error.is_cancelled() { Reason::Cancelled } else { Reason::DeadlineExceeded })
     }
 
     /// The name of the policy.

@@ -2,8 +2,9 @@
 
 use super::budget::Withdrawal;
 use super::{Judge, Retry, RetryEvent, Verdict};
-use crate::resilience::{Attempt, Error, Exhausted, GaveUp};
-use crate::time::{Delays, Sleep};
+use crate::resilience::{Attempt, Error, Exhausted, GaveUp, Rejection};
+use crate::sync::{Context as TaskContext, ContextError, context};
+use crate::time::{Deadline, Delays, Sleep};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -22,6 +23,8 @@ pin_project! {
 
 struct Run<'a, E> {
     phase: Phase,
+    /// Attempts in all; 1 inside another retry that does the repeating. Read after the first attempt.
+    max_attempts: u32,
     /// Attempts that have come out.
     attempts: u32,
     /// When the run began, where there is a longest duration.
@@ -31,6 +34,8 @@ struct Run<'a, E> {
     paid: Option<Withdrawal<'a>>,
     /// The operation's own last error.
     before: Option<E>,
+    /// What each attempt runs in, where attempts are marked.
+    context: Option<TaskContext>,
 }
 
 enum Phase {
@@ -43,7 +48,16 @@ enum Phase {
 
 impl<E> Run<'_, E> {
     const fn new() -> Self {
-        Self { phase: Phase::Fresh, attempts: 0, began: None, delays: None, paid: None, before: None }
+        Self {
+            phase: Phase::Fresh,
+            max_attempts: u32::MAX,
+            attempts: 0,
+            began: None,
+            delays: None,
+            paid: None,
+            before: None,
+            context: None,
+        }
     }
 }
 
@@ -71,17 +85,23 @@ where
                 Phase::Trying => {}
                 Phase::Fresh => {
                     this.run.phase = Phase::Trying;
-                    if retry.budget.is_some() || retry.max_duration.is_some() {
+                    if retry.has_beginning {
                         this.run.begin(retry);
                     }
                 }
                 Phase::Sleeping(sleep) => {
                     ready!(Pin::new(sleep).poll(cx));
-                    this.run.phase = Phase::Trying;
-                    this.run.paid.take().map(Withdrawal::spend);
+                    if let Some(error) = this.run.wake(retry) {
+                        *this.run = Run::new();
+                        return Poll::Ready(Err(error));
+                    }
                 }
             }
-            let outcome = ready!(this.inner.as_mut().poll_attempt(cx));
+            let inner = this.inner.as_mut();
+            let outcome = ready!(match &this.run.context {
+                None => inner.poll_attempt(cx),
+                Some(context) => context.scope_sync(|| inner.poll_attempt(cx)),
+            });
             let verdict = retry.judge.judge(&outcome);
             if verdict == Verdict::Done && this.run.attempts == 0 && outcome.is_ok() {
                 if let Some(budget) = &retry.budget {
@@ -114,6 +134,30 @@ impl<'a, E> Run<'a, E> {
         if retry.max_duration.is_some() {
             self.began = Some(retry.clock.now());
         }
+        if retry.yields && TaskContext::current().value::<AttemptMark>().is_some() {
+            self.max_attempts = 1;
+        }
+        self.mark(retry);
+    }
+
+    /// An attempt begins.
+    fn mark<J>(&mut self, retry: &Retry<J>) {
+        if retry.marks {
+            let mark = AttemptMark { policy: retry.name, number: self.attempts.saturating_add(1) };
+            self.context = Some(TaskContext::current().with_value(mark));
+        }
+    }
+
+    /// The sleep is over: begins the next attempt, unless the surrounding work has ended.
+    fn wake<J>(&mut self, retry: &Retry<J>) -> Option<Error<E>> {
+        self.phase = Phase::Trying;
+        if let Err(ended) = context::check(|| retry.clock.now()) {
+            let last = Err::<(), _>(Rejection::ended(retry.name, &ended).into());
+            return self.give_up(retry, last, reason_of(&ended)).err();
+        }
+        self.paid.take().map(Withdrawal::spend);
+        self.mark(retry);
+        None
     }
 
     /// An attempt has come out, and not simply well: the outcome of the run, or `None` if there is another attempt.
@@ -150,9 +194,10 @@ impl<'a, E> Run<'a, E> {
 
     /// Pays for the next attempt and begins to sleep for it.
     fn schedule<J>(&mut self, retry: &'a Retry<J>, server: Option<Duration>) -> Result<Duration, GaveUp> {
-        if self.attempts >= retry.max_attempts {
+        if self.attempts >= self.max_attempts.min(retry.max_attempts) {
             return Err(GaveUp::Attempts);
         }
+        context::check(|| retry.clock.now()).map_err(|ended| reason_of(&ended))?;
         let own = self.delays.get_or_insert_with(|| retry.delays()).next_delay();
         let mut delay = own.max(server.unwrap_or_default());
         let mut now = None;
@@ -167,18 +212,25 @@ impl<'a, E> Run<'a, E> {
                 delay = left;
             }
         }
+        let deadline = context::deadline();
+        if deadline != Deadline::NEVER && Deadline::after(read(), delay) >= deadline {
+            return Err(GaveUp::Deadline);
+        }
         let paid = match &retry.budget {
             Some(budget) => Some(budget.withdraw().ok_or(GaveUp::Budget)?),
             None => None,
         };
         if delay.is_zero() {
             paid.map(Withdrawal::spend);
+            self.mark(retry);
             return Ok(delay);
         }
         self.paid = paid;
-        self.phase = Phase::Sleeping(match read().checked_add(delay) {
-            Some(at) => retry.clock.sleep_until(at),
-            None => Sleep::never(),
+        let sleep = read().checked_add(delay).map_or_else(Sleep::never, |at| retry.clock.sleep_until(at));
+        self.phase = Phase::Sleeping(match TaskContext::current().token().cloned() {
+            None => sleep,
+            // Whoever is cancelled does not sleep on.
+            Some(token) => Sleep::new(async move { drop(token.run(sleep).await) }),
         });
         Ok(delay)
     }
@@ -208,7 +260,7 @@ impl<'a, E> Run<'a, E> {
         outcome: Result<T, Error<E>>,
         reason: GaveUp,
     ) -> Result<T, Error<E>> {
-        if retry.max_attempts == 1 {
+        if self.max_attempts.min(retry.max_attempts) == 1 {
             return outcome;
         }
         let attempts = self.attempts;
@@ -217,6 +269,48 @@ impl<'a, E> Run<'a, E> {
             let before = if last.inner().is_some() { None } else { self.before.take() };
             Error::Exhausted(Box::new(Exhausted::new(retry.name, attempts, reason, last, before)))
         })
+    }
+}
+
+fn reason_of(ended: &ContextError) -> GaveUp {
+    if ended.is_cancelled() { GaveUp::Cancelled } else { GaveUp::Deadline }
+}
+
+/// The number of the attempt that is running, in the current [`Context`](crate::sync::Context) of a retry that
+/// [marks](super::RetryBuilder::mark_attempts) its attempts.
+///
+/// ```
+/// use cofferdam::resilience::{AttemptMark, Retry};
+/// use cofferdam::sync::Context;
+/// use cofferdam::time::Backoff;
+///
+/// # fn main() -> Result<(), cofferdam::ConfigError> {
+/// # futures_executor::block_on(async {
+/// let retry = Retry::builder().backoff(Backoff::ZERO).mark_attempts(true).build()?;
+/// let outcome = retry.call(|| async {
+///     let number = Context::current().value::<AttemptMark>().map_or(0, |mark| mark.number());
+///     if number < 3 { Err(()) } else { Ok(number) }
+/// });
+/// assert_eq!(outcome.await, Ok(3));
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptMark {
+    policy: &'static str,
+    number: u32,
+}
+
+impl AttemptMark {
+    /// The name of the retry.
+    pub const fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub const fn number(&self) -> u32 {
+        self.number
     }
 }
 

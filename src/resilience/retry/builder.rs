@@ -24,6 +24,9 @@ impl RetryBuilder {
             trim: false,
             server_delay_cap: Duration::from_secs(60),
             wait_for_breaker: false,
+            marks: false,
+            yields: false,
+            has_beginning: false,
             rng: None,
             name: "retry",
             clock: Clock::system(),
@@ -100,6 +103,20 @@ impl<J> RetryBuilder<J> {
         Self(Retry { wait_for_breaker: wait, ..self.0 })
     }
 
+    /// Whether each attempt runs in a [`Context`](crate::sync::Context) that knows its number, as an
+    /// [`AttemptMark`](super::AttemptMark): for the operation to see, and for inner retries to
+    /// [yield](Self::yield_to_outer). The mark follows the context, also into spawned work; it costs an allocation for
+    /// each attempt. Default: no.
+    pub fn mark_attempts(self, mark: bool) -> Self {
+        Self(Retry { marks: mark, ..self.0 })
+    }
+
+    /// Whether it makes one attempt only when it runs inside an attempt of another retry that
+    /// [marks](Self::mark_attempts) them, so that attempts do not multiply. Default: no.
+    pub fn yield_to_outer(self, yields: bool) -> Self {
+        Self(Retry { yields, ..self.0 })
+    }
+
     /// Where jitter comes from: each run that needs it forks a generator off this one. Default: the thread's generator.
     pub fn rng(self, rng: fastrand::Rng) -> Self {
         Self(Retry { rng: Some(Mutex::new(rng)), ..self.0 })
@@ -132,7 +149,9 @@ impl<J> RetryBuilder<J> {
         if self.0.trim && self.0.max_duration.is_none() {
             return Err(ConfigError::new("retry", "trim", true, "needs a max_duration to trim to"));
         }
-        Ok(self.0)
+        let has_beginning =
+            self.0.budget.is_some() || self.0.max_duration.is_some() || self.0.marks || self.0.yields;
+        Ok(Retry { has_beginning, ..self.0 })
     }
 
     fn with<K>(self, judge: K) -> RetryBuilder<K> {
@@ -145,6 +164,9 @@ impl<J> RetryBuilder<J> {
             trim,
             server_delay_cap,
             wait_for_breaker,
+            marks,
+            yields,
+            has_beginning,
             rng,
             name,
             clock,
@@ -159,6 +181,9 @@ impl<J> RetryBuilder<J> {
             trim,
             server_delay_cap,
             wait_for_breaker,
+            marks,
+            yields,
+            has_beginning,
             rng,
             name,
             clock,

@@ -5,7 +5,7 @@ mod budget;
 mod builder;
 mod judge;
 
-pub use attempt::RetryAttempt;
+pub use attempt::{AttemptMark, RetryAttempt};
 pub use budget::{Budget, QuotaBudgetBuilder, RatioBudgetBuilder};
 pub use builder::RetryBuilder;
 pub use judge::{Judge, Retryable, Verdict, When};
@@ -66,7 +66,11 @@ use std::time::Duration;
 /// # Where it sits
 /// Outside breaker, bulkhead and rate limiter: each attempt is judged and pays for itself, and nothing is held while it
 /// sleeps. Retries multiply: three layers of three attempts make 27 calls of one. Have one layer retry, and give it a
-/// [`Budget`].
+/// [`Budget`]; where you cannot know who is outside, let the inner ones [yield](RetryBuilder::yield_to_outer).
+///
+/// # Deadlines and cancellation
+/// No attempt is slept for that would begin at or after the deadline of the current [`Context`](crate::sync::Context): the
+/// run ends at once with the last outcome. A sleep ends when the context is cancelled.
 ///
 /// # When to use something else
 /// An operation that must not take effect twice must not be tried twice, unless the callee can tell.
@@ -79,6 +83,10 @@ pub struct Retry<J = Retryable> {
     trim: bool,
     server_delay_cap: Duration,
     wait_for_breaker: bool,
+    marks: bool,
+    yields: bool,
+    /// Whether there is anything to do when a run begins.
+    has_beginning: bool,
     rng: Option<Mutex<fastrand::Rng>>,
     name: &'static str,
     clock: Clock,
