@@ -5,6 +5,7 @@ mod architecture;
 mod auto_traits;
 mod backoff;
 mod breaker;
+mod bulkhead;
 mod cancel;
 mod cancel_token;
 mod channel;
