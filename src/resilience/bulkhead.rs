@@ -1,8 +1,6 @@
 //! A bound on how many calls run at once, and on how many wait for that.
 
-use super::{
-    Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Reason, Rejection, Single,
-};
+use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Reason, Rejection, Single};
 use crate::ConfigError;
 use crate::sync::{Acquire, AcquireError, Order, Permit, Request, Semaphore, context};
 use crate::time::{Alarm, Clock, Deadline};
@@ -25,7 +23,7 @@ use std::time::Duration;
 /// # fn main() -> Result<(), cofferdam::ConfigError> {
 /// # futures_executor::block_on(async {
 /// let bulkhead = Bulkhead::builder(10).queue(20).wait_limit(Duration::from_millis(100)).name("search").build()?;
-/// let hits = bulkhead.run(async { Ok::<_, ()>(3) }).await;
+/// let hits = bulkhead.call(|| async { Ok::<_, ()>(3) }).await;
 /// assert_eq!(hits, Ok(3));
 /// assert_eq!(bulkhead.stats().running, 0);
 /// # Ok(())
@@ -75,34 +73,21 @@ impl Bulkhead {
         }
     }
 
-    /// Runs `future` when there is a place for it.
+    /// Runs an operation when there is a place for it; `op` is not called before.
     ///
     /// # Cancel safety
     /// Dropping the future drops what runs and gives back the place, or leaves the queue.
     ///
     /// # Errors
-    /// The future's own; or [full](Error::is_full): no place, and no room to wait for one or not in time; or
-    /// [closed](Error::is_closed).
-    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<BulkheadAttempt<'_, Once<Fut>>>
+    /// The operation's own; or [full](Error::is_full): no place, and no room to wait for one or not in time; or
+    /// [closed](Error::is_closed); or the surrounding work is cancelled or out of time.
+    #[inline]
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<BulkheadAttempt<'_, Once<F, Fut>>>
     where
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(self.around(Once::new(future)))
-    }
-
-    /// Makes a future of `op` when there is a place for it, and runs it.
-    ///
-    /// # Cancel safety
-    /// As [`run`](Self::run).
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<BulkheadAttempt<'_, Operation<F, Fut>>>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        Call::new(self.around(Operation::new(op)))
+        Call::new(self.around(Once::new(op)))
     }
 
     /// Changes how many calls may run at once, and returns the old number. More are let in at once; fewer take effect as

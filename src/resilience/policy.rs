@@ -154,51 +154,62 @@ impl<F, Fut> fmt::Debug for Operation<F, Fut> {
 }
 
 pin_project! {
-    /// An operation that can be run only once, because it is a future already.
-    pub struct Once<Fut> {
+    /// An operation that can be run only once: a closure that is used up by making its future.
+    pub struct Once<F, Fut> {
+        op: Option<F>,
         #[pin]
-        future: Option<Fut>,
+        running: Option<Fut>,
     }
 }
 
-impl<Fut> Once<Fut> {
-    /// Of the future of the one attempt.
+impl<F, Fut> Once<F, Fut> {
+    /// Of a closure that makes the future of the one attempt.
     #[inline]
-    pub fn new(future: Fut) -> Self {
-        Self { future: Some(future) }
+    pub fn new(op: F) -> Self
+    where
+        F: FnOnce() -> Fut,
+    {
+        Self { op: Some(op), running: None }
     }
 }
 
 /// A further attempt is refused as closed. The policies that are [`Single`] make none.
-impl<T, E, Fut: Future<Output = Result<T, E>>> Attempt for Once<Fut> {
+impl<T, E, F, Fut> Attempt for Once<F, Fut>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
     type Ok = T;
     type Err = E;
 
     #[inline]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let mut this = self.project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
+        if let Some(op) = this.op.take() {
+            this.running.set(Some(op()));
+        }
+        let Some(future) = this.running.as_mut().as_pin_mut() else {
             return Poll::Ready(Err(Rejection::new("operation", Reason::Closed).into()));
         };
         let outcome = std::task::ready!(future.poll(cx));
-        this.future.set(None);
+        this.running.set(None);
         Poll::Ready(outcome.map_err(Error::Inner))
     }
 
     #[inline]
     fn cancel(self: Pin<&mut Self>) {
-        self.project().future.set(None);
+        self.project().running.set(None);
     }
 }
 
-impl<Fut> fmt::Debug for Once<Fut> {
+impl<F, Fut> fmt::Debug for Once<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Once").field("done", &self.future.is_none()).finish_non_exhaustive()
+        f.debug_struct("Once").field("running", &self.running.is_some()).finish_non_exhaustive()
     }
 }
 
-/// A policy that makes at most one attempt, so that a future will do where others need a closure that makes futures: see
-/// [`Stack::run`](super::Stack::run).
+/// A policy that makes at most one attempt, so that a closure will do that can be called only once: see
+/// [`Stack::call_once`](super::Stack::call_once).
 pub trait Single {}
 
 impl Single for () {}

@@ -71,7 +71,7 @@ impl<P> Stack<P> {
         Call::new(self.policy.around(Operation::new(op)))
     }
 
-    /// Runs a future under policies none of which makes a second attempt: for operations that cannot be made twice.
+    /// Runs an operation that cannot be run twice, under policies none of which makes a second attempt.
     ///
     /// ```
     /// use cofferdam::resilience::{Stack, Timeout};
@@ -80,7 +80,7 @@ impl<P> Stack<P> {
     /// # futures_executor::block_on(async {
     /// let stack = Stack::new().timeout(Timeout::total(Duration::from_secs(1)));
     /// let body = String::from("sent once");
-    /// let sent = stack.run(async move { Ok::<String, ()>(body) }).await;
+    /// let sent = stack.call_once(|| async { Ok::<String, ()>(body) }).await;
     /// assert_eq!(sent.unwrap(), "sent once");
     /// # });
     /// ```
@@ -91,13 +91,14 @@ impl<P> Stack<P> {
     /// # Errors
     /// As [`call`](Self::call).
     #[inline]
-    pub fn run<'a, T, E, Fut>(&'a self, future: Fut) -> Call<<&'a P as Policy<Once<Fut>>>::Attempt>
+    pub fn call_once<'a, T, E, F, Fut>(&'a self, op: F) -> Call<<&'a P as Policy<Once<F, Fut>>>::Attempt>
     where
         P: Single,
-        &'a P: Policy<Once<Fut>>,
+        &'a P: Policy<Once<F, Fut>>,
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(self.policy.around(Once::new(future)))
+        Call::new(self.policy.around(Once::new(op)))
     }
 
     /// Adds a [`Retry`].

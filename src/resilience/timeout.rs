@@ -1,8 +1,6 @@
 //! A limit on the time of a call or of an attempt.
 
-use super::{
-    Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Rejection, Scope, Single,
-};
+use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection, Scope, Single};
 use crate::time::{Alarm, Clock, Deadline};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -25,7 +23,7 @@ use std::time::Duration;
 ///
 /// # futures_executor::block_on(async {
 /// let timeout = Timeout::builder(Duration::from_millis(5)).name("inventory").build();
-/// let error = timeout.run(std::future::pending::<Result<(), ()>>()).await.unwrap_err();
+/// let error = timeout.call(std::future::pending::<Result<(), ()>>).await.unwrap_err();
 /// assert!(error.is_timeout());
 /// assert_eq!(error.rejection().unwrap().policy(), "inventory");
 /// # });
@@ -63,33 +61,20 @@ impl Timeout {
         self.limit
     }
 
-    /// Runs `future` within the limit.
+    /// Runs an operation within the limit. With a limit of zero `op` is not called.
     ///
     /// # Cancel safety
-    /// As cancel safe as `future`, which is dropped with it.
+    /// As cancel safe as the operation, which is dropped with it.
     ///
     /// # Errors
-    /// The future's own, or [timed out](Error::is_timeout).
-    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<TimeoutAttempt<'_, Once<Fut>>>
+    /// The operation's own, or [timed out](Error::is_timeout).
+    #[inline]
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<TimeoutAttempt<'_, Once<F, Fut>>>
     where
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(self.around(Once::new(future)))
-    }
-
-    /// Makes a future of `op` and runs it within the limit. With a limit of zero `op` is not called.
-    ///
-    /// # Cancel safety
-    /// As [`run`](Self::run).
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<TimeoutAttempt<'_, Operation<F, Fut>>>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        Call::new(self.around(Operation::new(op)))
+        Call::new(self.around(Once::new(op)))
     }
 }
 

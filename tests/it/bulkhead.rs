@@ -33,12 +33,12 @@ fn a_full_queue_refuses_at_once_and_a_waiter_at_its_limit() {
     let time = ManualClock::new();
     let bulkhead =
         Bulkhead::builder(1).queue(1).wait_limit(ms(100)).name("db").clock(time.clock()).build().unwrap();
-    let mut running = Polled::new(bulkhead.run(forever()));
+    let mut running = Polled::new(bulkhead.call(forever));
     assert!(running.poll().is_none());
     time.advance(ms(10));
-    let mut waiting = Polled::new(bulkhead.run(done(2)));
+    let mut waiting = Polled::new(bulkhead.call(|| done(2)));
     assert!(waiting.poll().is_none());
-    let mut third = Polled::new(bulkhead.run(done(3)));
+    let mut third = Polled::new(bulkhead.call(|| done(3)));
     let refused = third.poll().unwrap().unwrap_err();
     assert_eq!(refused.to_string(), "db: full: all 1 places taken, 1 waiting, waited 0ns");
     assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (1, 1));
@@ -51,7 +51,7 @@ fn a_full_queue_refuses_at_once_and_a_waiter_at_its_limit() {
     assert_eq!((bulkhead.stats().waiting, time.armed()), (0, 0), "out of the queue, timer gone");
     // Who has left does not consume the next place.
     drop(running);
-    assert_eq!(Polled::new(bulkhead.run(done(4))).poll(), Some(Ok(4)));
+    assert_eq!(Polled::new(bulkhead.call(|| done(4))).poll(), Some(Ok(4)));
 }
 
 // S68
@@ -59,9 +59,9 @@ fn a_full_queue_refuses_at_once_and_a_waiter_at_its_limit() {
 fn a_place_that_comes_at_the_very_limit_is_in_time() {
     let time = ManualClock::new();
     let bulkhead = Bulkhead::builder(1).queue(1).wait_limit(ms(100)).clock(time.clock()).build().unwrap();
-    let mut running = Polled::new(bulkhead.run(forever()));
+    let mut running = Polled::new(bulkhead.call(forever));
     assert!(running.poll().is_none());
-    let mut waiting = Polled::new(bulkhead.run(done(2)));
+    let mut waiting = Polled::new(bulkhead.call(|| done(2)));
     assert!(waiting.poll().is_none());
     time.advance(ms(100));
     drop(running);
@@ -73,16 +73,16 @@ fn a_place_that_comes_at_the_very_limit_is_in_time() {
 #[test]
 fn those_who_wait_are_let_in_as_they_came() {
     let bulkhead = Bulkhead::builder(1).queue(3).build().unwrap();
-    let mut first = Polled::new(bulkhead.run(async {
+    let mut first = Polled::new(bulkhead.call(|| async {
         yield_now().await;
         done(0).await
     }));
     assert!(first.poll().is_none());
-    let mut queue: Vec<_> = (1..4).map(|n| Polled::new(bulkhead.run(done(n)))).collect();
+    let mut queue: Vec<_> = (1..4).map(|n| Polled::new(bulkhead.call(move || done(n)))).collect();
     assert!(queue.iter_mut().all(|waiter| waiter.poll().is_none()));
     assert_eq!(first.poll(), Some(Ok(0)));
     // The place is handed over: a newcomer gets in line behind.
-    assert!(Polled::new(bulkhead.run(done(9))).poll().is_none());
+    assert!(Polled::new(bulkhead.call(|| done(9))).poll().is_none());
     for (n, waiter) in (1..4).zip(&mut queue) {
         assert_eq!(waiter.wakes(), 1, "in order");
         assert_eq!(waiter.poll(), Some(Ok(n)));
@@ -92,9 +92,9 @@ fn those_who_wait_are_let_in_as_they_came() {
 #[test]
 fn without_a_queue_nobody_waits() {
     let bulkhead = Bulkhead::new(1).unwrap();
-    let mut running = Polled::new(bulkhead.run(forever()));
+    let mut running = Polled::new(bulkhead.call(forever));
     assert!(running.poll().is_none());
-    assert_eq!(full(Polled::new(bulkhead.run(done(1))).poll()), (1, 0, Duration::ZERO));
+    assert_eq!(full(Polled::new(bulkhead.call(|| done(1))).poll()), (1, 0, Duration::ZERO));
     drop(running);
     assert_eq!(bulkhead.stats().running, 0);
 }
@@ -110,16 +110,16 @@ fn settings_that_make_no_sense_are_refused() {
 #[test]
 fn closing_refuses_those_who_wait_and_those_who_come() {
     let bulkhead = Bulkhead::builder(1).queue(1).build().unwrap();
-    let mut running = Polled::new(bulkhead.run(async {
+    let mut running = Polled::new(bulkhead.call(|| async {
         yield_now().await;
         done(1).await
     }));
     assert!(running.poll().is_none());
-    let mut waiting = Polled::new(bulkhead.run(done(2)));
+    let mut waiting = Polled::new(bulkhead.call(|| done(2)));
     assert!(waiting.poll().is_none());
     bulkhead.close();
     assert!(waiting.poll().unwrap().unwrap_err().is_closed());
-    let error = Polled::new(bulkhead.run(done(3))).poll().unwrap().unwrap_err();
+    let error = Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "bulkhead: closed");
     assert_eq!(running.poll(), Some(Ok(1)), "who runs goes on");
 }
@@ -128,18 +128,18 @@ fn closing_refuses_those_who_wait_and_those_who_come() {
 #[test]
 fn a_resize_lets_in_at_once_and_shrinks_as_calls_end() {
     let bulkhead = Bulkhead::builder(4).queue(1).build().unwrap();
-    let mut running: Vec<_> = (0..4).map(|_| Polled::new(bulkhead.run(forever()))).collect();
+    let mut running: Vec<_> = (0..4).map(|_| Polled::new(bulkhead.call(forever))).collect();
     assert!(running.iter_mut().all(|call| call.poll().is_none()));
     assert_eq!(bulkhead.resize(2), 4);
     running.pop();
     running.pop();
-    let mut waiting = Polled::new(bulkhead.run(done(1)));
+    let mut waiting = Polled::new(bulkhead.call(|| done(1)));
     assert!(waiting.poll().is_none(), "two still run, and two may");
     running.pop();
     assert_eq!(waiting.poll(), Some(Ok(1)));
-    let mut more = Polled::new(bulkhead.run(forever()));
+    let mut more = Polled::new(bulkhead.call(forever));
     assert!(more.poll().is_none());
-    let mut waiting = Polled::new(bulkhead.run(done(2)));
+    let mut waiting = Polled::new(bulkhead.call(|| done(2)));
     assert!(waiting.poll().is_none());
     bulkhead.resize(3);
     assert_eq!(waiting.poll(), Some(Ok(2)));
@@ -155,7 +155,7 @@ fn inside_a_retry_no_place_is_held_while_it_sleeps() {
     let mut sleeping = Polled::new(stack.call(|| async { Err::<u32, &str>("down") }));
     assert!(sleeping.poll().is_none());
     assert_eq!(time.armed(), 1);
-    assert_eq!(Polled::new(bulkhead.run(done(1))).poll(), Some(Ok(1)));
+    assert_eq!(Polled::new(bulkhead.call(|| done(1))).poll(), Some(Ok(1)));
 }
 
 // S58
@@ -163,11 +163,11 @@ fn inside_a_retry_no_place_is_held_while_it_sleeps() {
 fn nobody_waits_past_the_deadline_of_the_surrounding_work() {
     let time = ManualClock::new();
     let bulkhead = Bulkhead::builder(1).queue(1).wait_limit(ms(1_000)).clock(time.clock()).build().unwrap();
-    let mut running = Polled::new(bulkhead.run(forever()));
+    let mut running = Polled::new(bulkhead.call(forever));
     assert!(running.poll().is_none());
     let context = Context::background().with_clock(time.clock()).with_timeout(ms(50));
     // `scope`, not `run`: the bulkhead itself must heed the deadline.
-    let mut waiting = Polled::new(context.scope(bulkhead.run(done(1))));
+    let mut waiting = Polled::new(context.scope(bulkhead.call(|| done(1))));
     assert!(waiting.poll().is_none());
     assert_eq!(time.next_deadline(), Some(context.deadline().instant().unwrap()));
     time.advance(ms(50));
@@ -176,7 +176,7 @@ fn nobody_waits_past_the_deadline_of_the_surrounding_work() {
     assert_eq!(bulkhead.stats().waiting, 0);
     // And a call that comes after it takes no place, free or not.
     drop(running);
-    let error = Polled::new(context.scope(bulkhead.run(done(1)))).poll().unwrap().unwrap_err();
+    let error = Polled::new(context.scope(bulkhead.call(|| done(1)))).poll().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "bulkhead: deadline exceeded");
 }
 
@@ -185,7 +185,7 @@ fn cancelled_work_takes_no_place() {
     let bulkhead = Bulkhead::new(1).unwrap();
     let context = Context::background().child();
     context.cancel("no longer wanted");
-    let error = Polled::new(context.scope(bulkhead.run(done(1)))).poll().unwrap().unwrap_err();
+    let error = Polled::new(context.scope(bulkhead.call(|| done(1)))).poll().unwrap().unwrap_err();
     assert!(error.is_cancelled());
 }
 
@@ -201,7 +201,7 @@ fn dropped_at_any_await_a_call_gives_back_its_place_and_lets_the_next_in() {
             let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
             async move {
                 let outcome = bulkhead
-                    .run(async {
+                    .call(|| async {
                         struct Leave<'a>(&'a AtomicU32);
                         impl Drop for Leave<'_> {
                             fn drop(&mut self) {

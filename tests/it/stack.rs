@@ -141,7 +141,7 @@ fn a_result_at_the_very_limit_has_won() {
     let time = ManualClock::new();
     let timeout = Timeout::builder(ms(100)).clock(time.clock()).build();
     let clock = time.clock();
-    let mut call = Polled::new(timeout.run(async {
+    let mut call = Polled::new(timeout.call(|| async {
         clock.sleep(ms(100)).await;
         Ok::<u8, ()>(7)
     }));
@@ -167,7 +167,7 @@ fn a_limit_of_zero_does_not_call_and_the_largest_is_none() {
     );
     assert!(!called.get());
     let unlimited = Timeout::builder(Duration::MAX).clock(time.clock()).build();
-    let mut call = Polled::new(unlimited.run(pending()));
+    let mut call = Polled::new(unlimited.call(pending));
     assert!(call.poll().is_none());
     assert_eq!(time.armed(), 0);
 }
@@ -224,7 +224,7 @@ fn a_timeout_drops_what_it_ends_before_it_says_so() {
     let held = Rc::new(());
     let timeout = Timeout::builder(ms(1)).clock(time.clock()).build();
     let copy = Rc::clone(&held);
-    let mut call = Polled::new(timeout.run(async move {
+    let mut call = Polled::new(timeout.call(|| async move {
         let _copy = copy;
         pending().await
     }));
@@ -251,10 +251,10 @@ fn each_attempt_has_its_whole_time() {
 }
 
 #[test]
-fn a_future_runs_once_under_policies_that_repeat_nothing() {
+fn an_operation_that_can_run_once_runs_under_policies_that_repeat_nothing() {
     let stack = Stack::new().timeout(Timeout::total(ms(1_000))).bulkhead(Bulkhead::new(1).unwrap());
     let body = String::from("body");
-    assert_eq!(block_on(stack.run(async move { Ok::<String, ()>(body) })).unwrap(), "body");
+    assert_eq!(block_on(stack.call_once(|| async { Ok::<String, ()>(body) })).unwrap(), "body");
 }
 
 // S54
