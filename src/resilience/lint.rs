@@ -73,7 +73,8 @@ codes! {
     InnerTimeoutNotShorter "inner-timeout-not-shorter" "the inner timeout never comes first",
     /// A retry around a retry.
     RetryInsideRetry "retry-inside-retry" "attempts multiply",
-    /// The only timeouts are around the breaker: what it ends is dropped, and dropping says nothing of the callee.
+    /// The only timeouts are around the breaker: what they end is dropped, and dropping says nothing of the callee, unless
+    /// the breaker is told otherwise by [`OnCancel`](super::breaker::OnCancel). [Allow](super::Stack::allow) it then.
     TimeoutOnlyOutsideBreaker "timeout-only-outside-breaker" "the breaker does not see a callee that hangs",
 }
 

@@ -1,5 +1,6 @@
 //! What a policy is, and how two become one.
 
+use super::breaker::{CircuitBreaker, Classified};
 use super::{Error, Layer, Reason, Rejection};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -217,6 +218,8 @@ impl<P: Single + ?Sized> Single for &P {}
 impl<P: Single + ?Sized> Single for Arc<P> {}
 impl<P: Single> Single for Option<P> {}
 impl<Outer: Single, Inner: Single> Single for Chain<Outer, Inner> {}
+impl Single for CircuitBreaker {}
+impl<C> Single for Classified<C> {}
 
 pin_project! {
     /// The future of a call through a policy or a [`Stack`](super::Stack).

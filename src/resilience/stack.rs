@@ -1,7 +1,10 @@
 //! Policies around an operation, in the order in which they are written.
 
 use super::lint::{self, Allowed, Lint, LintCode};
-use super::{Attempt, Bulkhead, Call, Chain, Component, Once, Operation, Policy, Retry, Single, Timeout};
+use super::{
+    Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Once, Operation, Policy, Retry, Single,
+    Timeout,
+};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -106,6 +109,12 @@ impl<P> Stack<P> {
         self.layer(retry)
     }
 
+    /// Adds a [`CircuitBreaker`], whose clones are the same breaker. One with its own view of failures, a
+    /// [`Classified`](super::breaker::Classified), is added as a [`layer`](Self::layer).
+    pub fn breaker(self, breaker: CircuitBreaker) -> Stack<Chain<P, CircuitBreaker>> {
+        self.layer(breaker)
+    }
+
     /// Adds a [`Bulkhead`], or an `Arc` of one that is shared with other stacks.
     pub fn bulkhead(self, bulkhead: impl Into<Arc<Bulkhead>>) -> Stack<Chain<P, Arc<Bulkhead>>> {
         self.layer(bulkhead.into())
@@ -200,7 +209,7 @@ pub enum Kind {
         /// What it limits.
         scope: super::Scope,
     },
-    /// A circuit breaker.
+    /// [`CircuitBreaker`](super::CircuitBreaker)
     CircuitBreaker,
     /// [`Bulkhead`](super::Bulkhead)
     Bulkhead,
