@@ -124,9 +124,9 @@ table! {
     resilience::Operation<u8, u8>               => yes yes yes;
     resilience::Operation<u8, Local>            => no  no  yes;
     resilience::Operation<u8, Pinned>           => yes yes no;
-    resilience::Once<u8>                        => yes yes yes;
-    resilience::Once<Local>                     => no  no  yes;
-    resilience::Once<Pinned>                    => yes yes no;
+    resilience::Once<u8, u8>                        => yes yes yes;
+    resilience::Once<u8, Local>                     => no  no  yes;
+    resilience::Once<u8, Pinned>                    => yes yes no;
     resilience::Call<Ready>                     => yes yes yes;
     resilience::Call<NotSend>                   => no  no  yes;
     resilience::Optional<u8, u8>                => yes yes yes;
@@ -134,8 +134,8 @@ table! {
     resilience::Optional<Pinned, u8>            => yes yes no;
 }
 
-type Ready = resilience::Once<std::future::Ready<Result<u8, u8>>>;
-type NotSend = resilience::Once<std::future::Ready<Result<Local, u8>>>;
+type Ready = resilience::Once<fn(), std::future::Ready<Result<u8, u8>>>;
+type NotSend = resilience::Once<fn(), std::future::Ready<Result<Local, u8>>>;
 
 // The traits that users implement are those that handles are made of.
 assert_obj_safe!(Timer, Spawn, Observe<u8>);

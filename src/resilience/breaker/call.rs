@@ -3,7 +3,7 @@
 use super::guard::Guard;
 use super::outcome::{ByDefault, Classify};
 use super::{CircuitBreaker, Outcome};
-use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Single};
+use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -23,22 +23,6 @@ impl<C> Classified<C> {
         &self.breaker
     }
 
-    /// As [`CircuitBreaker::run`].
-    ///
-    /// # Cancel safety
-    /// As there.
-    ///
-    /// # Errors
-    /// As there.
-    #[inline]
-    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<Guarded<'_, Once<Fut>, C>>
-    where
-        Fut: Future<Output = Result<T, E>>,
-        C: Classify<T, E>,
-    {
-        Call::new(self.around(Once::new(future)))
-    }
-
     /// As [`CircuitBreaker::call`].
     ///
     /// # Cancel safety
@@ -47,13 +31,13 @@ impl<C> Classified<C> {
     /// # Errors
     /// As there.
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Operation<F, Fut>, C>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Once<F, Fut>, C>>
     where
-        F: FnMut() -> Fut,
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         C: Classify<T, E>,
     {
-        Call::new(self.around(Operation::new(op)))
+        Call::new(self.around(Once::new(op)))
     }
 
     /// As [`CircuitBreaker::call_sync`].
@@ -107,9 +91,6 @@ impl<'a, A: Attempt> Policy<A> for &'a CircuitBreaker {
         Guarded::new(self, &ByDefault, inner)
     }
 }
-
-impl<C> Single for Classified<C> {}
-impl Single for CircuitBreaker {}
 
 impl Component for CircuitBreaker {
     fn describe(&self, layers: &mut Vec<Layer>) {
@@ -189,16 +170,16 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
 }
 
 impl CircuitBreaker {
-    /// Runs `future` if the breaker lets it through, and judges the result by [`Outcome::of`].
+    /// Runs the future that `op` makes if the breaker lets it through, and judges the result by [`Outcome::of`].
     ///
-    /// The breaker decides at the first poll; a future that it refuses is not polled.
+    /// The breaker decides at the first poll; if it refuses, `op` is not called.
     ///
     /// ```
     /// use cofferdam::resilience::CircuitBreaker;
     ///
     /// # futures_executor::block_on(async {
     /// let breaker = CircuitBreaker::new();
-    /// let answer = breaker.run(async { Ok::<_, std::io::Error>(42) }).await;
+    /// let answer = breaker.call(|| async { Ok::<_, std::io::Error>(42) }).await;
     /// assert_eq!(answer.unwrap(), 42);
     /// # });
     /// ```
@@ -211,30 +192,15 @@ impl CircuitBreaker {
     /// # Errors
     /// The future's error as [`Error::Inner`], or a [rejection](Error::is_circuit_open) if the breaker refused.
     #[inline]
-    pub fn run<T, E, Fut>(&self, future: Fut) -> Call<Guarded<'_, Once<Fut>, ByDefault>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Once<F, Fut>, ByDefault>>
     where
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(self.around(Once::new(future)))
+        Call::new(self.around(Once::new(op)))
     }
 
-    /// As [`run`](Self::run), with the future that `op` makes. If the breaker refuses, `op` is not called.
-    ///
-    /// # Cancel safety
-    /// As [`run`](Self::run).
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<Guarded<'_, Operation<F, Fut>, ByDefault>>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        Call::new(self.around(Operation::new(op)))
-    }
-
-    /// As [`run`](Self::run), for an operation that blocks.
+    /// As [`call`](Self::call), for an operation that blocks.
     ///
     /// # Errors
     /// As there.
@@ -262,7 +228,7 @@ impl CircuitBreaker {
     ///     Ok(response) if response.status == 404 => Outcome::Ignore,
     ///     other => Outcome::of(other),
     /// });
-    /// let answer = by_status.run(async { Ok(Response { status: 503 }) }).await;
+    /// let answer = by_status.call(|| async { Ok(Response { status: 503 }) }).await;
     /// assert_eq!(answer.map(|response| response.status).unwrap(), 503);
     /// assert_eq!(breaker.stats().failures, 1);
     /// # });

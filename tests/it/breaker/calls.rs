@@ -44,7 +44,7 @@ fn half_open(rig: &Rig) {
 fn results_come_through_and_are_judged() {
     // CB9
     let rig = rig(|builder| builder.failure_threshold(2));
-    assert_eq!(now(rig.breaker.run(ready(Answer::Ok(1)))), Ok(1));
+    assert_eq!(now(rig.breaker.call(|| ready(Answer::Ok(1)))), Ok(1));
     assert_eq!(now(rig.breaker.call(|| ready(Answer::Err("a")))), Err(Error::Inner("a")));
     assert_eq!(rig.breaker.call_sync(|| Answer::Err("b")), Err(Error::Inner("b")));
     let called = Cell::new(false);
@@ -54,7 +54,7 @@ fn results_come_through_and_are_judged() {
     }));
     assert!(refused.is_err_and(|error| error.is_circuit_open()));
     assert!(rig.breaker.call_sync(|| Answer::Ok(called.replace(true).into())).is_err());
-    assert!(now(rig.breaker.run(async { Answer::Ok(called.replace(true).into()) })).is_err());
+    assert!(now(rig.breaker.call(|| async { Answer::Ok(called.replace(true).into()) })).is_err());
     assert!(!called.get(), "what is refused is not run");
     let stats = rig.breaker.stats();
     assert_eq!((stats.successes, stats.failures, stats.rejected), (1, 2, 3));
@@ -69,14 +69,14 @@ fn the_classifier_decides() {
         Err(Error::Inner("not found")) => Outcome::Ignore,
         other => Outcome::of(other),
     });
-    assert!(now(classified.run(ready(Answer::Err("not found")))).is_err());
+    assert!(now(classified.call(|| ready(Answer::Err("not found")))).is_err());
     assert_eq!((rig.breaker.stats().ignored, classified.breaker().state()), (1, State::Closed));
     assert_eq!(now(classified.call(|| ready(Answer::Ok(503)))), Ok(503));
     assert_eq!(rig.breaker.state(), State::Open);
     rig.breaker.reset().unwrap();
     assert_eq!(classified.call_sync(|| Answer::Ok(503)), Ok(503));
     assert!(classified.call_sync(|| Answer::Ok(503)).is_err_and(|error| error.is_circuit_open()));
-    assert_eq!(now(Stack::new().layer(classified).run(ready(Answer::Ok(1)))).is_ok(), false);
+    assert_eq!(now(Stack::new().layer(classified).call(|| ready(Answer::Ok(1)))).is_ok(), false);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_call_dropped_at_any_poll_leaves_no_trace() {
             if state == State::HalfOpen {
                 half_open(&rig);
             }
-            let mut call = Polled::new(rig.breaker.run(ready_after(4, Ok(1))));
+            let mut call = Polled::new(rig.breaker.call(|| ready_after(4, Ok(1))));
             for _ in 0..polls {
                 assert!(call.poll().is_none());
             }
@@ -98,7 +98,7 @@ fn a_call_dropped_at_any_poll_leaves_no_trace() {
             assert_eq!((stats.running, stats.cancelled), (0, u64::from(polls > 0)));
             assert_eq!((stats.successes, stats.failures, stats.late), (0, 0, 0));
             assert_eq!(rig.breaker.state(), state);
-            assert_eq!(now(rig.breaker.run(ready(Answer::Ok(2)))), Ok(2), "its place is free");
+            assert_eq!(now(rig.breaker.call(|| ready(Answer::Ok(2)))), Ok(2), "its place is free");
             assert_eq!(rig.breaker.state(), State::Closed);
         }
     }
@@ -114,7 +114,7 @@ fn a_timeout_outside_cancels_and_a_timeout_inside_fails() {
         let rig = rig(|builder| hair_trigger(builder).on_cancel(on_cancel));
         let timeout = Timeout::builder(limit).clock(rig.time.clock()).build();
         let stack = Stack::new().layer(timeout).layer(rig.breaker.clone());
-        let mut call = Polled::new(stack.run(pending::<Answer>()));
+        let mut call = Polled::new(stack.call(|| pending::<Answer>()));
         assert!(call.poll().is_none());
         rig.time.advance(limit);
         let error = call.poll().unwrap().unwrap_err();
@@ -125,7 +125,7 @@ fn a_timeout_outside_cancels_and_a_timeout_inside_fails() {
     let rig = rig(|builder| builder.failure_threshold(1));
     let timeout = Timeout::builder(limit).clock(rig.time.clock()).build();
     let stack = Stack::new().layer(rig.breaker.clone()).layer(timeout);
-    let mut call = Polled::new(stack.run(pending::<Answer>()));
+    let mut call = Polled::new(stack.call(|| pending::<Answer>()));
     assert!(call.poll().is_none());
     rig.time.advance(limit - MS);
     assert!(call.poll().is_none());
@@ -140,11 +140,11 @@ fn a_panic_of_the_operation_is_a_failure_and_passes_through() {
     // S5
     let planned = || -> std::future::Ready<Answer> { std::panic::resume_unwind(Box::new(7_u8)) };
     let in_op = |breaker: &CircuitBreaker| drop(now(breaker.call(planned)));
-    let in_poll = |breaker: &CircuitBreaker| drop(now(breaker.run(async { planned().await })));
+    let in_poll = |breaker: &CircuitBreaker| drop(now(breaker.call(|| async { planned().await })));
     let sync = |breaker: &CircuitBreaker| drop(breaker.call_sync(|| now(planned())));
     // The poll's panic is caught, and the future dropped only afterwards, with no panic under way.
     let caught_first = |breaker: &CircuitBreaker| {
-        let mut call = Polled::new(breaker.run(async { planned().await }));
+        let mut call = Polled::new(breaker.call(|| async { planned().await }));
         let panic = catch_unwind(AssertUnwindSafe(|| call.poll().is_some()));
         drop(call);
         std::panic::resume_unwind(panic.unwrap_err());
@@ -154,7 +154,7 @@ fn a_panic_of_the_operation_is_a_failure_and_passes_through() {
             now(planned()).ok();
             Outcome::Success
         });
-        drop(now(classified.run(ready(Answer::Ok(1)))));
+        drop(now(classified.call(|| ready(Answer::Ok(1)))));
     };
     let ways: [&dyn Fn(&CircuitBreaker); 5] = [&in_op, &in_poll, &sync, &caught_first, &in_classifier];
     for (n, way) in ways.into_iter().enumerate() {
@@ -172,7 +172,7 @@ fn a_panic_elsewhere_that_drops_a_pending_call_is_not_its_failure() {
     // S2, S5
     let rig = rig(hair_trigger);
     let panic = catch_unwind(AssertUnwindSafe(|| {
-        let mut call = Polled::new(rig.breaker.run(pending::<Answer>()));
+        let mut call = Polled::new(rig.breaker.call(|| pending::<Answer>()));
         assert!(call.poll().is_none());
         std::panic::resume_unwind(Box::new("of a neighbour"));
     }));
@@ -235,7 +235,7 @@ fn refusals_of_policies_inside_are_neutral() {
         assert_eq!(error.rejection().map(Rejection::reason), Some(reason));
         let stats = rig.breaker.stats();
         assert_eq!((stats.state, stats.ignored, stats.running), (State::HalfOpen, 1, 0), "{reason:?}");
-        assert_eq!(now(rig.breaker.run(ready(Answer::Ok(1)))), Ok(1));
+        assert_eq!(now(rig.breaker.call(|| ready(Answer::Ok(1)))), Ok(1));
         assert_eq!(rig.breaker.state(), State::Closed);
     }
     // Unless the classifier says otherwise.
@@ -263,9 +263,9 @@ fn a_breaker_describes_itself() {
 fn a_calls_future_is_send_when_the_operations_is() {
     fn is_send<T: Send>(_: &T) {}
     let breaker = CircuitBreaker::new();
-    let call: Call<_> = breaker.run(ready(Answer::Ok(1)));
+    let call: Call<_> = breaker.call(|| ready(Answer::Ok(1)));
     is_send(&call);
     // One that is not has its place, too.
     let local = std::rc::Rc::new(5);
-    assert_eq!(now(breaker.run(async { Answer::Ok(*local) })), Ok(5));
+    assert_eq!(now(breaker.call(|| async { Answer::Ok(*local) })), Ok(5));
 }
