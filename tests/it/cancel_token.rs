@@ -1,5 +1,6 @@
 //! Cancel tokens: the tree, the cause, the waits.
 
+use crate::support::allocations;
 use cofferdam::sync::{CancelToken, Cancelled, Cause};
 use cofferdam::testkit::{DropPoint, Polled, Sim, WakeCounter, drop_at_every_await_in_sim, yield_now};
 use std::error::Error;
@@ -482,4 +483,46 @@ fn a_tree_that_grows_and_dies_while_it_is_cancelled_ends_whole() {
         assert!(tokens.len() > 20);
         assert!(tokens.iter().all(|token| token.cause().and_then(|cause| cause.text()) == Some("all")));
     });
+}
+
+#[test]
+fn a_child_is_one_allocation_and_a_wait_none() {
+    let root = CancelToken::new();
+    let (first, second) = (root.child(), root.child());
+    assert_eq!(allocations(|| root.child().child()), 2);
+    // The second child's place in the root's list is there already.
+    drop(second);
+    assert_eq!(allocations(|| root.child()), 1);
+    assert_eq!(allocations(|| first.clone()), 0);
+
+    let mut waits: Vec<_> = (0..40).map(|_| Polled::new(root.cancelled())).collect();
+    assert_eq!(allocations(|| assert!(waits.iter_mut().all(|wait| wait.poll().is_none()))), 0);
+    let mut run = Polled::new(root.run(pending::<()>()));
+    assert_eq!(allocations(|| assert!(run.poll().is_none())), 0);
+    assert_eq!(allocations(|| drop(run)), 0);
+
+    let alone = CancelToken::new();
+    let mut wait = Polled::new(alone.cancelled());
+    assert!(wait.poll().is_none());
+    assert_eq!(allocations(|| alone.cancel_with("nobody below")), 0);
+}
+
+/// A parent that lives as long as the process, and a million requests.
+#[test]
+fn a_million_short_lived_children_leave_the_parent_as_it_was() {
+    let root = CancelToken::new();
+    let keep = [root.child(), root.child(), root.child()];
+    drop([root.child(), root.child(), root.child(), root.child()]);
+    let count = allocations(|| {
+        for _ in 0..250_000 {
+            let (first, second) = (root.child(), root.child());
+            let third = second.child();
+            drop(first);
+            drop(root.child());
+            drop((second, third));
+        }
+    });
+    assert_eq!(count, 1_000_000, "one for each child, and none for the parent's list");
+    assert!(format!("{root:?}").contains("children: 3"), "{root:?}");
+    drop(keep);
 }

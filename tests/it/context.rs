@@ -1,5 +1,6 @@
 //! The context: what is current when, how it ends, what it carries.
 
+use crate::support::allocations;
 use cofferdam::sync::{CancelToken, Cause, Context, ContextError, Semaphore};
 use cofferdam::testkit::{DropPoint, ManualClock, Polled, Sim, drop_at_every_await_in_sim, yield_now};
 use cofferdam::time::{Clock, Deadline, Sleep, Timer};
@@ -609,4 +610,22 @@ fn a_tree_of_contexts_ends_at_the_earliest_of_its_ends() {
 fn debug_shows_no_value() {
     let context = Context::background().with_value("hunter2");
     assert!(!format!("{context:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_derived_context_is_one_allocation_and_running_in_it_none() {
+    let root = Context::background().child();
+    let keep = [root.child(), root.child(), root.child()];
+    drop([root.child(), root.child()]);
+    assert_eq!(allocations(Context::background), 0);
+    assert_eq!(allocations(|| root.child()), 1);
+    assert_eq!(allocations(|| root.with_timeout(SECOND)), 1);
+    assert_eq!(allocations(|| root.with_value(1_u64)), 1);
+    assert_eq!(allocations(|| root.detached()), 0);
+    assert_eq!(allocations(|| Context::background().with_deadline(root.clock().now())), 1);
+    let mut run = Polled::new(root.run(pending::<()>()));
+    assert_eq!(allocations(|| assert!(run.poll().is_none())), 0);
+    root.cancel("enough");
+    assert_eq!(allocations(|| assert!(run.poll().is_some())), 0);
+    drop(keep);
 }

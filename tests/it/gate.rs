@@ -1,5 +1,6 @@
 //! The gate.
 
+use crate::support::allocations;
 use cofferdam::sync::Gate;
 use cofferdam::testkit::{DropPoint, Polled, Sim, WakeCounter, drop_at_every_await_in_sim, yield_now};
 use std::future::Future;
@@ -299,4 +300,13 @@ fn under_a_storm_of_openings_and_drops_everyone_passes_in_the_end() {
         }
         assert_eq!(gate.waiters(), 0);
     });
+}
+
+#[test]
+fn waiting_at_a_gate_allocates_nothing() {
+    let gate = Gate::new(false);
+    let mut waits: Vec<_> = (0..40).map(|_| Polled::new(gate.wait())).collect();
+    assert_eq!(allocations(|| assert!(waits.iter_mut().all(|wait| wait.poll().is_none()))), 0);
+    assert_eq!(allocations(|| gate.open()), 0);
+    assert_eq!(allocations(|| assert!(waits.iter_mut().all(|wait| wait.poll().is_some()))), 0);
 }
