@@ -107,6 +107,7 @@ impl Gate {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
+    #[inline]
     pub fn wait(&self) -> GateWait<&Self> {
         GateWait::new(self)
     }
@@ -125,7 +126,7 @@ impl Gate {
     }
 
     fn publish(&self, inner: &Inner) {
-        // ORDERING: Release pairs with the Acquire loads of `is_open`, `wait` and `poll_wait`. A store and no
+        // ORDERING: Release pairs with the Acquire loads of `is_open`, `wait` and `has_passed`. A store and no
         // read-modify-write, since all writers hold the lock.
         self.state.store(inner.releases * RELEASE + u64::from(inner.open), Ordering::Release);
     }
@@ -148,12 +149,15 @@ impl Gate {
         });
     }
 
-    fn poll_wait(&self, slot: Pin<&Slot<u64>>, known: u64, cx: &mut Context<'_>) -> Poll<()> {
+    #[inline]
+    fn has_passed(&self, known: u64) -> bool {
         // ORDERING: Acquire pairs with the Release in `publish`.
         let state = self.state.load(Ordering::Acquire);
-        if state & OPEN != 0 || state / RELEASE != known {
-            return Poll::Ready(());
-        }
+        state & OPEN != 0 || state / RELEASE != known
+    }
+
+    #[inline(never)]
+    fn poll_wait(&self, slot: Pin<&Slot<u64>>, known: u64, cx: &mut Context<'_>) -> Poll<()> {
         let mut waker = Some(cx.waker().clone());
         let mut inner = self.inner.lock();
         if inner.passes(known) {
@@ -166,11 +170,10 @@ impl Gate {
         Poll::Pending
     }
 
+    #[inline(never)]
     fn unlink(&self, slot: Pin<&Slot<u64>>) {
-        if !slot.is_idle() {
-            let unlinked = self.inner.lock().waiters.unlink(slot);
-            drop(unlinked);
-        }
+        let unlinked = self.inner.lock().waiters.unlink(slot);
+        drop(unlinked);
     }
 }
 
@@ -198,12 +201,15 @@ pin_project! {
     impl<H: Deref<Target = Gate>> PinnedDrop for GateWait<H> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            this.gate.unlink(this.slot.as_ref());
+            if !this.slot.is_idle() {
+                this.gate.unlink(this.slot.as_ref());
+            }
         }
     }
 }
 
 impl<H: Deref<Target = Gate>> GateWait<H> {
+    #[inline]
     fn new(gate: H) -> Self {
         // ORDERING: Acquire pairs with the Release in `publish`: a condition that is looked at after this is as new as the
         // last release that this knows.
@@ -215,8 +221,12 @@ impl<H: Deref<Target = Gate>> GateWait<H> {
 impl<H: Deref<Target = Gate>> Future for GateWait<H> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        if this.gate.has_passed(*this.known) {
+            return Poll::Ready(());
+        }
         this.gate.poll_wait(this.slot.as_ref(), *this.known, cx)
     }
 }

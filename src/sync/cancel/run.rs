@@ -21,7 +21,7 @@ pin_project! {
     impl PinnedDrop for Watch {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if let Some(node) = this.node {
+            if let (Some(node), false) = (this.node, this.slot.is_idle()) {
                 node.unlink(this.slot.as_ref());
             }
         }

@@ -70,8 +70,14 @@ impl Node {
         self.cancelled.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(super) fn cause(&self) -> Option<Cause> {
-        if self.is_cancelled() { self.inner.lock().cause.clone() } else { None }
+        if self.is_cancelled() { self.read_cause() } else { None }
+    }
+
+    #[cold]
+    fn read_cause(&self) -> Option<Cause> {
+        self.inner.lock().cause.clone()
     }
 
     /// Cancels this node and all below it, then wakes everyone who waits on any of them. False if it was cancelled
@@ -122,6 +128,7 @@ impl Node {
         drop(gone);
     }
 
+    #[inline(never)]
     pub(super) fn poll_cancelled(&self, slot: Pin<&Slot<()>>, cx: &mut Context<'_>) -> Poll<Cause> {
         if let Some(cause) = self.cause() {
             return Poll::Ready(cause);
@@ -139,11 +146,10 @@ impl Node {
         Poll::Pending
     }
 
+    #[inline(never)]
     pub(super) fn unlink(&self, slot: Pin<&Slot<()>>) {
-        if !slot.is_idle() {
-            let unlinked = self.inner.lock().waiters.unlink(slot);
-            drop(unlinked);
-        }
+        let unlinked = self.inner.lock().waiters.unlink(slot);
+        drop(unlinked);
     }
 
     /// Waiters and children, for `Debug`; nothing while the lock is taken.
