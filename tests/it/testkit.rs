@@ -165,6 +165,29 @@ mod manual_clock {
         assert_eq!(time.armed(), 0);
     }
 
+    // S59
+    #[test]
+    fn a_sleep_that_was_seen_to_be_over_before_its_timer_fired_is_not_woken() {
+        struct PollOther(Mutex<Polled<cofferdam::time::Sleep>>);
+        impl std::task::Wake for PollOther {
+            fn wake(self: Arc<Self>) {
+                assert_eq!(self.0.lock().unwrap().poll(), Some(()));
+            }
+        }
+        let time = ManualClock::new();
+        let clock = time.clock();
+        let (mut first, mut second) = (Box::pin(clock.sleep(SECOND)), Polled::new(clock.sleep(SECOND)));
+        // Armed in this order, so the second's timer is still armed when the first's waker polls it.
+        let noop = &mut std::task::Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(noop).is_pending());
+        assert_eq!(second.poll(), None);
+        let other = Arc::new(PollOther(Mutex::new(second)));
+        let waker = Waker::from(Arc::clone(&other));
+        assert!(first.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        time.advance(SECOND);
+        assert_eq!(other.0.lock().unwrap().wakes(), 0);
+    }
+
     #[test]
     fn set_goes_back_and_timers_keep_their_instants() {
         let time = ManualClock::new();
@@ -333,6 +356,27 @@ mod sim {
             assert_eq!(log.take(), ["1", "1", "2", "2", "3", "3"]);
             assert_eq!(sim.time().elapsed(), 10 * SECOND);
         });
+    }
+
+    #[test]
+    fn tasks_woken_at_one_instant_run_in_any_order() {
+        let mut seen = std::collections::BTreeSet::new();
+        Sim::for_seeds(0..100, |sim| {
+            let log = Log::default();
+            let at = sim.clock().now() + SECOND;
+            for name in ["a", "b"] {
+                let (clock, log) = (sim.clock(), log.clone());
+                sim.spawn(name, async move {
+                    clock.sleep_until(at).await;
+                    log.push(name);
+                });
+                // Armed in the order of their names.
+                sim.run_until_idle();
+            }
+            sim.advance(SECOND);
+            seen.insert(log.take());
+        });
+        assert_eq!(seen.len(), 2);
     }
 
     // S87
