@@ -1,6 +1,7 @@
 //! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
 
 use cofferdam::observe::{Observe, Observers};
+use cofferdam::resilience::breaker::{self, CircuitBreaker};
 use cofferdam::resilience::{self, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Scope, Stack};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
@@ -99,6 +100,38 @@ table! {
     sync::GateWait<&'static sync::Gate>         => yes yes no;
     sync::GateWait<Arc<sync::Gate>>             => yes yes no;
 
+    // sync: channels, counters
+    sync::Sender<Unshared>                      => yes yes yes;
+    sync::Sender<Local>                         => no  no  yes;
+    sync::SendFuture<'static, u8>               => yes yes no;
+    sync::SendFuture<'static, Local>            => no  no  no;
+    sync::SendTimeoutFuture<'static, u8>        => yes no  no;
+    sync::Receiver<Unshared>                    => yes yes yes;
+    sync::Receiver<Local>                       => no  no  yes;
+    sync::RecvFuture<'static, u8>               => yes yes no;
+    sync::RecvFuture<'static, Local>            => no  no  no;
+    sync::RecvTimeoutFuture<'static, u8>        => yes no  no;
+    sync::RecvManyFuture<'static, u8>           => yes yes no;
+    sync::RecvManyFuture<'static, Local>        => no  no  no;
+    sync::Drain<'static, u8>                    => yes yes yes;
+    sync::Drain<'static, Local>                 => no  no  yes;
+    sync::SendError<u8>                         => yes yes yes;
+    sync::SendError<Local>                      => no  no  yes;
+    sync::TrySendError<Local>                   => no  no  yes;
+    sync::SendTimeoutError<Local>               => no  no  yes;
+    sync::RecvError                             => yes yes yes;
+    sync::TryRecvError                          => yes yes yes;
+    sync::RecvTimeoutError                      => yes yes yes;
+    sync::oneshot::Sender<Unshared>             => yes yes yes;
+    sync::oneshot::Sender<Local>                => no  no  yes;
+    sync::oneshot::Receiver<Unshared>           => yes yes yes;
+    sync::oneshot::Receiver<Local>              => no  no  yes;
+    sync::oneshot::Closed<'static, Unshared>    => yes yes yes;
+    sync::oneshot::Closed<'static, Local>       => no  no  yes;
+    sync::oneshot::RecvError                    => yes yes yes;
+    sync::oneshot::TryRecvError                 => yes yes yes;
+    sync::Window<3>                             => yes yes yes;
+
     // resilience
     Stack                                       => yes yes yes;
     Stack<Local>                                => no  no  yes;
@@ -132,10 +165,54 @@ table! {
     resilience::Optional<u8, u8>                => yes yes yes;
     resilience::Optional<u8, Local>             => no  no  yes;
     resilience::Optional<Pinned, u8>            => yes yes no;
+
+    // resilience: bulkhead, retry
+    resilience::Bulkhead                        => yes yes yes;
+    resilience::BulkheadBuilder                 => yes yes yes;
+    resilience::BulkheadStats                   => yes yes yes;
+    resilience::BulkheadAttempt<'static, u8>    => yes no  no;
+    resilience::BulkheadAttempt<'static, Local> => no  no  no;
+    resilience::Retry                           => yes yes yes;
+    resilience::RetryBuilder                    => yes yes yes;
+    resilience::Retry<Local>                    => no  no  yes;
+    resilience::RetryAttempt<'static, resilience::Retryable, Ready>   => yes no yes;
+    resilience::RetryAttempt<'static, resilience::Retryable, NotSend> => no  no yes;
+    resilience::RetryEvent                      => yes yes yes;
+    resilience::AttemptMark                     => yes yes yes;
+    resilience::Verdict                         => yes yes yes;
+    resilience::Retryable                       => yes yes yes;
+    resilience::When<u8>                        => yes yes yes;
+    resilience::Budget                          => yes yes yes;
+    resilience::QuotaBudgetBuilder              => yes yes yes;
+    resilience::RatioBudgetBuilder              => yes yes yes;
+
+    // resilience: the circuit breaker
+    CircuitBreaker                              => yes yes yes;
+    breaker::Builder                            => yes yes yes;
+    breaker::BreakerStats                       => yes yes yes;
+    breaker::BreakerEvent                       => yes yes yes;
+    breaker::Trigger                            => yes yes yes;
+    breaker::State                              => yes yes yes;
+    breaker::Outcome                            => yes yes yes;
+    breaker::OnCancel                           => yes yes yes;
+    breaker::OnOverdue                          => yes yes yes;
+    breaker::Trip                               => yes yes yes;
+    breaker::Open                               => yes yes yes;
+    breaker::IllegalTransition                  => yes yes yes;
+    breaker::ByDefault                          => yes yes yes;
+    breaker::Classified<u8>                     => yes yes yes;
+    breaker::Classified<Local>                  => no  no  yes;
+    breaker::Guard<&'static CircuitBreaker>     => yes yes yes;
+    breaker::OwnedGuard                         => yes yes yes;
+    breaker::Guarded<'static, u8, u8>           => yes yes yes;
+    breaker::Guarded<'static, Local, u8>        => no  no  yes;
+    breaker::Guarded<'static, Pinned, u8>       => yes yes no;
+    breaker::Drained<'static>                   => yes no  yes;
 }
 
-type Ready = resilience::Once<fn(), std::future::Ready<Result<u8, u8>>>;
-type NotSend = resilience::Once<fn(), std::future::Ready<Result<Local, u8>>>;
+type Done<T> = std::future::Ready<Result<T, u8>>;
+type Ready = resilience::Once<fn() -> Done<u8>, Done<u8>>;
+type NotSend = resilience::Once<fn() -> Done<Local>, Done<Local>>;
 
 // The traits that users implement are those that handles are made of.
 assert_obj_safe!(Timer, Spawn, Observe<u8>);
