@@ -16,6 +16,10 @@ mod sync_ring;
 #[path = "../src/wait/mod.rs"]
 mod wait;
 
+#[allow(dead_code, unused_imports, reason = "as above")]
+#[path = "../src/sync/striped.rs"]
+mod striped;
+
 mod breaker;
 mod cancel;
 mod channel;
