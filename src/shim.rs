@@ -140,6 +140,14 @@ impl<T> Mutex<T> {
         }
     }
 
+    #[allow(dead_code, reason = "used by rooms behind features")]
+    pub(crate) fn into_inner(self) -> T {
+        match self.0.into_inner() {
+            Ok(value) => value,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
     /// For `Debug`, which must never block.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {

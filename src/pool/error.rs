@@ -1,1 +1,229 @@
-//! Written with its component.
+//! What can go wrong with a task, and with handing one in.
+
+#![forbid(unsafe_code)]
+
+use crate::shim::Mutex;
+use crate::sync::{Cause, ContextError};
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a task has no result.
+pub struct JoinError(Join);
+
+enum Join {
+    Panicked(Box<Panicked>),
+    Cancelled(Option<ContextError>),
+    TimedOut(Duration),
+    Dropped,
+}
+
+struct Panicked {
+    message: Option<String>,
+    /// In a lock that is never contended, because a payload need not be `Sync`.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+/// How the books count it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Panicked,
+    Cancelled,
+    TimedOut,
+    Dropped,
+}
+
+impl JoinError {
+    pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        let message = message(&*payload).map(str::to_owned);
+        Self(Join::Panicked(Box::new(Panicked { message, payload: Mutex::new(payload) })))
+    }
+
+    pub(super) fn cancelled(error: Option<ContextError>) -> Self {
+        Self(Join::Cancelled(error))
+    }
+
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        Self(Join::TimedOut(limit))
+    }
+
+    pub(super) fn dropped() -> Self {
+        Self(Join::Dropped)
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        match self.0 {
+            Join::Panicked(_) => Ending::Panicked,
+            Join::Cancelled(_) => Ending::Cancelled,
+            Join::TimedOut(_) => Ending::TimedOut,
+            Join::Dropped => Ending::Dropped,
+        }
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Join::Panicked(_))
+    }
+
+    /// Whether it was cancelled: by its handle, with the context it ran in, or while it ran when the pool's time to shut
+    /// down was over.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Join::Cancelled(_))
+    }
+
+    /// Whether it ran longer than the pool allows a task.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Join::TimedOut(_))
+    }
+
+    /// Whether the pool came to its end first: the task had not begun, or its worker was dropped.
+    pub fn is_dropped(&self) -> bool {
+        matches!(self.0, Join::Dropped)
+    }
+
+    /// How the context ended, if it was that which cancelled the task.
+    pub fn context(&self) -> Option<&ContextError> {
+        match &self.0 {
+            Join::Cancelled(error) => error.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Why the context was cancelled, if it was that which cancelled the task.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.context().and_then(ContextError::cause)
+    }
+
+    /// The text of the panic, if it panicked with one.
+    pub fn panic_message(&self) -> Option<&str> {
+        match &self.0 {
+            Join::Panicked(panicked) => panicked.message.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What the task panicked with, to be looked at or resumed.
+    ///
+    /// # Errors
+    /// It did not panic; the error comes back.
+    pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
+        match self.0 {
+            Join::Panicked(panicked) => Ok(panicked.payload.into_inner()),
+            other => Err(Self(other)),
+        }
+    }
+}
+
+/// The text of a panic, if it is one.
+pub(super) fn message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Join::Panicked(panicked) => match &panicked.message {
+                Some(message) => write!(f, "the task panicked: {message}"),
+                None => f.write_str("the task panicked"),
+            },
+            Join::Cancelled(None) => f.write_str("the task was cancelled"),
+            Join::Cancelled(Some(error)) => match error.cause().and_then(Cause::text) {
+                Some(text) => write!(f, "the task was cancelled: {text}"),
+                None => f.write_str("the task was cancelled by the end of its context"),
+            },
+            Join::TimedOut(limit) => write!(f, "the task ran longer than its limit of {limit:?}"),
+            Join::Dropped => f.write_str("the pool ended before the task did"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Join::Panicked(panicked) => f.debug_tuple("Panicked").field(&panicked.message).finish(),
+            Join::Cancelled(error) => f.debug_tuple("Cancelled").field(error).finish(),
+            Join::TimedOut(limit) => f.debug_tuple("TimedOut").field(limit).finish(),
+            Join::Dropped => f.write_str("Dropped"),
+        }
+    }
+}
+
+impl Error for JoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.context().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+/// Why a task was not taken in. Gives the future back.
+pub struct SubmitError<F> {
+    pub(super) future: F,
+    pub(super) reason: Refusal,
+    pub(super) pool: Arc<str>,
+}
+
+pub(super) enum Refusal {
+    Full { capacity: usize },
+    Closed,
+    TimedOut(Duration),
+    Context(ContextError),
+}
+
+impl<F> SubmitError<F> {
+    /// The future, never polled.
+    pub fn into_inner(self) -> F {
+        self.future
+    }
+
+    /// Whether there was no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.reason, Refusal::Full { .. })
+    }
+
+    /// Whether the pool takes nothing in any more.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.reason, Refusal::Closed)
+    }
+
+    /// Whether there was no room within the limit.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, Refusal::TimedOut(_))
+    }
+
+    /// How the current context, or the pool's own, had ended, if that was it.
+    pub fn context(&self) -> Option<&ContextError> {
+        match &self.reason {
+            Refusal::Context(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<F> fmt::Display for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pool = &self.pool;
+        match &self.reason {
+            Refusal::Full { capacity: 0 } => write!(f, "{pool}: no worker is free, and there is no queue"),
+            Refusal::Full { capacity } => write!(f, "{pool}: all {capacity} places of the queue are taken"),
+            Refusal::Closed => write!(f, "{pool}: closed"),
+            Refusal::TimedOut(limit) => write!(f, "{pool}: no room within {limit:?}"),
+            Refusal::Context(error) => write!(f, "{pool}: not submitted: {error}"),
+        }
+    }
+}
+
+impl<F> fmt::Debug for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubmitError({self})")
+    }
+}
+
+impl<F> Error for SubmitError<F> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.context().map(|error| error as &(dyn Error + 'static))
+    }
+}

@@ -1,1 +1,105 @@
-//! Written with its component.
+//! What the submitter keeps of a task.
+
+#![forbid(unsafe_code)]
+
+use super::error::JoinError;
+use super::slot::Joint;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// The number of a task in its pool: they are taken in in this order, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub(super) u64);
+
+impl TaskId {
+    /// The number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// The claim to a task's result: a future of it.
+///
+/// Dropping the handle lets the task run on, and its result is dropped; with [`cancel_on_drop`](Self::cancel_on_drop) it
+/// cancels the task. After the result has been given out the handle stays pending for ever.
+///
+/// # Cancel safety
+/// Dropping a wait (`(&mut handle).await`) loses nothing.
+#[must_use = "dropping the handle detaches the task; use `execute` for tasks whose end is of no interest"]
+pub struct JoinHandle<T> {
+    /// `None` once the result was given out.
+    joint: Option<Joint<T>>,
+    id: TaskId,
+    cancel_on_drop: bool,
+}
+
+impl<T> JoinHandle<T> {
+    #[inline]
+    pub(super) fn new(joint: Joint<T>, id: TaskId) -> Self {
+        Self { joint: Some(joint), id, cancel_on_drop: false }
+    }
+
+    /// The number of the task.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Whether the task has ended. The result may be waiting here, or was given out already.
+    pub fn is_finished(&self) -> bool {
+        self.joint.as_ref().is_none_or(Joint::is_done)
+    }
+
+    /// Cancels the task.
+    ///
+    /// One that waits in the queue is never run: its future is dropped here and now, and the handle is ready. (Its place
+    /// in the queue is free when its turn comes.) One that runs is dropped by its worker in place of the next poll; until
+    /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
+    /// ended or was cancelled before.
+    pub fn cancel(&self) -> bool {
+        self.joint.as_ref().is_some_and(Joint::cancel)
+    }
+
+    /// The same handle, which now cancels the task when it is dropped.
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancel_on_drop = true;
+        self
+    }
+}
+
+/// The result does not live in the handle.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(joint) = &mut self.joint else { return Poll::Pending };
+        let Poll::Ready(result) = joint.poll(cx.waker()) else { return Poll::Pending };
+        self.joint = None;
+        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::dropped())))
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.cancel_on_drop {
+            self.cancel();
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("id", &self.id).field("finished", &self.is_finished()).finish()
+    }
+}

@@ -1,12 +1,319 @@
 //! L5. The worker pool.
+//!
+//! A [`WorkerPool`] is a bounded queue of tasks and a fixed number of workers that run them, on any executor: the workers
+//! are plain futures, which the user polls or gives to a [`Spawn`](crate::task::Spawn).
+//!
+//! # The ways of a task
+//!
+//! | state | where it is | next |
+//! |---|---|---|
+//! | offered | in the submitter's future | queued, or given back with the reason |
+//! | queued | in the queue | running; cancelled by its handle; dropped when the pool ends |
+//! | running | in its worker | completed; panicked; cancelled by its handle, its context, or the end of the pool; timed out; dropped with its worker |
+//!
+//! Each accepted task takes exactly one of the five ways to end, which its handle is told and [`PoolStats`] counts.
+//!
+//! # What costs what
+//!
+//! | operation | lock-free | allocations |
+//! |---|---|---|
+//! | `execute`, with room | yes, unless it wakes a worker | none; 1 for a future of more than 104 bytes |
+//! | `submit`, with room | likewise | 1: future, result and state in one |
+//! | either, inside a [`Context`](crate::sync::Context) | likewise | 1 more, for the context |
+//! | waiting for room | takes a lock | none |
+//! | a worker taking up and ending a task | yes, unless it wakes somebody | none |
+//! | [`JoinHandle`]: waiting, cancelling | yes, unless the task is suspended | none |
+//! | [`stats`](WorkerPool::stats) | a lock for `waiting` | none |
+//!
+//! An unbounded queue takes a lock for each push and pop. An idle pool does nothing at all: no timer, no polling.
 
+mod backlog;
 mod builder;
+mod crew;
 mod error;
 mod handle;
+mod nudge;
+mod room;
+mod shared;
+mod shutdown;
 mod slot;
+mod stats;
+mod submit;
 mod worker;
+mod workers;
 
-pub use builder::*;
-pub use error::*;
-pub use handle::*;
-pub use worker::*;
+pub use builder::PoolBuilder;
+pub use error::{JoinError, SubmitError};
+pub use handle::{JoinHandle, TaskId};
+pub use shutdown::Shutdown;
+pub use stats::{PoolStats, ShutdownReport};
+pub use submit::{Detached, Joined, Mode, Submit};
+pub use worker::Worker;
+pub use workers::{Driver, Workers};
+
+use crate::shim::{Arc, Ordering};
+use shared::Shared;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+/// A bounded queue of tasks, and a fixed number of workers that run them.
+///
+/// For limiting how much work is done at a time *and* how much may wait, with back-pressure on those who bring it: a full
+/// queue makes [`submit`](Self::submit) wait. For limiting concurrency alone, in the caller's own task, a
+/// [`Semaphore`](crate::sync::Semaphore) is simpler. Tasks should await rather than block: one that blocks holds its
+/// worker and its executor's thread.
+///
+/// Clones are handles on one pool. When the last one is dropped the pool is closed: what is queued still runs, and then
+/// the workers end. (A task that holds a handle on its own pool keeps it open.)
+///
+/// ```
+/// use cofferdam::pool::WorkerPool;
+///
+/// # futures_executor::block_on(async {
+/// let (pool, workers) = WorkerPool::builder().workers(4).queue(100).build().unwrap();
+/// // `workers.spawn_on(&spawner)` gives them to an executor. Here they run in the same task as their user.
+/// let work = async {
+///     let answer = pool.submit(async { 6 * 7 }).await.unwrap();
+///     assert_eq!(answer.await.unwrap(), 42);
+///     pool.drain().await
+/// };
+/// let (report, ()) = futures_util::future::join(work, workers.into_future()).await;
+/// assert!(report.is_clean());
+/// assert_eq!(report.stats.completed, 1);
+/// # });
+/// # use std::future::IntoFuture;
+/// ```
+///
+/// # Fairness
+///
+/// Tasks are begun in the order in which they were accepted. Submitters that wait for room are served in the order of
+/// their arrival, and nobody overtakes them, except submitters that were already on their way when the first one had to
+/// wait.
+pub struct WorkerPool {
+    shared: Arc<Shared>,
+}
+
+impl WorkerPool {
+    /// Settings, all with defaults: as many workers as the machine has processors, and twice as many places in the queue.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Submits a task, waiting for room if there is none; its result comes by the handle.
+    ///
+    /// The task runs in the submitter's [`Context`](crate::sync::Context), if there is one; whether it also ends with it is
+    /// the pool's setting [`tied`](PoolBuilder::tied).
+    ///
+    /// # Errors
+    /// The pool is closed, or the current context has ended. The future comes back in the error.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has submitted nothing.
+    #[inline]
+    pub fn submit<F>(&self, future: F) -> Submit<'_, F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Submit::new(&self.shared, future, None)
+    }
+
+    /// As [`submit`](Self::submit), waiting at most `limit` for room.
+    ///
+    /// # Errors
+    /// As `submit`; also there was no room within the limit.
+    ///
+    /// # Cancel safety
+    /// As `submit`.
+    pub fn submit_timeout<F>(&self, future: F, limit: Duration) -> Submit<'_, F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Submit::new(&self.shared, future, Some(limit))
+    }
+
+    /// Submits a task if there is room now, and nobody waits for it.
+    ///
+    /// # Errors
+    /// There is no room, the pool is closed, or the current context has ended. The future comes back in the error.
+    #[inline]
+    pub fn try_submit<F>(&self, future: F) -> Result<JoinHandle<F::Output>, SubmitError<F>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.try_submit::<F, Joined>(future)
+    }
+
+    /// As [`submit`](Self::submit), for a task whose end is of no interest: there is no handle, and a small future needs
+    /// no memory of its own. A panic of it is counted, and shown to the pool's panic handler.
+    ///
+    /// # Errors
+    /// As `submit`.
+    ///
+    /// # Cancel safety
+    /// As `submit`.
+    #[inline]
+    pub fn execute<F>(&self, future: F) -> Submit<'_, F, Detached>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Submit::new(&self.shared, future, None)
+    }
+
+    /// As [`execute`](Self::execute), waiting at most `limit` for room.
+    ///
+    /// # Errors
+    /// As [`submit_timeout`](Self::submit_timeout).
+    ///
+    /// # Cancel safety
+    /// As `submit`.
+    pub fn execute_timeout<F>(&self, future: F, limit: Duration) -> Submit<'_, F, Detached>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Submit::new(&self.shared, future, Some(limit))
+    }
+
+    /// As [`try_submit`](Self::try_submit), without a handle.
+    ///
+    /// # Errors
+    /// As `try_submit`.
+    #[inline]
+    pub fn try_execute<F>(&self, future: F) -> Result<(), SubmitError<F>>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.shared.try_submit::<F, Detached>(future)
+    }
+
+    /// Takes in no more tasks; what is queued still runs, and then the workers end. False if that was so already.
+    ///
+    /// Every submission that was accepted before this returns runs, every later one is refused, and those who wait for
+    /// room are told.
+    pub fn close(&self) -> bool {
+        self.shared.close()
+    }
+
+    /// Closes the pool, when first polled, and waits until all that was accepted has come to its end, however long that
+    /// takes.
+    ///
+    /// Anybody may wait, at any time, any number of times: all get the same report.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives up waiting; the pool stays closed.
+    pub fn drain(&self) -> Shutdown {
+        Shutdown::new(Arc::clone(&self.shared), None)
+    }
+
+    /// Closes the pool, when first polled, and gives it `limit` to finish. Then it drops what is still queued, and cancels
+    /// what runs: each such task is dropped in place of its next poll, and waited for. Their handles are told.
+    ///
+    /// Several may call it; the earliest limit counts, and all get the same report, which says what was cut off.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives up waiting, and with it this limit; the pool stays closed.
+    pub fn shutdown(&self, limit: Duration) -> Shutdown {
+        Shutdown::new(Arc::clone(&self.shared), Some(limit))
+    }
+
+    /// Whether the pool takes in no more tasks.
+    pub fn is_closed(&self) -> bool {
+        self.shared.backlog.is_closed()
+    }
+
+    /// Whether the pool is closed and has not finished what it has taken in.
+    pub fn is_draining(&self) -> bool {
+        self.is_closed() && self.shared.end.lock().report.is_none()
+    }
+
+    /// The books.
+    pub fn stats(&self) -> PoolStats {
+        self.shared.stats()
+    }
+
+    /// Places in the queue: 0 without a queue, `None` without a bound.
+    pub fn capacity(&self) -> Option<usize> {
+        self.shared.capacity()
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.shared.settings.name
+    }
+}
+
+impl Clone for WorkerPool {
+    fn clone(&self) -> Self {
+        // Relaxed: whoever clones holds a handle, so that the count is not at its end.
+        self.shared.handles.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        // ORDERING: AcqRel: what was submitted by any handle comes before the close by the last.
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.close();
+        }
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("WorkerPool");
+        out.field("name", &self.name()).field("capacity", &self.capacity());
+        if let Some(stats) = self.shared.try_stats() {
+            out.field("stats", &stats);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+/// A panic in a task, as the pool's panic handler sees it.
+#[derive(Clone, Copy)]
+pub struct TaskPanic<'a> {
+    pool: &'a str,
+    task: TaskId,
+    payload: &'a (dyn Any + Send),
+}
+
+impl<'a> TaskPanic<'a> {
+    /// The name of the pool.
+    pub fn pool(&self) -> &'a str {
+        self.pool
+    }
+
+    /// The number of the task.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The text of the panic, if it has one. (Where it happened is known to the process's panic hook alone.)
+    pub fn message(&self) -> Option<&'a str> {
+        error::message(self.payload)
+    }
+
+    /// What the task panicked with.
+    pub fn payload(&self) -> &'a (dyn Any + Send) {
+        self.payload
+    }
+}
+
+impl fmt::Debug for TaskPanic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskPanic")
+            .field("pool", &self.pool)
+            .field("task", &self.task)
+            .field("message", &self.message())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,357 @@
-//! Written with its component.
+//! The workers: plain futures, each of which runs one task at a time, in place.
+
+#![forbid(unsafe_code)]
+
+use super::crew::Rest;
+use super::error::JoinError;
+use super::handle::TaskId;
+use super::shared::{Shared, forget_panic, within};
+use super::slot::{Job, Step};
+use crate::shim::Arc;
+use crate::sync::ring::PopError;
+use crate::sync::{Context as WorkContext, ContextError, RunInContext};
+use crate::time::{Deadline, Sleep};
+use crate::wait::Slot;
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::{Future, Pending, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// Tasks that a worker begins before it lets its executor run something else.
+const TURN: u32 = 128;
+
+type Watch = Pin<Box<RunInContext<Pending<()>>>>;
+
+pin_project! {
+    /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
+    /// is empty.
+    ///
+    /// How many tasks make progress at a time is how many workers are polled. Give each to the executor as a task of its
+    /// own; or see [`Workers`](super::Workers), which is all of them in one future.
+    ///
+    /// # Cancel safety
+    /// Dropping a worker drops the task that it runs, which its handle is told ([`JoinError::is_dropped`]); the others
+    /// go on with the queue. Dropping the last one closes the pool and drops what is queued, each task likewise.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Worker {
+        shared: Arc<Shared>,
+        done: bool,
+        #[pin]
+        hand: Hand,
+    }
+
+    impl PinnedDrop for Worker {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if !*this.done {
+                this.hand.leave(this.shared);
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// All of a worker but the pool that it belongs to.
+    struct Hand {
+        index: usize,
+        #[pin]
+        job: Option<Job>,
+        task: Task,
+        #[pin]
+        rest: Slot<()>,
+        // The waker by which the pool can reach this worker while its task is pending.
+        reachable: Option<Waker>,
+        // Fires when the pool's own context ends.
+        base: Option<Watch>,
+    }
+}
+
+/// What goes with the job.
+struct Task {
+    id: TaskId,
+    context: Option<Box<WorkContext>>,
+    deadline: Deadline,
+    sleep: Option<Sleep>,
+    /// Fires when the context of a tied task ends.
+    watch: Option<Watch>,
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self { id: TaskId(0), context: None, deadline: Deadline::NEVER, sleep: None, watch: None }
+    }
+}
+
+/// Why a worker stopped polling its job.
+enum End {
+    Step(Step),
+    Error(JoinError),
+    /// The pool was aborted.
+    Cut,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize) -> Self {
+        let hand =
+            Hand { index, job: None, task: Task::default(), rest: Slot::new(), reachable: None, base: None };
+        Self { shared, done: false, hand }
+    }
+}
+
+impl Hand {
+    /// The worker is dropped before its time.
+    fn leave(mut self: Pin<&mut Self>, shared: &Shared) {
+        if self.job.is_some() {
+            self.as_mut().finish(shared, End::Error(JoinError::dropped()));
+            shared.leave();
+        }
+        let rest = self.project().rest;
+        if !rest.is_idle() && shared.crew.get_up(rest.as_ref()) == Rest::Woken {
+            // Somebody counts on this worker to look at the queue.
+            contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+        }
+        contained(|| shared.worker_left(true));
+    }
+
+    /// Takes up a job.
+    #[inline]
+    fn begin(self: Pin<&mut Self>, shared: &Shared, mut job: Job, id: TaskId) {
+        let mut this = self.project();
+        this.task.id = id;
+        if job.context.is_some() {
+            this.task.context = job.context.take();
+        }
+        if let Some(limit) = shared.settings.task_timeout {
+            this.task.deadline = Deadline::after(shared.settings.clock.now(), limit);
+        }
+        this.job.set(Some(job));
+    }
+
+    /// Polls the job once, unless it must not be polled any more.
+    #[inline]
+    fn run(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
+        let this = self.project();
+        let Some(job) = this.job.as_pin_mut() else { return Poll::Pending };
+        let settings = &shared.settings;
+        let context = this.task.context.as_deref();
+        if let (true, Some(context)) = (settings.tied, context) {
+            if let Err(error) = context.check() {
+                return Poll::Ready(End::Error(JoinError::cancelled(Some(error))));
+            }
+        }
+        let context = context.or(settings.base.as_ref());
+        match catch_unwind(AssertUnwindSafe(|| within(context, || job.poll(cx)))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(step)) => Poll::Ready(End::Step(step)),
+            Err(payload) => {
+                shared.panicked(this.task.id, &*payload);
+                Poll::Ready(End::Error(JoinError::panicked(payload)))
+            }
+        }
+    }
+
+    /// The job is pending: sees to it that whatever else may end it wakes this worker.
+    fn wait(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
+        let this = self.project();
+        let task = this.task;
+        if let Some(at) = task.deadline.instant() {
+            let sleep = task.sleep.get_or_insert_with(|| shared.settings.clock.sleep_until(at));
+            if Pin::new(sleep).poll(cx).is_ready() {
+                let limit = shared.settings.task_timeout.unwrap_or_default();
+                return Poll::Ready(End::Error(JoinError::timed_out(limit)));
+            }
+        }
+        if let (true, Some(context)) = (shared.settings.tied, &task.context) {
+            let watch = task.watch.get_or_insert_with(|| Box::pin(context.run(pending())));
+            if let Poll::Ready(Err(error)) = watch.as_mut().poll(cx) {
+                return Poll::Ready(End::Error(JoinError::cancelled(Some(error))));
+            }
+        }
+        if !this.reachable.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *this.reachable = Some(cx.waker().clone());
+            if let Some(seat) = shared.books.seats.get(*this.index) {
+                seat.nudge.set(cx.waker());
+            }
+        }
+        if shared.is_aborted() { Poll::Ready(End::Cut) } else { Poll::Pending }
+    }
+
+    /// Drops what is left of the job, counts it, and tells its handle; in this order.
+    #[inline]
+    fn finish(self: Pin<&mut Self>, shared: &Shared, end: End) {
+        let mut this = self.project();
+        let Some(mut job) = this.job.as_mut().as_pin_mut() else { return };
+        let (mut shell, error) = match end {
+            End::Step(Step::Completed) => (false, None),
+            End::Step(Step::Cancelled) => (false, Some(JoinError::cancelled(None))),
+            End::Step(Step::Withdrawn) => (true, None),
+            End::Error(error) => (false, Some(error)),
+            End::Cut => {
+                shared.books.interrupted(*this.index);
+                (false, Some(JoinError::cancelled(shared.reason())))
+            }
+        };
+        if error.is_some() {
+            let context = this.task.context.as_deref().or(shared.settings.base.as_ref());
+            match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard()))) {
+                // It was withdrawn while nobody looked.
+                Ok(Some(_)) => shell = true,
+                Ok(None) => {}
+                Err(payload) => {
+                    shared.panicked(this.task.id, &*payload);
+                    forget_panic(payload);
+                }
+            }
+        }
+        if shell {
+            shared.books.shell(*this.index);
+        } else {
+            shared.books.ended(*this.index, error.as_ref().map(JoinError::ending));
+        }
+        job.resolve(error);
+        this.job.set(None);
+        if this.task.context.is_some() || this.task.sleep.is_some() {
+            // Contexts hold values of the user's, timers may be the user's.
+            contained(|| *this.task = Task::default());
+        }
+    }
+
+    /// The pool's own context ends the pool.
+    fn watch_base(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Option<ContextError> {
+        let this = self.project();
+        let base = shared.settings.base.as_ref()?;
+        let watch = this.base.get_or_insert_with(|| Box::pin(base.run(pending())));
+        match watch.as_mut().poll(cx) {
+            Poll::Ready(Err(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// In the list of sleepers: whether there is still nothing to do. If there is, the worker is out of the list, and
+    /// searching if somebody had woken it.
+    fn is_resting(
+        mut self: Pin<&mut Self>,
+        shared: &Shared,
+        cx: &mut Context<'_>,
+        searching: &mut bool,
+    ) -> bool {
+        if !shared.backlog.is_poppable() {
+            match self.as_mut().watch_base(shared, cx) {
+                None => return true,
+                Some(error) => contained(|| shared.abort(Some(error))),
+            }
+        }
+        *searching = shared.crew.get_up(self.project().rest.as_ref()) == Rest::Woken;
+        false
+    }
+}
+
+impl Future for Worker {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let (shared, mut hand) = (&**this.shared, this.hand);
+        if *this.done {
+            return Poll::Ready(());
+        }
+        // Woken, and has not found anything to do yet.
+        let mut searching = false;
+        if !hand.rest.is_idle() {
+            searching = shared.crew.poll(hand.as_mut().project().rest.as_ref(), cx.waker()) == Rest::Woken;
+            if !searching && hand.as_mut().is_resting(shared, cx, &mut searching) {
+                return Poll::Pending;
+            }
+        }
+        if hand.job.is_some() && shared.is_aborted() {
+            hand.as_mut().finish(shared, End::Cut);
+        }
+        let mut left = TURN;
+        // Places that became free since those in line were last told.
+        let mut freed = 0;
+        loop {
+            if hand.job.is_some() {
+                let mut polled = hand.as_mut().run(shared, cx);
+                if polled.is_pending() {
+                    polled = hand.as_mut().wait(shared, cx);
+                }
+                let end = match polled {
+                    Poll::Ready(end) => end,
+                    Poll::Pending => {
+                        shared.admit();
+                        match hand.as_mut().watch_base(shared, cx) {
+                            None => return Poll::Pending,
+                            Some(error) => contained(|| shared.abort(Some(error))),
+                        }
+                        End::Cut
+                    }
+                };
+                hand.as_mut().finish(shared, end);
+                if shared.leave() {
+                    shared.admit();
+                }
+            }
+            if left == 0 && shared.backlog.len() > 0 {
+                shared.admit();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match shared.backlog.pop() {
+                Ok((job, id)) => {
+                    if searching {
+                        searching = false;
+                        contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+                    }
+                    freed += 1;
+                    if freed >= shared.batch {
+                        freed = 0;
+                        shared.admit();
+                    }
+                    if shared.is_aborted() {
+                        shared.sweep(job, id);
+                        continue;
+                    }
+                    left = left.saturating_sub(1);
+                    hand.as_mut().begin(shared, job, id);
+                }
+                Err(PopError::Empty) => {
+                    shared.admit();
+                    let rest = hand.as_mut().project().rest;
+                    shared.crew.lie_down(rest.as_ref(), cx.waker(), searching);
+                    searching = false;
+                    if hand.as_mut().is_resting(shared, cx, &mut searching) {
+                        return Poll::Pending;
+                    }
+                }
+                Err(PopError::Closed) => {
+                    if searching {
+                        contained(|| shared.crew.stop_searching(|| true));
+                    }
+                    *this.done = true;
+                    contained(|| shared.worker_left(false));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("pool", &self.shared.settings.name)
+            .field("index", &self.hand.index)
+            .field("running", &self.hand.job.is_some())
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakers are their executors' code: one that panics must not take a worker with it.
+fn contained(body: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
+        forget_panic(payload);
+    }
+}

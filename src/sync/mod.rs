@@ -6,7 +6,8 @@ pub(crate) mod context;
 mod counters;
 mod gate;
 pub mod oneshot;
-mod ring;
+#[allow(dead_code, reason = "the rooms behind features use the rest of it")]
+pub(crate) mod ring;
 mod semaphore;
 #[allow(dead_code, reason = "used by the rooms behind features")]
 pub(crate) mod striped;

@@ -353,6 +353,23 @@ impl<T> Ring<T> {
         }
     }
 
+    /// How many pushes were before the one at `position`, or would be: what numbers the values from 0.
+    #[inline]
+    pub(crate) fn ordinal(&self, position: usize) -> u64 {
+        let laps = position >> self.lap.trailing_zeros();
+        laps as u64 * self.capacity() as u64 + self.index(position) as u64
+    }
+
+    /// How many values were ever pushed.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.ordinal(load_seq_cst(&self.tail))
+    }
+
+    /// How many values were ever popped.
+    pub(crate) fn popped(&self) -> u64 {
+        self.ordinal(load_seq_cst(&self.head))
+    }
+
     #[inline]
     fn index(&self, position: usize) -> usize {
         position & (self.closed - 1)

@@ -1,0 +1,292 @@
+//! What the handles and the workers of a pool share, and how it ends.
+//!
+//! # How a pool ends
+//!
+//! | state | left by | intake | queue | running |
+//! |---|---|---|---|---|
+//! | open | `close`, `drain`, `shutdown`, the last handle's drop; the steps below do it too | open | runs | runs |
+//! | closed | the last task's end; `abort` | refuses | runs | runs |
+//! | aborted (a limit, the base context's end, the last worker's drop) | the last task's end | refuses | is dropped by who aborts, and by the workers | is dropped in place of its next poll |
+//! | over | | refuses | empty | nothing |
+//!
+//! "Over" is when the queue is closed and as many tasks have ended as were pushed. That is looked for, under the lock of
+//! `end`, by whoever may have brought it about: who closes, who aborts, and each worker that finds the queue closed and
+//! empty. A worker does so after every last task: either it sees the end of the queue itself, or it lies down first and
+//! who closes wakes it. Sleeping workers are not asked; a pool whose workers are not polled any more can still end.
+
+#![forbid(unsafe_code)]
+
+use super::TaskPanic;
+use super::backlog::Backlog;
+use super::crew::Crew;
+use super::error::{JoinError, Refusal};
+use super::handle::TaskId;
+use super::room::Room;
+use super::slot::Job;
+use super::stats::{Books, PoolStats, ShutdownReport};
+use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
+use crate::sync::ring::PushError;
+use crate::sync::{Context, ContextError, context};
+use crate::time::Clock;
+use crate::wait::{List, Outcome, wake_all};
+use crossbeam_utils::CachePadded;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most tasks after which a worker lets those in that wait for room.
+const BATCH: usize = 64;
+
+pub(super) type OnPanic = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) task_timeout: Option<Duration>,
+    pub(super) tied: bool,
+    pub(super) base: Option<Context>,
+    pub(super) on_panic: Option<OnPanic>,
+}
+
+pub(super) struct Shared {
+    // Before the books, which its jobs refer to.
+    pub(super) backlog: Backlog,
+    pub(super) books: Books,
+    pub(super) crew: Crew,
+    pub(super) room: Room,
+    /// Without a queue: how many tasks are on their way or run. A place is a free worker.
+    handover: Option<CachePadded<AtomicUsize>>,
+    /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
+    pub(super) batch: usize,
+    pub(super) settings: Settings,
+    /// 1 once the pool was aborted.
+    aborted: AtomicUsize,
+    pub(super) handles: AtomicUsize,
+    /// Workers that are neither done nor dropped.
+    workers: AtomicUsize,
+    pub(super) end: Mutex<End>,
+}
+
+#[derive(Default)]
+pub(super) struct End {
+    /// Why the pool was aborted, if it was its context.
+    reason: Option<ContextError>,
+    pub(super) report: Option<ShutdownReport>,
+    pub(super) waiting: List<()>,
+}
+
+impl Shared {
+    pub(super) fn new(backlog: Backlog, workers: usize, handover: bool, settings: Settings) -> Self {
+        let batch = match &backlog {
+            Backlog::Bounded(ring) => (ring.capacity() / 2).clamp(1, BATCH),
+            Backlog::Unbounded(_) => BATCH,
+        };
+        Self {
+            batch,
+            backlog,
+            books: Books::new(workers),
+            crew: Crew::default(),
+            room: Room::default(),
+            handover: handover.then(CachePadded::default),
+            settings,
+            aborted: AtomicUsize::new(0),
+            handles: AtomicUsize::new(1),
+            workers: AtomicUsize::new(workers),
+            end: Mutex::new(End::default()),
+        }
+    }
+
+    /// Places in the queue; `None` for no bound.
+    pub(super) fn capacity(&self) -> Option<usize> {
+        match &self.backlog {
+            _ if self.handover.is_some() => Some(0),
+            Backlog::Bounded(ring) => Some(ring.capacity()),
+            Backlog::Unbounded(_) => None,
+        }
+    }
+
+    /// Free places, kept ones included.
+    pub(super) fn free(&self) -> usize {
+        match (&self.handover, &self.backlog) {
+            (Some(in_flight), _) => self.books.seats.len().saturating_sub(load_seq_cst(in_flight)),
+            (None, Backlog::Bounded(ring)) => ring.capacity().saturating_sub(ring.len()),
+            (None, Backlog::Unbounded(_)) => usize::MAX,
+        }
+    }
+
+    /// Looks at the contexts before a submission has any effect.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        context::check(|| self.settings.clock.now()).map_err(Refusal::Context)?;
+        match &self.settings.base {
+            None => Ok(()),
+            Some(base) => base.check().map_err(Refusal::Context),
+        }
+    }
+
+    /// The submitter's context, as the task is to see it.
+    #[inline]
+    pub(super) fn capture(&self) -> Option<Box<Context>> {
+        let context = context::capture()?;
+        Some(Box::new(if self.settings.tied { context } else { context.detached() }))
+    }
+
+    #[inline]
+    pub(super) fn push(&self, job: Job) -> Result<TaskId, PushError<Job>> {
+        if self.handover.is_some() && !self.enter() {
+            return Err(if self.backlog.is_closed() { PushError::Closed(job) } else { PushError::Full(job) });
+        }
+        let pushed = self.backlog.push(job);
+        match &pushed {
+            Ok(_) => self.crew.work_added(|| self.backlog.len()),
+            Err(_) => self.leave(),
+        }
+        pushed
+    }
+
+    /// Without a queue: takes a free worker.
+    #[cold]
+    fn enter(&self) -> bool {
+        let Some(in_flight) = &self.handover else { return true };
+        let workers = self.books.seats.len();
+        in_flight
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |busy| (busy < workers).then_some(busy + 1))
+            .is_ok()
+    }
+
+    /// Without a queue: a worker is free again. Says whether that was it.
+    #[inline]
+    pub(super) fn leave(&self) -> bool {
+        let Some(in_flight) = &self.handover else { return false };
+        // ORDERING: SeqCst: before the look at those in line, as a pop is.
+        in_flight.fetch_sub(1, Ordering::SeqCst);
+        true
+    }
+
+    /// Lets those in line know of free places. A waker that panics is its executor's affair, not our worker's.
+    #[inline]
+    pub(super) fn admit(&self) {
+        if self.room.is_crowded() {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.room.admit(|| self.free())));
+        }
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        PoolStats { waiting: self.room.waiting(), ..self.books.stats(&self.backlog) }
+    }
+
+    /// For `Debug`, which must never block.
+    pub(super) fn try_stats(&self) -> Option<PoolStats> {
+        let waiting = self.room.try_waiting()?;
+        if let Backlog::Unbounded(_) = self.backlog {
+            return None;
+        }
+        Some(PoolStats { waiting, ..self.books.stats(&self.backlog) })
+    }
+
+    /// Stops the intake. False if that was so already.
+    pub(super) fn close(&self) -> bool {
+        let first = self.backlog.close();
+        if first {
+            self.room.close();
+            self.crew.wake_all();
+            self.look_for_the_end();
+        }
+        first
+    }
+
+    #[inline]
+    pub(super) fn is_aborted(&self) -> bool {
+        load_seq_cst(&self.aborted) != 0
+    }
+
+    /// What a running task is told that is cut off.
+    pub(super) fn reason(&self) -> Option<ContextError> {
+        self.end.lock().reason.clone()
+    }
+
+    /// Ends the pool: nothing that is queued will run, and what runs is dropped as soon as its worker is polled.
+    pub(super) fn abort(&self, reason: Option<ContextError>) {
+        {
+            let mut end = self.end.lock();
+            // ORDERING: SeqCst: before the nudges; a worker sets its waker and then looks here.
+            if self.aborted.swap(1, Ordering::SeqCst) == 0 {
+                end.reason = reason;
+            }
+        }
+        self.close();
+        for seat in &self.books.seats {
+            seat.nudge.wake();
+        }
+        while let Ok((job, task)) = self.backlog.pop() {
+            self.sweep(job, task);
+        }
+        self.look_for_the_end();
+    }
+
+    /// Drops a job that will not run, and says so to its handle.
+    pub(super) fn sweep(&self, mut job: Job, task: TaskId) {
+        let context = job.context.take();
+        let mut job = pin!(job);
+        let shell = catch_unwind(AssertUnwindSafe(|| within(context.as_deref(), || job.as_mut().discard())));
+        self.books.swept(matches!(shell, Ok(Some(_))));
+        job.resolve(Some(JoinError::dropped()));
+        if let Err(payload) = shell {
+            self.panicked(task, &*payload);
+            forget_panic(payload);
+        }
+    }
+
+    /// Everything has ended: says so to those who wait for it.
+    pub(super) fn look_for_the_end(&self) {
+        wake_all(|wakes| {
+            let mut end = self.end.lock();
+            if end.report.is_none() {
+                end.report = self.books.report(&self.backlog);
+            }
+            end.report.is_none() || end.waiting.settle(wakes, |()| Some(Outcome::Granted))
+        });
+    }
+
+    /// A worker is gone. After the last one nothing can run any more.
+    pub(super) fn worker_left(&self, early: bool) {
+        if let (true, Some(in_flight)) = (early, &self.handover) {
+            // Without a queue, that is a place fewer.
+            in_flight.fetch_add(1, Ordering::SeqCst);
+        }
+        // ORDERING: AcqRel: the last one comes after all others.
+        if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.abort(None);
+        } else {
+            self.look_for_the_end();
+        }
+    }
+
+    /// Shows a panic to the handler, and holds that handler to its own.
+    pub(super) fn panicked(&self, task: TaskId, payload: &(dyn Any + Send)) {
+        if let Some(on_panic) = &self.settings.on_panic {
+            let panic = TaskPanic { pool: &self.settings.name, task, payload };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| on_panic(&panic))) {
+                forget_panic(payload);
+            }
+        }
+    }
+}
+
+/// Runs `body` in a task's context, if it has one.
+#[inline]
+pub(super) fn within<R>(context: Option<&Context>, body: impl FnOnce() -> R) -> R {
+    match context {
+        None => body(),
+        Some(context) => context.scope_sync(body),
+    }
+}
+
+/// Drops what somebody panicked with. A payload that panics when dropped is leaked rather than let on.
+pub(super) fn forget_panic(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+}
