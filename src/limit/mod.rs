@@ -1,9 +1,19 @@
 //! L4. Rate limiting: pure decisions over exact integers, and thin waiting faces.
+//!
+//! A [`Rate`] is an exact rational, a [`Quota`] a rate with a burst, a [`TokenBucket`] admits by a quota. All three are
+//! integers from end to end: no float and no truncated interval decides anything, so that over any stretch of time
+//! exactly `burst + rate * time` tokens are admitted and none is lost.
 
 #![forbid(unsafe_code)]
 
+mod denied;
+mod gcra;
 mod quota;
+mod rate;
+mod text;
 mod token_bucket;
 
-pub use quota::*;
-pub use token_bucket::*;
+pub use denied::{Denied, WaitError};
+pub use quota::Quota;
+pub use rate::Rate;
+pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};

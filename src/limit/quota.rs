@@ -1,1 +1,139 @@
-//! Written with its component.
+//! A rate and a burst.
+
+use super::{Rate, text};
+use crate::ConfigError;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a limiter admits: tokens at a [`Rate`], and at most a burst of them at once.
+///
+/// The burst is the capacity of the bucket: what has been saved up after a long silence. Without a word about it, it is
+/// the count of the rate as written: `100/s` has a burst of 100, `1/90s` of 1. A burst of 0 admits nothing.
+///
+/// # Text
+/// `count/period` or `count/period burst n`, where the count may have decimals and the period is a unit (`ns`, `us`, `ms`,
+/// `s`, `min`, `h`, `d`) or a number of them (`90s`, `1.5h`); or `unlimited`. Printing and reading agree.
+///
+/// ```
+/// use cofferdam::limit::Quota;
+///
+/// let quota: Quota = "5/min burst 20".parse()?;
+/// assert_eq!(quota, Quota::per_minute(5).burst(20));
+/// assert_eq!(quota.to_string(), "5/min burst 20");
+/// assert_eq!(Quota::per_second(100).to_string(), "100/s");
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Quota {
+    rate: Rate,
+    burst: u64,
+}
+
+impl Quota {
+    /// `rate`, and at most `burst` at once. An unlimited rate has no burst to speak of and ignores it.
+    pub const fn new(rate: Rate, burst: u64) -> Self {
+        let burst = if rate.is_unlimited() { u64::MAX } else { burst };
+        Self { rate, burst }
+    }
+
+    /// `count` a second, all of them at once if saved up.
+    pub const fn per_second(count: u64) -> Self {
+        Self::new(Rate::per_second(count), count)
+    }
+
+    /// `count` a minute, all of them at once if saved up.
+    pub const fn per_minute(count: u64) -> Self {
+        Self::new(Rate::per_minute(count), count)
+    }
+
+    /// `count` an hour, all of them at once if saved up.
+    pub const fn per_hour(count: u64) -> Self {
+        Self::new(Rate::per_hour(count), count)
+    }
+
+    /// `count` in each `period`, all of them at once if saved up.
+    ///
+    /// # Errors
+    /// As [`Rate::per`].
+    pub fn per(count: u64, period: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::new(Rate::per(count, period)?, count))
+    }
+
+    /// One every `interval`, one at a time.
+    ///
+    /// # Errors
+    /// As [`Rate::every`].
+    pub fn every(interval: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::new(Rate::every(interval)?, 1))
+    }
+
+    /// A fractional number a second, at most a second's worth at once, but at least one (of a rate that is not zero).
+    ///
+    /// # Errors
+    /// As [`Rate::per_second_f64`].
+    pub fn per_second_f64(rate: f64) -> Result<Self, ConfigError> {
+        let exact = Rate::per_second_f64(rate)?;
+        let burst = if exact.is_zero() { 0 } else { (rate as u64).max(1) };
+        Ok(Self::new(exact, burst))
+    }
+
+    /// `burst` tokens once, and never another.
+    pub const fn zero(burst: u64) -> Self {
+        Self::new(Rate::ZERO, burst)
+    }
+
+    /// No limit at all.
+    pub const fn unlimited() -> Self {
+        Self::new(Rate::UNLIMITED, u64::MAX)
+    }
+
+    /// At most `burst` at once. Without effect on an unlimited quota.
+    #[must_use]
+    pub const fn burst(self, burst: u64) -> Self {
+        Self::new(self.rate, burst)
+    }
+
+    /// The rate.
+    pub const fn rate(self) -> Rate {
+        self.rate
+    }
+
+    /// The most that can be admitted at once: the capacity of the bucket.
+    pub const fn burst_size(self) -> u64 {
+        self.burst
+    }
+}
+
+/// The rate, with its count as the burst.
+impl From<Rate> for Quota {
+    fn from(rate: Rate) -> Self {
+        Self::new(rate, rate.count())
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rate.fmt(f)?;
+        if self.rate.is_unlimited() || self.burst == self.rate.count() {
+            return Ok(());
+        }
+        write!(f, " burst {}", self.burst)
+    }
+}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quota({self})")
+    }
+}
+
+impl FromStr for Quota {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        text::parse_quota(text.trim()).ok_or_else(|| {
+            ConfigError::new("quota", "text", text, "must be like 100/s, 5/min burst 20, 1/90s or unlimited")
+        })
+    }
+}

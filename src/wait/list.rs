@@ -367,6 +367,18 @@ impl<T> List<T> {
         Some(unsafe { &mut (*Self::node(NonNull::from(slot.get_ref()))).value })
     }
 
+    /// What the waiter behind a linked slot wants.
+    #[inline]
+    pub(crate) fn next_mut(&mut self, slot: Pin<&Slot<T>>) -> Option<&mut T> {
+        if !Self::is_linked(slot) {
+            return None;
+        }
+        // SAFETY: linked, alive, lock held (W1, W2), and so is its neighbour.
+        unsafe {
+            (*Self::node(NonNull::from(slot.get_ref()))).next.map(|next| &mut (*Self::node(next)).value)
+        }
+    }
+
     /// Takes a linked slot out without an outcome; the slot is idle again. `None` if it was not linked. The waker comes
     /// back with the value, to be dropped after the lock.
     #[inline]

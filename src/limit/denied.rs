@@ -1,0 +1,168 @@
+//! Why a limiter said no, and from when on it would say yes.
+
+use crate::sync::ContextError;
+use std::fmt;
+use std::time::Duration;
+
+/// A limiter's refusal: nothing was taken.
+///
+/// It says after how long the same request would be admitted, if nobody else takes tokens meanwhile, or that it never can
+/// be: more was wanted than the burst, or the rate is zero and the burst is spent.
+#[derive(Clone, Copy)]
+pub struct Denied {
+    wanted: u64,
+    burst: u64,
+    /// How far off: `short / limit` nanoseconds. A `limit` of 0 is never. The division waits until somebody asks.
+    short: u64,
+    limit: u64,
+}
+
+impl Denied {
+    #[inline(always)]
+    pub(super) const fn short(wanted: u64, burst: u64, short: u64, limit: u64) -> Self {
+        Self { wanted, burst, short, limit }
+    }
+
+    pub(super) const fn after_nanos(wanted: u64, burst: u64, nanos: u64) -> Self {
+        Self { wanted, burst, short: nanos, limit: 1 }
+    }
+
+    pub(super) const fn never(wanted: u64, burst: u64) -> Self {
+        Self { wanted, burst, short: 0, limit: 0 }
+    }
+
+    pub(super) const fn retry_nanos(self) -> Option<u64> {
+        if self.is_never() { None } else { Some(self.short.div_ceil(self.limit)) }
+    }
+
+    /// From the moment of the refusal; `None` if waiting cannot help.
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self.retry_nanos() {
+            Some(nanos) => Some(Duration::from_nanos(nanos)),
+            None => None,
+        }
+    }
+
+    /// Whether waiting cannot help, as long as the quota stays what it is.
+    pub const fn is_never(self) -> bool {
+        self.limit == 0 || self.exceeds_burst()
+    }
+
+    /// Whether more was wanted than can ever be there at once.
+    pub const fn exceeds_burst(self) -> bool {
+        self.wanted > self.burst
+    }
+
+    /// Tokens that were wanted.
+    pub const fn wanted(self) -> u64 {
+        self.wanted
+    }
+
+    /// The burst at that moment.
+    pub const fn burst(self) -> u64 {
+        self.burst
+    }
+}
+
+impl PartialEq for Denied {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |denied: &Self| (denied.wanted, denied.burst, denied.retry_nanos());
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Denied {}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, burst, .. } = self;
+        match self.retry_after() {
+            Some(after) => {
+                write!(f, "token bucket: {wanted} wanted of a burst of {burst}: to be had in {after:?}")
+            }
+            None if self.exceeds_burst() => {
+                write!(f, "token bucket: {wanted} wanted at once, above the burst of {burst}")
+            }
+            None => {
+                write!(f, "token bucket: {wanted} wanted, a burst of {burst} is spent and the rate is zero")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denied")
+            .field("wanted", &self.wanted)
+            .field("burst", &self.burst)
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// Why a wait for tokens ended without them: nothing was taken.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The tokens can never come, or not within the time allowed.
+    Denied(Denied),
+    /// The current context was cancelled or has expired.
+    Ended(ContextError),
+}
+
+impl WaitError {
+    /// From the moment of the refusal; `None` if waiting cannot help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(denied) => denied.retry_after(),
+            Self::Ended(_) => None,
+        }
+    }
+
+    /// Whether the tokens could have come, but not in time.
+    pub fn is_too_late(&self) -> bool {
+        matches!(self, Self::Denied(denied) if !denied.is_never())
+    }
+
+    /// Whether waiting could never have helped.
+    pub fn is_never(&self) -> bool {
+        matches!(self, Self::Denied(denied) if denied.is_never())
+    }
+
+    /// Whether more was wanted than can ever be there at once.
+    pub fn exceeds_burst(&self) -> bool {
+        matches!(self, Self::Denied(denied) if denied.exceeds_burst())
+    }
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Ended(ended) => write!(f, "token bucket: {ended}"),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Denied(denied) => Some(denied),
+            Self::Ended(ended) => Some(ended),
+        }
+    }
+}
+
+impl From<Denied> for WaitError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<ContextError> for WaitError {
+    fn from(ended: ContextError) -> Self {
+        Self::Ended(ended)
+    }
+}

@@ -1,0 +1,103 @@
+//! Tokens taken ahead of time.
+
+use super::TokenBucket;
+use crate::limit::Denied;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Tokens that are the holder's from a known instant on.
+///
+/// [`commit`](Self::commit) keeps them; dropping the reservation without that cancels it. Cancelling before the instant
+/// gives back `n` tokens less those that were reserved after it: their instants have been promised, and stand. At a later
+/// time nothing is given back.
+///
+/// ```
+/// use cofferdam::limit::{Quota, TokenBucket};
+/// use cofferdam::time::Clock;
+///
+/// # futures_executor::block_on(async {
+/// let clock = Clock::system();
+/// let bucket = TokenBucket::new(Quota::per_second(100).burst(10));
+/// let reservation = bucket.reserve(10)?;
+/// let due = reservation.commit();
+/// clock.sleep_until(due).await;
+/// # Ok::<(), cofferdam::limit::Denied>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "a reservation that is dropped is cancelled"]
+pub struct Reservation {
+    bucket: TokenBucket,
+    n: u64,
+    seq: u64,
+    due_nanos: u64,
+    due: Instant,
+    open: bool,
+}
+
+impl Reservation {
+    /// `Denied` if its instant is past the end of time; then it is cancelled.
+    pub(super) fn new(bucket: TokenBucket, n: u64, seq: u64, due_nanos: u64) -> Result<Self, Denied> {
+        match bucket.inner.epoch.instant(due_nanos) {
+            Some(due) => Ok(Self { bucket, n, seq, due_nanos, due, open: true }),
+            None => {
+                give_back(&bucket, n, seq, bucket.inner.epoch.nanos());
+                Err(Denied::never(n, bucket.burst()))
+            }
+        }
+    }
+
+    /// From when on the tokens may be used.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// How many.
+    pub fn tokens(&self) -> u64 {
+        self.n
+    }
+
+    /// How long after `now` that is; zero once it has come.
+    pub fn delay_from(&self, now: Instant) -> Duration {
+        self.due.saturating_duration_since(now)
+    }
+
+    /// Keeps the tokens: to be used at the instant that comes back.
+    pub fn commit(mut self) -> Instant {
+        self.open = false;
+        self.due
+    }
+
+    /// Gives them back now, as far as may be; see the type.
+    pub fn cancel(self) {}
+
+    /// As [`cancel`](Self::cancel), at a time that the caller has read from the bucket's clock.
+    pub fn cancel_at(mut self, now: Instant) {
+        let now = self.bucket.inner.epoch.nanos_at(now);
+        self.close(now);
+    }
+
+    fn close(&mut self, now: u64) {
+        if std::mem::take(&mut self.open) && now <= self.due_nanos {
+            give_back(&self.bucket, self.n, self.seq, now);
+        }
+    }
+}
+
+fn give_back(bucket: &TokenBucket, n: u64, seq: u64, now: u64) {
+    let ((), ledger) = bucket.inner.change(now, |chain| chain.withdraw(n, seq, now));
+    bucket.inner.serve(ledger, now);
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.open {
+            self.close(self.bucket.inner.epoch.nanos());
+        }
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("tokens", &self.n).field("due", &self.due).finish_non_exhaustive()
+    }
+}
