@@ -151,7 +151,7 @@ impl Room {
     }
 
     /// Invites whom there is room for, and lets go of the lock to wake them.
-    fn serve(&self, mut line: MutexGuard<'_, Line>, free: impl Fn() -> usize) {
+    fn serve<'a>(&'a self, mut line: MutexGuard<'a, Line>, free: impl Fn() -> usize) {
         let mut wakes = Wakes::new();
         loop {
             let done = self.invite(&mut line, &mut wakes, &free);

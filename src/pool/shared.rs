@@ -141,7 +141,7 @@ impl Shared {
         let pushed = self.backlog.push(job);
         match &pushed {
             Ok(_) => self.crew.work_added(|| self.backlog.len()),
-            Err(_) => self.leave(),
+            Err(_) => drop(self.leave()),
         }
         pushed
     }

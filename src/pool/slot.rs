@@ -448,7 +448,7 @@ where
         let mut spin = Spin::new();
         // ORDERING: as above. The canceller is between two instructions (P5).
         while self.cell().head.state.load(Ordering::Acquire) & WITHDRAWN == 0 {
-            spin.once();
+            spin.blocked();
         }
         self.flags |= BEGUN | GONE | LOST;
         false
