@@ -2,7 +2,9 @@
 
 use cofferdam::observe::{Observe, Observers};
 use cofferdam::resilience::breaker::{self, CircuitBreaker};
-use cofferdam::resilience::{self, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Scope, Stack};
+use cofferdam::resilience::{
+    self, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
+};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
@@ -12,6 +14,7 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Parameters that lack one trait each: what is made of them must lack it too, and must have it without them.
 type Local = Rc<u8>;
@@ -175,8 +178,10 @@ table! {
     resilience::Retry                           => yes yes yes;
     resilience::RetryBuilder                    => yes yes yes;
     resilience::Retry<Local>                    => no  no  yes;
-    resilience::RetryAttempt<'static, resilience::Retryable, Ready>   => yes no yes;
-    resilience::RetryAttempt<'static, resilience::Retryable, NotSend> => no  no yes;
+    resilience::RetryAttempt<'static, u8, u8, u8>     => yes no yes;
+    resilience::RetryAttempt<'static, u8, Local, u8>  => no  no yes;
+    resilience::RetryAttempt<'static, u8, Pinned, u8> => yes no no;
+    resilience::RetryAttempt<'static, u8, u8, Local>  => no  no yes;
     resilience::RetryEvent                      => yes yes yes;
     resilience::AttemptMark                     => yes yes yes;
     resilience::Verdict                         => yes yes yes;
@@ -216,6 +221,69 @@ type NotSend = resilience::Once<fn() -> Done<Local>, Done<Local>>;
 
 // The traits that users implement are those that handles are made of.
 assert_obj_safe!(Timer, Spawn, Observe<u8>);
+
+/// Whole tasks as they are handed to a multi-threaded runtime, with borrows and boxed errors in them. That each future
+/// alone is `Send` does not say it: a projection in a field can keep the compiler from seeing it inside a task.
+#[test]
+fn a_task_that_waits_for_anything_may_be_spawned() {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+    async fn operation(text: &str) -> Result<&'static str, Boxed> {
+        if text.is_empty() { Err("nothing".into()) } else { Ok("something") }
+    }
+    fn spawnable<F: Future<Output: Send> + Send + 'static>(_: F) {}
+
+    let text = || String::from("text");
+    let retry = || Retry::builder().build().expect("valid");
+    let breaker = || CircuitBreaker::builder().build().expect("valid");
+    let bulkhead = || Bulkhead::new(1).expect("valid");
+    let timeout = || resilience::Timeout::total(Duration::from_secs(1));
+
+    let (policy, own) = (retry(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (breaker(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) =
+        (breaker().classify(|_: &Result<&str, resilience::Error<Boxed>>| breaker::Outcome::Success), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (bulkhead(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (timeout(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let stack = Stack::new().timeout(timeout()).retry(retry()).breaker(breaker()).bulkhead(bulkhead());
+    let (policy, own) = (Arc::new(stack), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (Stack::new().layer(Some(retry())).layer(Arc::new(bulkhead())), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (Stack::new().timeout(timeout()).breaker(breaker()), text());
+    spawnable(async move { policy.call_once(|| operation(&own)).await });
+
+    let (semaphore, own) = (Semaphore::new(1), text());
+    spawnable(async move {
+        let _permit = semaphore.acquire_timeout(Duration::from_secs(1)).await;
+        operation(&own).await
+    });
+    let ((sender, receiver), own) = (sync::channel::<Boxed>(1).expect("valid"), text());
+    spawnable(async move {
+        let _ = sender.send_timeout(own.as_str().into(), Duration::ZERO).await;
+        let _ = receiver.recv_timeout(Duration::ZERO).await;
+        let _ = receiver.recv_many(&mut Vec::new(), 3).await;
+    });
+    let ((mut sender, receiver), own) = (sync::oneshot::channel::<Boxed>(), text());
+    spawnable(async move {
+        sender.closed().await;
+        let _ = receiver.await;
+        own.len()
+    });
+    let (token, context, gate, own) =
+        (sync::CancelToken::new(), sync::Context::background(), sync::Gate::new(true), text());
+    spawnable(async move {
+        gate.wait().await;
+        let _ = token.run(operation(&own)).await;
+        let _ = context.run(operation(&own)).await;
+        time::timeout(Duration::from_secs(1), context.scope(operation(&own))).await.is_ok()
+    });
+}
 
 /// Nobody adds a type and forgets to say what it is.
 #[test]

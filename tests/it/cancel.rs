@@ -1,7 +1,7 @@
 //! Every public future, dropped at every await point in the midst of others who want the same: nothing leaks, and nobody
 //! is left waiting.
 
-use cofferdam::sync::{CancelToken, Context, Gate, Order, Request, Semaphore};
+use cofferdam::sync::{CancelToken, Context, Gate, Order, Request, Semaphore, channel, oneshot};
 use cofferdam::testkit::{DropPoint, Sim, SimTask, drop_at_every_await_in_sim, yield_now};
 use cofferdam::time::Clock;
 use std::future::{Future, pending};
@@ -180,6 +180,115 @@ mod gate {
             })
         });
         assert!(points >= 60 * 5, "only {points} points");
+    }
+}
+
+mod channels {
+    use super::*;
+
+    // Every value is received once, or comes back, or goes with the future that held it: none is lost or doubled.
+    #[test]
+    fn a_channel_loses_no_value_to_a_receiver_that_gives_up() {
+        let points = drop_at_every_await_in_sim(0..100, |sim| {
+            let (sender, receiver) = channel::<u32>(2).expect("valid");
+            let got = Arc::new(AtomicU32::new(0));
+            let (theirs, ours) = (Arc::clone(&got), Arc::clone(&got));
+            let mut tasks: Vec<_> = (0..3)
+                .map(|from| {
+                    let (sender, pause) = (sender.clone(), sim.random_below(3) as u32);
+                    let clock = sim.clock();
+                    sim.spawn(format!("sender {from}"), async move {
+                        for bit in 0..3 {
+                            sender.send(1 << (3 * from + bit)).await.expect("open");
+                            clock.sleep(pause * MILLI).await;
+                        }
+                    })
+                })
+                .collect();
+            drop(sender);
+            let other = receiver.clone();
+            tasks.push(sim.spawn("other receiver", async move {
+                while let Ok(value) = other.recv().await {
+                    assert_eq!(theirs.fetch_add(value, Ordering::Relaxed) & value, 0, "twice");
+                    yield_now().await;
+                }
+            }));
+            let under_test = async move {
+                for _ in 0..4 {
+                    match receiver.recv().await {
+                        Ok(value) => assert_eq!(ours.fetch_add(value, Ordering::Relaxed) & value, 0, "twice"),
+                        Err(_) => return,
+                    }
+                }
+            };
+            (under_test, move |sim: &Sim, point: DropPoint| {
+                finish(sim, tasks);
+                assert_eq!(got.load(Ordering::Relaxed), (1 << 9) - 1, "{point:?}");
+            })
+        });
+        assert!(points >= 100 * 3, "only {points} points");
+    }
+
+    #[test]
+    fn a_channel_strands_nobody_when_a_sender_gives_up() {
+        let points = drop_at_every_await_in_sim(0..100, |sim| {
+            let (sender, receiver) = channel::<u32>(1).expect("valid");
+            let mut tasks: Vec<_> = (0..2)
+                .map(|from| {
+                    let sender = sender.clone();
+                    sim.spawn(format!("sender {from}"), async move {
+                        for _ in 0..3 {
+                            sender.send(1).await.expect("open");
+                        }
+                    })
+                })
+                .collect();
+            let (clock, got) = (sim.clock(), Arc::new(AtomicU32::new(0)));
+            let sum = Arc::clone(&got);
+            tasks.push(sim.spawn("receiver", async move {
+                while let Ok(value) = receiver.recv().await {
+                    sum.fetch_add(value, Ordering::Relaxed);
+                    clock.sleep(MILLI).await;
+                }
+            }));
+            let sent = Arc::new(AtomicU32::new(0));
+            let known = Arc::clone(&sent);
+            let under_test = async move {
+                for _ in 0..2 {
+                    sender.send(100).await.expect("open");
+                    known.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            (under_test, move |sim: &Sim, point: DropPoint| {
+                finish(sim, tasks);
+                let (got, sent) = (got.load(Ordering::Relaxed), sent.load(Ordering::Relaxed));
+                // The channel says that a send that is dropped has sent nothing, or its future was done.
+                assert_eq!((got % 100, got / 100), (6, sent), "{point:?}");
+            })
+        });
+        assert!(points >= 100 * 3, "only {points} points");
+    }
+
+    #[test]
+    fn a_oneshot_wakes_either_side_when_the_other_goes() {
+        let points = drop_at_every_await_in_sim(0..50, |sim| {
+            let (mut sender, receiver) = oneshot::channel::<Arc<()>>();
+            let value = Arc::new(());
+            let (ours, clock) = (Arc::clone(&value), sim.clock());
+            let other = sim.spawn("sender", async move {
+                let _ = clock.timeout(MILLI, sender.closed()).await;
+                let _ = sender.send(ours);
+            });
+            let under_test = async move {
+                yield_now().await;
+                assert!(receiver.await.is_ok());
+            };
+            (under_test, move |sim: &Sim, point: DropPoint| {
+                finish(sim, vec![other]);
+                assert_eq!(Arc::strong_count(&value), 1, "{point:?}");
+            })
+        });
+        assert_eq!(points, 50 * 5);
     }
 }
 

@@ -1,8 +1,10 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore};
+use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
+use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
+use cofferdam::time::Backoff;
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -181,5 +183,111 @@ on_every_runtime! {
         });
         assert_eq!(seen.await, (true, Some(7)));
         assert_eq!(Context::current().value::<u32>(), None);
+    }
+}
+
+on_every_runtime! {
+    async fn a_channel_brings_everything_once_and_in_order(runtime: Runtime) {
+        let (sender, receiver) = channel::<(u32, u32)>(4).unwrap();
+        let senders: Vec<_> = (0..5)
+            .map(|from| {
+                let sender = sender.clone();
+                runtime.spawn(async move {
+                    for number in 0..100 {
+                        sender.send((from, number)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        drop(sender);
+        let receivers: Vec<_> = (0..3)
+            .map(|_| {
+                let receiver = receiver.clone();
+                runtime.spawn(async move {
+                    let mut seen = Vec::new();
+                    while let Ok(value) = receiver.recv().await {
+                        seen.push(value);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        drop(receiver);
+        let mut all = Vec::new();
+        for receiver in receivers {
+            let seen = receiver.await;
+            for from in 0..5 {
+                let numbers: Vec<_> = seen.iter().filter(|value| value.0 == from).map(|value| value.1).collect();
+                assert!(numbers.is_sorted(), "{numbers:?}");
+            }
+            all.extend(seen);
+        }
+        for sender in senders {
+            sender.await;
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..5).flat_map(|from| (0..100).map(move |number| (from, number))).collect::<Vec<_>>());
+    }
+
+    async fn a_wait_for_a_value_ends_at_its_limit(runtime: Runtime) {
+        let (sender, receiver) = cofferdam::sync::channel_on::<u32>(runtime.clock.clone(), 1).unwrap();
+        assert!(receiver.recv_timeout(TINY).await.is_err());
+        sender.send(1).await.unwrap();
+        assert!(sender.send_timeout(2, TINY).await.is_err());
+        assert_eq!(receiver.recv_timeout(TINY).await.ok(), Some(1));
+    }
+
+    async fn a_oneshot_brings_its_value_or_says_that_none_comes(runtime: Runtime) {
+        for round in 0..20 {
+            let (sender, receiver) = oneshot::channel();
+            let brought = runtime.spawn(receiver);
+            let (mut dropped, gone) = oneshot::channel::<u32>();
+            let gone = runtime.spawn(async move { drop(gone) });
+            let sent = runtime.spawn(async move { sender.send(round).is_ok() });
+            dropped.closed().await;
+            assert!(sent.await);
+            assert_eq!(brought.await, Ok(round));
+            gone.await;
+            let (sender, receiver) = oneshot::channel::<u32>();
+            let waiting = runtime.spawn(receiver);
+            drop(sender);
+            assert!(waiting.await.is_err());
+        }
+    }
+
+    async fn a_stack_of_policies_tries_again_and_gives_up_in_time(runtime: Runtime) {
+        let clock = &runtime.clock;
+        let retry = Retry::builder()
+            .max_attempts(3)
+            .backoff(Backoff::exponential(Duration::from_micros(100)))
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let bulkhead = Bulkhead::builder(2).queue(10).clock(clock.clone()).build().unwrap();
+        let breaker = CircuitBreaker::builder().failure_threshold(1000).clock(clock.clone()).build().unwrap();
+        let limit = cofferdam::resilience::Timeout::builder(Duration::from_secs(600)).clock(clock.clone()).build();
+        let stack = Arc::new(Stack::new().timeout(limit).retry(retry).breaker(breaker).bulkhead(bulkhead));
+        let calls: Vec<_> = (0..10)
+            .map(|call| {
+                let (stack, attempts) = (Arc::clone(&stack), AtomicU32::new(0));
+                runtime.spawn(async move {
+                    let outcome = stack
+                        .call(|| {
+                            let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+                            async move {
+                                yield_now().await;
+                                if attempt < call % 3 { Err("not yet") } else { Ok(attempt) }
+                            }
+                        })
+                        .await;
+                    assert_eq!(outcome.unwrap(), call % 3);
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await;
+        }
+        let late = cofferdam::resilience::Timeout::builder(TINY).clock(clock.clone()).build();
+        assert!(late.call(|| pending::<Result<(), ()>>()).await.unwrap_err().is_rejection());
     }
 }

@@ -9,9 +9,9 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// What a test body gets of the runtime that it runs on.
@@ -132,36 +132,55 @@ async fn within_a_minute<F: Future<Output = ()>>(runtime: &Runtime, body: F) {
 
 impl Runtime {
     /// Spawns, and gives back the output; a panic of the task goes on where the output is awaited.
-    pub(crate) fn spawn<F>(&self, future: F) -> impl Future<Output = F::Output> + Send + 'static + use<F>
+    pub(crate) fn spawn<F>(&self, future: F) -> Spawned<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        type Slot<T> = (Option<Result<T, Box<dyn Any + Send>>>, Option<Waker>);
-        let slot: Arc<Mutex<Slot<F::Output>>> = Arc::new(Mutex::new((None, None)));
-        let theirs = Arc::clone(&slot);
+        let spawned = Spawned(Arc::default());
+        let theirs = Arc::clone(&spawned.0);
         self.spawner.spawn(Box::pin(async move {
             let output = AssertUnwindSafe(future).catch_unwind().await;
             let mut slot = theirs.lock().expect("not poisoned");
-            slot.0 = Some(output);
-            let waker = slot.1.take();
+            slot.output = Some(output);
+            let waker = slot.waker.take();
             drop(slot);
             waker.map(Waker::wake).unwrap_or_default();
         }));
-        poll_fn(move |cx| {
-            let mut slot = slot.lock().expect("not poisoned");
-            match slot.0.take() {
-                Some(Ok(output)) => Poll::Ready(output),
-                Some(Err(panic)) => {
-                    drop(slot);
-                    resume_unwind(panic)
-                }
-                None => {
-                    slot.1 = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+        spawned
+    }
+}
+
+/// The output of a task that was spawned on any runtime.
+pub(crate) struct Spawned<T>(Arc<Mutex<Slot<T>>>);
+
+struct Slot<T> {
+    output: Option<Result<T, Box<dyn Any + Send>>>,
+    waker: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { output: None, waker: None }
+    }
+}
+
+impl<T> Future for Spawned<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let mut slot = self.0.lock().expect("not poisoned");
+        match slot.output.take() {
+            Some(Ok(output)) => Poll::Ready(output),
+            Some(Err(panic)) => {
+                drop(slot);
+                resume_unwind(panic)
             }
-        })
+            None => {
+                slot.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 

@@ -12,12 +12,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 pin_project! {
-    /// What is inside a [`Retry`].
-    pub struct RetryAttempt<'a, J, A: Attempt> {
+    /// What is inside a [`Retry`]. `E` is the error of `A`, spelt out: as `A::Err` in a field it would keep the compiler
+    /// from seeing that a task with a retry in it is `Send`, wherever a lifetime is in the operation or its error.
+    pub struct RetryAttempt<'a, J, A, E> {
         retry: &'a Retry<J>,
         #[pin]
         inner: A,
-        run: Run<'a, A::Err>,
+        run: Run<'a, E>,
     }
 }
 
@@ -61,23 +62,23 @@ impl<E> Run<'_, E> {
     }
 }
 
-impl<'a, J, A: Attempt> RetryAttempt<'a, J, A> {
+impl<'a, J, A, E> RetryAttempt<'a, J, A, E> {
     #[inline]
     pub(super) fn new(retry: &'a Retry<J>, inner: A) -> Self {
         Self { retry, inner, run: Run::new() }
     }
 }
 
-impl<J, A> Attempt for RetryAttempt<'_, J, A>
+impl<J, A, E> Attempt for RetryAttempt<'_, J, A, E>
 where
-    A: Attempt,
-    J: Judge<A::Ok, A::Err>,
+    A: Attempt<Err = E>,
+    J: Judge<A::Ok, E>,
 {
     type Ok = A::Ok;
-    type Err = A::Err;
+    type Err = E;
 
     #[inline]
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let retry: &Retry<J> = this.retry;
         loop {
@@ -314,7 +315,7 @@ impl AttemptMark {
     }
 }
 
-impl<J, A: Attempt + fmt::Debug> fmt::Debug for RetryAttempt<'_, J, A> {
+impl<J, A: fmt::Debug, E> fmt::Debug for RetryAttempt<'_, J, A, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryAttempt")
             .field("attempts", &self.run.attempts)

@@ -125,7 +125,7 @@ impl<J> Retry<J> {
     /// # Errors
     /// See [the table](Self#what-comes-out).
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<RetryAttempt<'_, J, Operation<F, Fut>>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<RetryAttempt<'_, J, Operation<F, Fut>, E>>
     where
         J: Judge<T, E>,
         F: FnMut() -> Fut,
@@ -148,10 +148,10 @@ where
     A: Attempt,
     J: Judge<A::Ok, A::Err>,
 {
-    type Attempt = RetryAttempt<'a, J, A>;
+    type Attempt = RetryAttempt<'a, J, A, A::Err>;
 
     #[inline]
-    fn around(self, inner: A) -> RetryAttempt<'a, J, A> {
+    fn around(self, inner: A) -> RetryAttempt<'a, J, A, A::Err> {
         RetryAttempt::new(self, inner)
     }
 }
