@@ -1,9 +1,11 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
+use cofferdam::limit::{Quota, Rate, TokenBucket};
 use cofferdam::observe::Observers;
-use cofferdam::sync::{CancelToken, Context, Gate, Semaphore};
-use cofferdam::testkit::Polled;
+use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
+use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
+use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Clock, Deadline};
 use futures_util::FutureExt;
 use std::hint::black_box;
@@ -116,6 +118,74 @@ fn gates_tokens_and_contexts_are_looked_at_for_nothing() {
             black_box((token.is_cancelled(), token.check().is_ok(), token.clone()));
             black_box((Context::current(), context.value::<u8>(), context.clone(), context.check().is_ok()));
             assert_eq!(FutureExt::now_or_never(context.scope(std::future::ready(2))), Some(2));
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+// S85
+#[test]
+fn policies_allocate_nothing_for_a_call_that_goes_well() {
+    let breaker = CircuitBreaker::builder().build().expect("valid");
+    let stack = Stack::new()
+        .timeout(Timeout::total(Duration::from_secs(1)))
+        .retry(Retry::builder().build().expect("valid"))
+        .breaker(breaker)
+        .bulkhead(Bulkhead::new(1).expect("valid"));
+    let call = || FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) }));
+    assert_eq!(call(), Some(Ok(1)));
+    assert_eq!(allocations(|| (0..100).all(|_| call() == Some(Ok(1)))), 0);
+}
+
+#[test]
+fn a_channel_allocates_when_it_is_made_and_never_after() {
+    let (sender, receiver) = channel::<u64>(16).expect("valid");
+    let mut values = Vec::with_capacity(16);
+    let count = allocations(|| {
+        for round in 0..100 {
+            for value in 0..16 {
+                assert!(FutureExt::now_or_never(sender.send(round + value)).is_some_and(|sent| sent.is_ok()));
+            }
+            assert!(sender.try_send(0).is_err());
+            assert!(FutureExt::now_or_never(receiver.recv()).is_some_and(|value| value.is_ok()));
+            values.clear();
+            values.extend(receiver.drain());
+        }
+    });
+    assert_eq!((count, values.len()), (0, 15));
+    // Who waits waits inside its own future.
+    let mut waits: Vec<_> = (0..20).map(|_| Polled::new(receiver.recv())).collect();
+    let count = allocations(|| {
+        assert!(waits.iter_mut().all(|wait| wait.poll().is_none()));
+        for (value, wait) in waits.iter_mut().enumerate() {
+            assert!(sender.try_send(value as u64).is_ok());
+            assert!(wait.poll().is_some_and(|value| value.is_ok()));
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn a_oneshot_allocates_once() {
+    let count = allocations(|| {
+        let (sender, mut receiver) = oneshot::channel::<u64>();
+        assert!(sender.send(1).is_ok());
+        assert_eq!(receiver.try_recv(), Ok(1));
+    });
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn a_token_bucket_decides_without_allocating() {
+    let time = ManualClock::new();
+    let quota = Quota::new(Rate::per_second(100), 10);
+    let bucket = TokenBucket::builder(quota).clock(time.clock()).build().expect("valid");
+    let count = allocations(|| {
+        for _ in 0..100 {
+            while bucket.try_acquire().is_ok() {}
+            black_box((bucket.peek(3).is_ok(), bucket.available(), bucket.stats()));
+            time.advance(Duration::from_millis(50));
+            assert!(FutureExt::now_or_never(bucket.acquire()).is_some_and(|taken| taken.is_ok()));
         }
     });
     assert_eq!(count, 0);

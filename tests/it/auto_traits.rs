@@ -8,7 +8,7 @@ use cofferdam::resilience::{
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
-use cofferdam::{ConfigError, task, testkit, time};
+use cofferdam::{ConfigError, limit, pool, task, testkit, time};
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -135,6 +135,18 @@ table! {
     sync::oneshot::TryRecvError                 => yes yes yes;
     sync::Window<3>                             => yes yes yes;
 
+    // limit
+    limit::Rate                                 => yes yes yes;
+    limit::Quota                                => yes yes yes;
+    limit::Denied                               => yes yes yes;
+    limit::WaitError                            => yes yes yes;
+    limit::TokenBucket                          => yes yes yes;
+    limit::TokenBucketBuilder                   => yes yes yes;
+    limit::TokenBucketStats                     => yes yes yes;
+    limit::Decided                              => yes yes yes;
+    limit::Reservation                          => yes yes yes;
+    limit::Acquire<'static>                     => yes no  no;
+
     // resilience
     Stack                                       => yes yes yes;
     Stack<Local>                                => no  no  yes;
@@ -213,6 +225,28 @@ table! {
     breaker::Guarded<'static, Local, u8>        => no  no  yes;
     breaker::Guarded<'static, Pinned, u8>       => yes yes no;
     breaker::Drained<'static>                   => yes no  yes;
+
+    // pool
+    pool::WorkerPool                            => yes yes yes;
+    pool::PoolBuilder                           => yes yes yes;
+    pool::PoolStats                             => yes yes yes;
+    pool::ShutdownReport                        => yes yes yes;
+    pool::Workers                               => yes yes yes;
+    pool::Worker                                => yes no  no;
+    pool::Driver                                => yes no  yes;
+    pool::Shutdown                              => yes no  no;
+    pool::Submit<'static, u8>                   => yes no  no;
+    pool::Submit<'static, Local>                => no  no  no;
+    pool::Submit<'static, u8, pool::Detached>   => yes no  no;
+    pool::Joined                                => yes yes yes;
+    pool::Detached                              => yes yes yes;
+    pool::SubmitError<u8>                       => yes yes yes;
+    pool::SubmitError<Local>                    => no  no  yes;
+    pool::JoinHandle<Unshared>                  => yes yes yes;
+    pool::JoinHandle<Local>                     => no  no  yes;
+    pool::JoinError                             => yes yes yes;
+    pool::TaskId                                => yes yes yes;
+    pool::TaskPanic<'static>                    => no  no  yes;
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;
@@ -262,6 +296,19 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     spawnable(async move {
         let _permit = semaphore.acquire_timeout(Duration::from_secs(1)).await;
         operation(&own).await
+    });
+    let (bucket, own) = (limit::TokenBucket::new("100/s".parse().expect("valid")), text());
+    spawnable(async move {
+        let _ = bucket.acquire_timeout(Duration::from_secs(1)).await;
+        operation(&own).await
+    });
+    let ((workers, crew), own) = (pool::WorkerPool::builder().build().expect("valid"), text());
+    spawnable(async move {
+        let task = workers.submit(async move { operation(&own).await }).await;
+        let _ = workers.execute(async {}).await;
+        let _ = workers.drain().await;
+        drop(crew);
+        task.is_ok()
     });
     let ((sender, receiver), own) = (sync::channel::<Boxed>(1).expect("valid"), text());
     spawnable(async move {

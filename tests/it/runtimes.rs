@@ -1,6 +1,8 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
+use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
@@ -289,5 +291,58 @@ on_every_runtime! {
         }
         let late = cofferdam::resilience::Timeout::builder(TINY).clock(clock.clone()).build();
         assert!(late.call(|| pending::<Result<(), ()>>()).await.unwrap_err().is_rejection());
+    }
+
+    async fn a_token_bucket_lets_through_as_much_as_its_rate(runtime: Runtime) {
+        let quota = Quota::new(Rate::per_second(5_000), 5);
+        let bucket = TokenBucket::builder(quota).clock(runtime.clock.clone()).build().unwrap();
+        let start = runtime.clock.now();
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let bucket = bucket.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        bucket.acquire().await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        // Twenty less the burst of five, one each 200 us.
+        let took = runtime.clock.now() - start;
+        assert!(took >= Duration::from_millis(3), "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, Duration::from_millis(3));
+        }
+        assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {
+        let pool = WorkerPool::builder()
+            .workers(3)
+            .queue(4)
+            .clock(runtime.clock.clone())
+            .start(&runtime.spawner)
+            .unwrap();
+        let mut handles = Vec::new();
+        for number in 0..40 {
+            let task = async move {
+                yield_now().await;
+                number * 2
+            };
+            handles.push(pool.submit(task).await.unwrap());
+        }
+        for (number, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.await.unwrap(), number * 2);
+        }
+        let endless = pool.submit(pending::<()>()).await.unwrap();
+        endless.cancel();
+        assert!(endless.await.unwrap_err().is_cancelled());
+        let last = pool.submit(async { 7 }).await.unwrap();
+        assert!(pool.drain().await.is_clean());
+        assert_eq!(last.await.unwrap(), 7);
+        assert!(pool.submit(async {}).await.unwrap_err().is_closed());
     }
 }
