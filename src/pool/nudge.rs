@@ -1,5 +1,7 @@
 //! A place for one waker that somebody else may wake.
 
+#![forbid(unsafe_code)]
+
 use crate::shim::Mutex;
 use std::task::Waker;
 

@@ -145,7 +145,7 @@ table! {
     limit::TokenBucketStats                     => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
-    limit::Acquire<'static>                     => yes no  no;
+    limit::Acquire<'static>                     => yes yes no;
 
     // resilience
     Stack                                       => yes yes yes;
@@ -231,7 +231,7 @@ table! {
     pool::PoolBuilder                           => yes yes yes;
     pool::PoolStats                             => yes yes yes;
     pool::ShutdownReport                        => yes yes yes;
-    pool::Workers                               => yes yes yes;
+    pool::Workers                               => yes no  no;
     pool::Worker                                => yes no  no;
     pool::Driver                                => yes no  yes;
     pool::Shutdown                              => yes no  no;
