@@ -5,17 +5,17 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | a receiver that is going to sleep sees the value, or its sender sees it | 2 | 4 | `enter` that does not look at the ring again; `load_seq_cst` a plain load; `notify` that trusts a look before the push |
+//! | a receiver that is going to sleep sees the value, or its sender sees it | 2 | 4 | `enter` that does not look at the ring again; `load_seq_cst` a plain load; the flag set after the look |
 //! | the same for a sender and room | 2 | 4 | the same |
-//! | two woken by one wake-up: the first wakes the second | 3 | 3 | `leave` that does not settle |
+//! | two woken by one wake-up: the first wakes the second | 3 | 2 | `leave` that does not settle; `wake_one` that sets the state after the outcome |
 //! | the same for senders | 3 | 2 | the same |
 //! | a woken receiver that finds nothing is woken again | 3 | 3 | `enter` that leaves `ON_THE_WAY` set |
-//! | a woken receiver that is dropped passes its wake-up on | 3 | 3 | `leave` that forgets the outcome |
+//! | a woken receiver that is dropped passes its wake-up on | 3 | 3 | `leave` that forgets the outcome; that does not settle |
 //! | a woken sender that is dropped passes its wake-up on | 3 | 3 | the same |
 //! | polled again with another waker, that one is woken | 2 | 4 | `enter` that keeps the old waker; that overlooks an outcome set since |
-//! | the last sender ends the wait, after what it has sent | 2 | 4 | `close` that does not wake; that empties the list without the flag |
-//! | a close beside a waiting send gives the value to one side | 2 | 4 | `enter` that calls a closed ring idle |
-//! | the last receiver beside a send leaves no value behind | 2 | 4 | `close` after the drain instead of before |
+//! | the last sender ends the wait, after what it has sent | 2 | 4 | `close` that does not wake receivers; `enter` that calls a closed ring idle |
+//! | a close ends a waiting send with its value | 2 | 3 | `close` that does not wake senders; `enter` that calls a closed ring idle |
+//! | the last receiver beside a send leaves no value behind | 2 | 4 | drained before the close instead of after; not at all |
 //! | a displacing send wakes the receiver | 2 | 4 | `force_send` that does not notify |
 
 use cofferdam_loom::sync::{Receiver, Sender, channel};
@@ -71,7 +71,7 @@ fn a_sender_going_to_sleep_sees_the_room_or_is_seen() {
 
 #[test]
 fn the_first_receiver_woken_wakes_the_second() {
-    bounded(3, || {
+    bounded(2, || {
         let (tx, rx) = boxes(2, []);
         let other = rx.clone();
         let receivers = [rx, other].map(|rx| thread::spawn(move || *block_on(rx.recv()).unwrap()));
@@ -123,17 +123,13 @@ fn a_woken_receiver_that_finds_nothing_is_woken_again() {
 fn a_woken_receiver_that_is_dropped_passes_it_on() {
     bounded(3, || {
         let (tx, rx) = boxes(2, []);
-        let there = (rx.clone(), tx.clone());
-        let cancelled = thread::spawn(move || {
-            let (rx, tx) = there;
-            let value = poll_once(pin!(rx.recv()));
-            if let Poll::Ready(value) = value {
-                tx.try_send(value.unwrap()).unwrap();
-            }
-        });
+        let there = rx.clone();
+        let mut cancelled = pin!(rx.recv());
+        assert!(poll_once(cancelled.as_mut()).is_pending());
+        let receiver = thread::spawn(move || *block_on(there.recv()).unwrap());
         let sender = thread::spawn(move || tx.try_send(Box::new(1)).map(|()| tx).unwrap());
-        assert_eq!(*block_on(rx.recv()).unwrap(), 1);
-        cancelled.join().unwrap();
+        cancelled.set(rx.recv());
+        assert_eq!(receiver.join().unwrap(), 1);
         drop(sender.join().unwrap());
     });
 }
@@ -142,17 +138,14 @@ fn a_woken_receiver_that_is_dropped_passes_it_on() {
 fn a_woken_sender_that_is_dropped_passes_it_on() {
     bounded(3, || {
         let (tx, rx) = boxes(1, [1]);
-        let there = (rx.clone(), tx.clone());
-        let cancelled = thread::spawn(move || {
-            let (rx, tx) = there;
-            if poll_once(pin!(tx.send(Box::new(2)))).is_ready() {
-                drop(rx.try_recv());
-            }
-        });
+        let there = tx.clone();
+        let mut cancelled = pin!(tx.send(Box::new(2)));
+        assert!(poll_once(cancelled.as_mut()).is_pending());
+        let sender = thread::spawn(move || block_on(there.send(Box::new(3))).unwrap());
         let receiver = thread::spawn(move || rx.try_recv().map(|_| rx).unwrap());
-        block_on(tx.send(Box::new(3))).unwrap();
-        cancelled.join().unwrap();
-        drop(receiver.join().unwrap());
+        cancelled.set(tx.send(Box::new(4)));
+        sender.join().unwrap();
+        assert_eq!(*receiver.join().unwrap().try_recv().unwrap(), 3);
     });
 }
 
@@ -183,17 +176,19 @@ fn the_last_sender_ends_the_wait_after_what_it_has_sent() {
 }
 
 #[test]
-fn a_close_beside_a_waiting_send_gives_the_value_to_one_side() {
-    bounded(4, || {
+fn a_close_ends_a_waiting_send_with_its_value() {
+    bounded(3, || {
         let (tx, rx) = boxes(1, [1]);
         let receiver = thread::spawn(move || {
-            let mut got = *rx.try_recv().unwrap();
             rx.close();
-            got += rx.drain().map(|value| *value).sum::<u32>();
-            got
+            rx
         });
-        let back = block_on(tx.send(Box::new(2))).map_or_else(|error| *error.into_inner(), |()| 0);
-        assert_eq!(back + receiver.join().unwrap(), 3);
+        let error = block_on(tx.send(Box::new(2))).unwrap_err();
+        assert!(error.is_closed());
+        assert_eq!(*error.into_inner(), 2);
+        let rx = receiver.join().unwrap();
+        assert!(rx.drain().map(|value| *value).eq([1]));
+        assert!(block_on(rx.recv()).is_err());
     });
 }
 

@@ -7,9 +7,9 @@
 //! |---|---|---|---|
 //! | a value reaches the receiver that is going to sleep | 2 | 4 | `poll_recv` that does not look again; that sets its bit before the waker; `send` that does not wake; `VALUE` set `Relaxed` |
 //! | a sender that goes wakes the receiver | 2 | 4 | `sender_gone` that does not wake |
-//! | send beside drop: the value goes to one side and is dropped once | 2 | 4 | `VALUE` set after `RECEIVER_CLOSED`; drop that leaves the value |
-//! | send beside close and try: one side has the value | 2 | 4 | the same |
-//! | close and drop wake the sender that waits for them | 2 | 4 | `poll_receiver_closed` that does not look again |
+//! | send beside drop: the value goes to one side and is dropped once | 2 | 4 | `VALUE` set `Relaxed`; set although the value came back |
+//! | send beside close and try: one side has the value | 2 | 4 | `VALUE` set after `RECEIVER_CLOSED` |
+//! | close and drop wake the sender that waits for them | 2 | 4 | `poll_receiver_closed` that does not look again; `close_receiver` that does not wake |
 //! | polled again with another waker, that one is woken | 2 | 4 | `poll_recv` that keeps the old waker |
 
 use cofferdam_loom::sync::oneshot;
