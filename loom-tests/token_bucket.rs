@@ -1,1 +1,190 @@
-//! Written with its component.
+//! The token bucket: decisions without a lock against each other and against everything done under the mutex, and the one
+//! timer.
+//!
+//! | property | threads | bound | planted bug it was seen to catch |
+//! |---|---|---|---|
+//! | never above the burst | 3 | none | TODO |
+//! | a refund and a decision lose and mint nothing | 2 | none | TODO |
+//! | no decision on torn or old terms | 2 | 3 | TODO |
+//! | no refusal on torn or old terms | 2 | 3 | TODO |
+//! | moving the base loses and mints nothing | 2 | none | TODO |
+//! | a grant and giving up: never both, the next is served | 2 | none | TODO |
+//! | queueing against the firing timer: nobody sleeps on | 2 | 3 | TODO |
+//! | of two armings the later decision stays | 3 | 2 | TODO |
+
+use cofferdam_loom::limit::{Quota, Rate, TokenBucket, WaitError};
+use cofferdam_loom::testkit::ManualClock;
+use loom::future::block_on;
+use loom::thread;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+fn bounded(bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = bound;
+    builder.check(model);
+}
+
+fn bucket(quota: Quota, initial: u64) -> (ManualClock, TokenBucket) {
+    let time = ManualClock::new();
+    let bucket = TokenBucket::builder(quota).clock(time.clock()).initial(initial).build().unwrap();
+    (time, bucket)
+}
+
+type Wait = Pin<Box<dyn Future<Output = Result<(), WaitError>> + Send>>;
+
+fn wait(bucket: &TokenBucket) -> Wait {
+    let bucket = bucket.clone();
+    Box::pin(async move { bucket.acquire().await })
+}
+
+fn poll(wait: &mut Wait) -> Poll<Result<(), WaitError>> {
+    wait.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// S35, S41
+#[test]
+fn never_above_the_burst() {
+    bounded(None, || {
+        let (time, bucket) = bucket(Quota::per_second(2), 2);
+        let now = time.clock().now();
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let bucket = bucket.clone();
+                thread::spawn(move || bucket.try_acquire_at(1, now).is_ok())
+            })
+            .collect();
+        let mine = bucket.try_acquire_at(1, now).is_ok();
+        let admitted = others.into_iter().map(|other| other.join().unwrap()).filter(|ok| *ok).count();
+        assert_eq!(admitted + usize::from(mine), 2);
+    });
+}
+
+/// S46
+#[test]
+fn a_refund_and_a_decision_lose_and_mint_nothing() {
+    bounded(None, || {
+        let (time, bucket) = bucket(Quota::per_second(4), 1);
+        let now = time.clock().now();
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.refund(1))
+        };
+        let taken = (0..2).filter(|_| bucket.try_acquire_at(1, now).is_ok()).count();
+        other.join().unwrap();
+        assert!(taken >= 1);
+        assert_eq!(taken as u64 + bucket.available(), 2);
+    });
+}
+
+/// S40: the word looks the same before and after, but for its generation.
+#[test]
+fn no_decision_on_old_terms() {
+    bounded(Some(3), || {
+        let (time, bucket) = bucket(Quota::per_second(1).burst(2000), 2000);
+        let now = time.clock().now();
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.set_rate(Rate::per_second(1000)))
+        };
+        assert!(bucket.try_acquire_at(1, now).is_ok());
+        other.join().unwrap();
+        assert_eq!(bucket.available(), 1999);
+    });
+}
+
+/// S40, RL7: a denial by old or by new terms, and by no mixture of them.
+#[test]
+fn no_refusal_on_torn_terms() {
+    bounded(Some(3), || {
+        let (time, bucket) = bucket(Quota::per_second(1).burst(1), 0);
+        let now = time.clock().now();
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.set_quota(Quota::per_second(1000).burst(3)))
+        };
+        let denied = bucket.try_acquire_at(1, now).unwrap_err();
+        let said = (denied.burst(), denied.retry_after().unwrap());
+        assert!(said == (1, Duration::from_secs(1)) || said == (3, Duration::from_millis(1)), "{said:?}");
+        other.join().unwrap();
+    });
+}
+
+/// S31, S41: one decision is past the span of the word.
+#[test]
+fn moving_the_base_loses_and_mints_nothing() {
+    bounded(None, || {
+        let (time, bucket) = bucket(Quota::per_second(1_000_000_007).burst(2), 2);
+        let now = time.clock().now();
+        let later = now + Duration::from_millis(100);
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire_at(1, later))
+        };
+        let mine = bucket.try_acquire_at(1, now).is_ok();
+        assert!(other.join().unwrap().is_ok());
+        // If the later time came first, the earlier one finds nothing; the token is there at the later one.
+        assert_eq!(bucket.available_at(later), 1, "mine: {mine}");
+        let full = later + Duration::from_nanos(2);
+        assert_eq!(bucket.available_at(full), 2);
+    });
+}
+
+/// S36
+#[test]
+fn a_grant_and_giving_up_are_never_both() {
+    bounded(None, || {
+        let (time, bucket) = bucket(Quota::per_second(1), 0);
+        let mut first = wait(&bucket);
+        let mut second = wait(&bucket);
+        assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+        let other = thread::spawn(move || drop(first));
+        time.advance(Duration::from_secs(1));
+        other.join().unwrap();
+        assert!(poll(&mut second).is_ready(), "the token went to nobody");
+        assert_eq!(bucket.available(), 0, "the token went to two");
+        assert_eq!((bucket.stats().waiting, time.armed()), (0, 0));
+    });
+}
+
+/// S35
+#[test]
+fn queueing_against_the_firing_timer() {
+    bounded(Some(3), || {
+        let (time, bucket) = bucket(Quota::per_second(1), 0);
+        let mut first = wait(&bucket);
+        assert!(poll(&mut first).is_pending());
+        let other = {
+            let time = time.clone();
+            thread::spawn(move || time.advance(Duration::from_secs(2)))
+        };
+        // Not done means asleep for ever, which loom reports.
+        block_on(wait(&bucket)).unwrap();
+        other.join().unwrap();
+        assert!(poll(&mut first).is_ready());
+        assert_eq!((bucket.available(), time.armed()), (0, 0));
+    });
+}
+
+/// S40
+#[test]
+fn of_two_armings_the_later_decision_stays() {
+    bounded(Some(2), || {
+        let (time, bucket) = bucket(Quota::per_second(1).burst(1), 0);
+        let mut first = wait(&bucket);
+        assert!(poll(&mut first).is_pending());
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.set_rate(Rate::per_second(2)))
+        };
+        bucket.set_rate(Rate::per_minute(30));
+        other.join().unwrap();
+        let due = if bucket.rate() == Rate::per_second(2) { 500 } else { 2000 };
+        assert_eq!(time.next_deadline(), Some(time.clock().now() + Duration::from_millis(due)));
+        time.advance(Duration::from_millis(due));
+        assert!(poll(&mut first).is_ready());
+        assert_eq!(time.armed(), 0);
+    });
+}

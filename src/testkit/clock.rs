@@ -118,6 +118,8 @@ impl ManualClock {
         if to > self.0.now() {
             self.0.set(to);
         }
+        // What another thread armed between the last look and the move.
+        while self.0.fire_next(to) {}
     }
 
     /// Sets the time to any instant, the past included, firing only what is due. For testing what a clock that jumps

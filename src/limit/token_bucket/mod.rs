@@ -142,7 +142,8 @@ impl TokenBucket {
 
     /// As [`try_acquire_many`](Self::try_acquire_many), at a time that the caller has read from the bucket's clock.
     ///
-    /// Times may come out of order: one that is earlier than another's finds what that one has left.
+    /// Times may come out of order. One that is before the last decision finds fewer tokens than are there, never more;
+    /// those are there again when the time has caught up.
     ///
     /// # Errors
     /// As [`try_acquire_many`](Self::try_acquire_many).
