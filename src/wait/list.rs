@@ -166,26 +166,6 @@ impl<T> List<T> {
         self.insert_after(None, slot, value, waker);
     }
 
-    /// Links an idle slot behind the last one for which `goes_before` holds, looking from the end.
-    pub(crate) fn insert_sorted(
-        &mut self,
-        slot: Pin<&Slot<T>>,
-        value: T,
-        waker: Waker,
-        goes_before: impl Fn(&T, &T) -> bool,
-    ) {
-        let mut at = self.tail;
-        while let Some(linked) = at {
-            // SAFETY: linked, so initialised and alive (W1), and the lock is ours (W2).
-            let node = unsafe { &*Self::node(linked) };
-            if goes_before(&node.value, &value) {
-                break;
-            }
-            at = node.prev;
-        }
-        self.insert_after(at, slot, value, waker);
-    }
-
     /// Links an idle slot behind the last one at the front for which `goes_before` holds, looking from the front.
     pub(crate) fn insert_sorted_front(
         &mut self,
@@ -289,20 +269,6 @@ impl<T> List<T> {
         }
     }
 
-    /// Takes the waker of the first waiter that still has one, and leaves the waiter where it is.
-    pub(crate) fn wake_front(&mut self, wakes: &mut Wakes) -> bool {
-        let Some(head) = self.head else { return false };
-        // SAFETY: linked, alive, lock held (W1, W2).
-        let node = unsafe { &mut *Self::node(head) };
-        match node.waker.take() {
-            Some(waker) => {
-                wakes.push(waker);
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Moves the first waiter to another list of the same lock, handing its waker to `wakes`: woken, still waiting.
     pub(crate) fn move_front(&mut self, to: &mut Self, wakes: &mut Wakes) -> bool {
         let Some(head) = self.head else { return false };
@@ -392,21 +358,6 @@ impl<T> List<T> {
         let node = slot.node.with_mut(|node| unsafe { (*node).assume_init_read() });
         slot.state.store(IDLE, Ordering::Relaxed);
         Some((node.value, node.waker))
-    }
-
-    /// The waiters behind a linked slot, front to back.
-    pub(crate) fn for_each_after(&mut self, slot: Pin<&Slot<T>>, mut visit: impl FnMut(&mut T)) {
-        if !Self::is_linked(slot) {
-            return;
-        }
-        // SAFETY: linked, alive, lock held (W1, W2), here and in the loop.
-        let mut at = unsafe { (*Self::node(NonNull::from(slot.get_ref()))).next };
-        while let Some(slot) = at {
-            // SAFETY: as above.
-            let node = unsafe { &mut *Self::node(slot) };
-            visit(&mut node.value);
-            at = node.next;
-        }
     }
 
     fn is_linked(slot: Pin<&Slot<T>>) -> bool {
