@@ -278,6 +278,7 @@ impl<T> Future for RecvTimeoutFuture<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Poll::Ready(received) = this.recv.as_mut().poll(cx) {
+            *this.sleep = None;
             return Poll::Ready(received.map_err(|error| RecvTimeoutError(Late::from(error.ended))));
         }
         let shared = this.recv.shared;

@@ -219,6 +219,7 @@ impl<T> Future for SendTimeoutFuture<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Poll::Ready(sent) = this.send.as_mut().poll(cx) {
+            *this.sleep = None;
             return Poll::Ready(
                 sent.map_err(|SendError { value, ended }| SendTimeoutError { value, why: Late::from(ended) }),
             );
