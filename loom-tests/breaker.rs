@@ -7,6 +7,7 @@
 //! | a success between the count and the trip begins the count anew | 2 | 3 | `trip_by_failure` that does not look at the count again |
 //! | nobody is let through before the break is over, or told a wrong time | 2 | 3 | `set_due` after the exchange of the word |
 //! | what the state query has told is not taken back | 2 | 3 | `due` without the second look at the word |
+//! | breaks grow with the opens of their generation | 2 | 3 | `opens` in one cell, stored after the word |
 //! | one place, one trial; what the next does is after what the last did | 2 | 3 | `take_place` that lets one more in |
 //! | a result that comes with a reset is before it or late | 2 | 3 | `settle_let_through` that does not compare generations |
 //! | when the shutdown is through, no call runs | 2 | none | `let_through` that looks at the word before it counts |
@@ -14,22 +15,44 @@
 //! | more calls have never ended than begun | 2 | 3 | `stats` that sums the admitted first |
 //! | events come in the order of the changes | 2 | 2 | `decide`d events emitted unordered |
 
+use crate::race::{bounded, race};
 use cofferdam_loom::observe::Observe;
 use cofferdam_loom::resilience::CircuitBreaker;
-use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Outcome, State};
+use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Outcome, OwnedGuard, State};
 use cofferdam_loom::time::{Clock, Sleep, Timer};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-fn bounded(bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = bound;
-    builder.check(model);
+/// A breaker, a call that it has let through, and what was seen.
+struct World<T> {
+    breaker: CircuitBreaker,
+    // Each is used by one thread at a time, and none of the model's business.
+    guard: Mutex<Option<OwnedGuard>>,
+    seen: Mutex<Option<T>>,
+}
+
+impl<T> World<T> {
+    fn new(breaker: CircuitBreaker) -> Self {
+        let guard = breaker.try_acquire_owned().unwrap();
+        Self { breaker, guard: Mutex::new(Some(guard)), seen: Mutex::new(None) }
+    }
+
+    fn guard(&self) -> OwnedGuard {
+        self.guard.lock().unwrap().take().unwrap()
+    }
+
+    fn see(&self, seen: T) {
+        *self.seen.lock().unwrap() = Some(seen);
+    }
+
+    fn seen(&self) -> T {
+        self.seen.lock().unwrap().take().unwrap()
+    }
 }
 
 /// Time stands still at the start of the process; a sleep is over at its second poll.
@@ -74,41 +97,49 @@ fn end_at(breaker: &CircuitBreaker, outcome: Outcome, secs: u64) {
 
 #[test]
 fn one_of_two_failures_opens() {
-    bounded(Some(3), || {
-        let breaker = breaker(|builder| builder.failure_threshold(1));
-        let guard = breaker.try_acquire_owned().unwrap();
-        let other = thread::spawn(move || guard.failure());
-        let guard = breaker.try_acquire();
-        if let Ok(guard) = guard {
-            guard.failure();
-        }
-        other.join().unwrap();
-        let stats = breaker.stats();
-        assert_eq!((stats.state, stats.state_changes), (State::Open, 1));
-        assert_eq!((stats.failures, stats.late + stats.rejected, stats.running), (1, 1, 0));
-        let refused = breaker.try_acquire().map(|_| ()).unwrap_err();
-        assert_eq!(refused.retry_after(), Some(Duration::from_secs(10)));
-    });
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder.failure_threshold(1))),
+        |world| world.guard().failure(),
+        |world| {
+            if let Ok(guard) = world.breaker.try_acquire() {
+                guard.failure();
+            }
+        },
+        |world| {
+            let stats = world.breaker.stats();
+            assert_eq!((stats.state, stats.state_changes), (State::Open, 1));
+            assert_eq!((stats.failures, stats.late + stats.rejected, stats.running), (1, 1, 0));
+            let refused = world.breaker.try_acquire().map(|_| ()).unwrap_err();
+            assert_eq!(refused.retry_after(), Some(Duration::from_secs(10)));
+        },
+    );
 }
 
 #[test]
 fn a_success_begins_the_count_anew_up_to_the_last_moment() {
-    bounded(Some(3), || {
-        let breaker = breaker(|builder| builder.failure_threshold(2));
-        end_at(&breaker, Outcome::Failure, 0);
-        let (one, two) = (breaker.try_acquire_owned().unwrap(), breaker.try_acquire_owned().unwrap());
-        let other = thread::spawn(move || one.success());
-        two.failure();
-        other.join().unwrap();
-        let stats = breaker.stats();
-        match stats.state {
-            State::Open => assert_eq!((stats.failures, stats.successes, stats.late), (2, 0, 1)),
-            _ => {
-                assert_eq!((stats.failures, stats.successes, stats.late), (2, 1, 0));
-                assert_eq!(stats.consecutive_failures, 1);
+    race(
+        Some(3),
+        || {
+            let breaker = breaker(|builder| builder.failure_threshold(2));
+            end_at(&breaker, Outcome::Failure, 0);
+            let world = World::new(breaker);
+            world.see(world.breaker.try_acquire_owned().unwrap());
+            world
+        },
+        |world| world.guard().success(),
+        |world| world.seen().failure(),
+        |world| {
+            let stats = world.breaker.stats();
+            match stats.state {
+                State::Open => assert_eq!((stats.failures, stats.successes, stats.late), (2, 0, 1)),
+                _ => {
+                    assert_eq!((stats.failures, stats.successes, stats.late), (2, 1, 0));
+                    assert_eq!(stats.consecutive_failures, 1);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Has been open and half-open before, so that there are old due times about. Closed, generation 3.
@@ -122,39 +153,80 @@ fn with_a_past(settings: impl FnOnce(Builder) -> Builder) -> CircuitBreaker {
 
 #[test]
 fn nobody_gets_in_before_the_break_is_over() {
-    bounded(Some(3), || {
+    race(
+        Some(3),
         // The half-open phase before was due at 20.
-        let breaker = with_a_past(|builder| builder);
-        let guard = breaker.try_acquire_owned().unwrap();
-        let other = thread::spawn(move || guard.record_at(Outcome::Failure, at(21)));
-        let answer = breaker.try_acquire_at(at(25));
-        match &answer {
-            Ok(_) => {}
-            Err(open) => assert_eq!(open.retry_after(), Some(Duration::from_secs(6))),
-        }
-        other.join().unwrap();
-        assert_eq!(breaker.stats().state_changes, 4, "on to open, and not to half-open");
-    });
+        || World::new(with_a_past(|builder| builder)),
+        |world| world.guard().record_at(Outcome::Failure, at(21)),
+        |world| world.see(world.breaker.try_acquire_at(at(25)).map(|_| ())),
+        |world| {
+            if let Err(open) = world.seen() {
+                assert_eq!(open.retry_after(), Some(Duration::from_secs(6)));
+            }
+            assert_eq!(world.breaker.stats().state_changes, 4, "on to open, and not to half-open");
+        },
+    );
 }
 
 #[test]
 fn what_was_told_is_not_taken_back() {
-    bounded(Some(3), || {
-        let breaker = with_a_past(|builder| builder);
-        end_at(&breaker, Outcome::Failure, 20);
-        // Open until 30. The other closes it, and opens it until 22.
-        let other = breaker.clone();
-        let other = thread::spawn(move || {
-            other.reset().unwrap();
-            end_at(&other, Outcome::Failure, 12);
-        });
-        let first = breaker.state_at(at(25));
-        let second = breaker.state_at(at(25));
-        let order = [State::Open, State::Closed, State::HalfOpen];
-        let place = |state| order.iter().position(|known| *known == state).unwrap();
-        assert!(place(first) <= place(second), "{first} and then {second}");
-        other.join().unwrap();
-    });
+    race(
+        Some(3),
+        || {
+            let world = World::new(with_a_past(|builder| builder));
+            end_at(&world.breaker, Outcome::Failure, 20);
+            world
+        },
+        // Open until 30. This closes it, and opens it until 22.
+        |world| {
+            world.breaker.reset().unwrap();
+            end_at(&world.breaker, Outcome::Failure, 12);
+        },
+        |world| world.see([world.breaker.state_at(at(25)), world.breaker.state_at(at(25))]),
+        |world| {
+            let order = [State::Open, State::Closed, State::HalfOpen];
+            let [first, second] = world.seen();
+            let place = |state| order.iter().position(|known| *known == state).unwrap();
+            assert!(place(first) <= place(second), "{first} and then {second}");
+        },
+    );
+}
+
+#[test]
+fn breaks_grow_with_the_opens_of_their_generation() {
+    race(
+        Some(3),
+        || {
+            let lease = Some(Duration::from_secs(1_000));
+            let breaker = breaker(|builder| {
+                builder.failure_threshold(1).recovery_growth(2.0).half_open_limit(None).trial_lease(lease)
+            });
+            let world = World::<()>::new(breaker);
+            end_at(&world.breaker, Outcome::Failure, 0);
+            world
+        },
+        // The first trial fails: open for 20.
+        |world| {
+            if let Ok(trial) = world.breaker.try_acquire_at(at(10)) {
+                trial.record_at(Outcome::Failure, at(10));
+            }
+        },
+        // The second, if it is time for it: open for 40.
+        |world| {
+            if let Ok(trial) = world.breaker.try_acquire_at(at(30)) {
+                trial.record_at(Outcome::Failure, at(30));
+            }
+        },
+        |world| {
+            let refused = world.breaker.try_acquire_at(at(30)).map(|_| ());
+            let opens = world.breaker.stats().consecutive_opens;
+            match refused {
+                // Somebody's trial came to nothing, since the other's result was in before.
+                Ok(()) => assert_eq!(opens, 2),
+                Err(open) => assert_eq!(open.retry_after().unwrap().as_secs(), [20, 40][opens as usize - 2]),
+            }
+        },
+    );
 }
 
 /// What only the one trial may touch.
@@ -201,68 +273,79 @@ fn one_place_one_trial() {
 
 #[test]
 fn a_result_is_before_the_reset_or_late() {
-    bounded(Some(3), || {
-        let breaker = breaker(|builder| builder.failure_threshold(2));
-        let guard = breaker.try_acquire_owned().unwrap();
-        let other = thread::spawn(move || guard.failure());
-        breaker.reset().unwrap();
-        other.join().unwrap();
-        let stats = breaker.stats();
-        assert_eq!((stats.consecutive_failures, stats.failures + stats.late), (0, 1));
-    });
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder.failure_threshold(2))),
+        |world| world.guard().failure(),
+        |world| world.breaker.reset().unwrap(),
+        |world| {
+            let stats = world.breaker.stats();
+            assert_eq!((stats.consecutive_failures, stats.failures + stats.late), (0, 1));
+        },
+    );
 }
 
 #[test]
 fn when_the_shutdown_is_through_no_call_runs() {
-    bounded(None, || {
-        let breaker = breaker(|builder| builder);
-        let callee = Callee::new();
-        let other = {
-            let (breaker, callee) = (breaker.clone(), callee.clone());
-            thread::spawn(move || {
-                if let Ok(guard) = breaker.try_acquire() {
-                    callee.use_it();
-                    guard.success();
-                }
-            })
-        };
-        let through = {
-            let drained = pin!(breaker.shutdown());
-            drained.poll(&mut Context::from_waker(Waker::noop())).is_ready()
-        };
-        if through {
-            callee.use_it();
-        }
-        other.join().unwrap();
-        assert!(breaker.try_acquire().is_err_and(|open| open.is_shut_down()));
-    });
+    race(
+        None,
+        || {
+            let world = World::new(breaker(|builder| builder));
+            drop(world.guard());
+            world.see(Callee::new());
+            world
+        },
+        |world| {
+            if let Ok(guard) = world.breaker.try_acquire() {
+                world.callee().use_it();
+                guard.success();
+            }
+        },
+        |world| {
+            let drained = pin!(world.breaker.shutdown());
+            if drained.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                world.callee().use_it();
+            }
+        },
+        |world| assert!(world.breaker.try_acquire().is_err_and(|open| open.is_shut_down())),
+    );
+}
+
+impl World<Arc<Callee>> {
+    fn callee(&self) -> Arc<Callee> {
+        self.seen.lock().unwrap().clone().unwrap()
+    }
 }
 
 #[test]
 fn the_shutdown_comes_through() {
-    bounded(Some(3), || {
-        let breaker = breaker(|builder| builder);
-        let guard = breaker.try_acquire_owned().unwrap();
-        let other = thread::spawn(move || guard.success());
-        loom::future::block_on(breaker.shutdown());
-        other.join().unwrap();
-        assert_eq!(breaker.stats().successes + breaker.stats().late, 1);
-    });
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder)),
+        |world| world.guard().success(),
+        |world| loom::future::block_on(world.breaker.shutdown()),
+        |world| assert_eq!(world.breaker.stats().successes + world.breaker.stats().late, 1),
+    );
 }
 
 #[test]
 fn more_have_never_ended_than_begun() {
-    bounded(Some(3), || {
-        let breaker = breaker(|builder| builder);
-        let other = {
-            let breaker = breaker.clone();
-            thread::spawn(move || breaker.try_acquire().unwrap().success())
-        };
-        let stats = breaker.stats();
-        assert_eq!(stats.requests, stats.running + stats.successes);
-        other.join().unwrap();
-        assert_eq!((breaker.stats().requests, breaker.stats().running), (1, 0));
-    });
+    race(
+        Some(3),
+        || {
+            let world = World::new(breaker(|builder| builder));
+            drop(world.guard());
+            world
+        },
+        |world| world.breaker.try_acquire().unwrap().success(),
+        |world| world.see(world.breaker.stats()),
+        |world| {
+            let stats = world.seen();
+            assert_eq!(stats.requests, stats.running + stats.successes + stats.cancelled);
+            let stats = world.breaker.stats();
+            assert_eq!((stats.requests, stats.running), (2, 0));
+        },
+    );
 }
 
 struct Log(Arc<loom::sync::Mutex<Vec<State>>>);
@@ -281,14 +364,20 @@ impl Observe<BreakerEvent> for Log {
 
 #[test]
 fn events_come_in_order() {
-    bounded(Some(2), || {
-        let log = Arc::new(loom::sync::Mutex::new(Vec::new()));
-        let breaker = breaker(|builder| builder.failure_threshold(1).observer(Log(log.clone())));
-        let guard = breaker.try_acquire_owned().unwrap();
-        let other = thread::spawn(move || guard.failure());
-        breaker.force_open().unwrap();
-        other.join().unwrap();
-        let log = log.lock().unwrap().clone();
-        assert!(log == [State::ForcedOpen] || log == [State::Open, State::ForcedOpen], "{log:?}");
-    });
+    race(
+        Some(2),
+        || {
+            let log = Arc::new(loom::sync::Mutex::new(Vec::new()));
+            let breaker = breaker(|builder| builder.failure_threshold(1).observer(Log(log.clone())));
+            let world = World::new(breaker);
+            world.see(log);
+            world
+        },
+        |world| world.guard().failure(),
+        |world| world.breaker.force_open().unwrap(),
+        |world| {
+            let log = world.seen().lock().unwrap().clone();
+            assert!(log == [State::ForcedOpen] || log == [State::Open, State::ForcedOpen], "{log:?}");
+        },
+    );
 }

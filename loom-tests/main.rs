@@ -27,6 +27,7 @@ mod counters;
 mod gate;
 mod oneshot;
 mod pool;
+mod race;
 mod ring;
 mod semaphore;
 mod token_bucket;
