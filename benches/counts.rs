@@ -1,7 +1,11 @@
 //! Hot paths for callgrind: `counts NAME` runs one of them a thousand times inside a function that callgrind is told to
 //! collect, `counts` lists their names. Single-threaded, so the counts are exact for one compiler and one binary.
 
-use cofferdam::sync::{Order, Semaphore};
+use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::pool::WorkerPool;
+use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
+use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
+use cofferdam::testkit::ManualClock;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
@@ -39,7 +43,99 @@ const PATHS: &[Path] = &[
     }),
     ("semaphore_hand_off", || hand_off(Order::Fifo)),
     ("semaphore_hand_off_barging", || hand_off(Order::Barging)),
+    ("channel_send_recv", || {
+        let (sender, receiver) = channel::<u64>(128).expect("a channel");
+        measured(|| {
+            assert!(poll(black_box(&sender).send(1)).is_ready());
+            assert!(poll(black_box(&receiver).recv()).is_ready());
+        });
+    }),
+    ("channel_wait_and_wake", || {
+        let (sender, receiver) = channel::<u64>(128).expect("a channel");
+        measured(|| {
+            let mut waiting = pin!(receiver.recv());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
+            drop(sender.try_send(1));
+            assert!(waiting.as_mut().poll(&mut cx).is_ready());
+        });
+    }),
+    ("oneshot", || {
+        measured(|| {
+            let (sender, receiver) = oneshot::channel::<u64>();
+            drop(sender.send(1));
+            assert!(poll(receiver).is_ready());
+        });
+    }),
+    ("gate_open", || {
+        let gate = Gate::new(true);
+        measured(|| assert!(poll(black_box(&gate).wait()).is_ready()));
+    }),
+    ("cancel_token_look", || {
+        let token = CancelToken::new();
+        measured(|| assert!(!black_box(&token).is_cancelled()));
+    }),
+    ("bucket_allow_at", || {
+        let (bucket, now) = bucket("1000000000/s burst 1000000000");
+        measured(|| assert!(black_box(&bucket).try_acquire_at(1, now).is_ok()));
+    }),
+    ("bucket_deny_at", || {
+        let (bucket, now) = bucket("1/h burst 1");
+        drop(bucket.try_acquire_at(1, now));
+        measured(|| assert!(black_box(&bucket).try_acquire_at(1, now).is_err()));
+    }),
+    ("breaker_closed_ok", || {
+        let breaker = CircuitBreaker::new();
+        measured(|| drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1))));
+    }),
+    ("breaker_closed_failing", || {
+        let breaker = CircuitBreaker::builder().failure_threshold(1_000_000).build().expect("a breaker");
+        measured(|| drop(black_box(&breaker).call_sync(|| Err::<(), _>(1))));
+    }),
+    ("retry_first_attempt", || {
+        let retry = Retry::builder().max_attempts(3).build().expect("a policy");
+        measured(|| assert!(poll(black_box(&retry).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("timeout_ready", || {
+        let timeout = Timeout::attempt(std::time::Duration::from_secs(1));
+        measured(|| assert!(poll(black_box(&timeout).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("stack_ready", || {
+        let stack = Stack::new()
+            .retry(Retry::builder().max_attempts(3).build().expect("a policy"))
+            .breaker(CircuitBreaker::new())
+            .bulkhead(Bulkhead::new(64).expect("a bulkhead"))
+            .timeout(Timeout::attempt(std::time::Duration::from_secs(1)));
+        measured(|| assert!(poll(black_box(&stack).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("pool_execute_and_run", || pool(|pool| drop(pool.try_execute(async {})))),
+    ("pool_submit_and_join", || {
+        pool(|pool| {
+            let handle = pool.try_submit(async { 1 });
+            drop(handle);
+        })
+    }),
 ];
+
+fn bucket(quota: &str) -> (TokenBucket, std::time::Instant) {
+    let quota: Quota = quota.parse().expect("a quota");
+    let clock = ManualClock::new().clock();
+    let now = clock.now();
+    (TokenBucket::builder(quota).clock(clock).build().expect("a bucket"), now)
+}
+
+/// One worker that is polled by hand after each submission.
+fn pool(submit: impl Fn(&WorkerPool)) {
+    let (pool, workers) = WorkerPool::builder().workers(1).queue(64).build().expect("a pool");
+    let mut workers: Vec<_> = workers.map(Box::pin).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    measured(|| {
+        submit(&pool);
+        for worker in &mut workers {
+            assert!(worker.as_mut().poll(&mut cx).is_pending());
+        }
+    });
+}
 
 fn hand_off(order: Order) {
     let semaphore = Semaphore::builder(1).order(order).build().expect("a semaphore");
