@@ -1,0 +1,305 @@
+//! Puts the parts together, runs them, takes them down in order, and reports.
+
+use crate::args::{Args, Demo, Limits, Listen, Mode, Target};
+use crate::background::Background;
+use crate::clients::Clients;
+use crate::connections::Connections;
+use crate::guard::{Breaks, Guard};
+use crate::http::BoxError;
+use crate::load::{self, LoadReport, Progress};
+use crate::proxy::{Gateway, Upstream};
+use crate::report::{Report, UpstreamReport};
+use crate::runtime::Runtime;
+use crate::screen::{Head, Row, Screen};
+use crate::server::Server;
+use crate::signals;
+use crate::tally::{Counters, Outcome};
+use crate::upstreams::{NAMES, Services};
+use cofferdam::sync::CancelToken;
+use futures_util::future::{Either, join, select};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+/// Client connections at once.
+const CONNECTIONS: u32 = 8192;
+/// For requests that have begun, when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// For tasks that have nothing more to wait for.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Runs to the end; whether all sums came out.
+pub(crate) async fn run<R: Runtime>(runtime: R, args: Args) -> Result<bool, BoxError> {
+    let stop = CancelToken::new();
+    let signals = stop.child();
+    let running = async {
+        match args.mode {
+            Mode::Demo(demo) => self_contained(&runtime, &demo, &args.limits, &stop, &signals).await,
+            Mode::Listen(listen) => serve(&runtime, listen, &args.limits, &stop, &signals).await,
+        }
+    };
+    // To the very end, so that a second signal cuts the drain short.
+    let watching = async {
+        if let Err(error) = signals::watch(signals.clone()).await {
+            eprintln!("gateway: cannot watch for signals: {error}");
+        }
+        std::future::pending::<()>().await;
+    };
+    match select(pin!(running), pin!(watching)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), _)) => Ok(false),
+    }
+}
+
+/// A gateway that runs.
+struct Running<R> {
+    gateway: Arc<Gateway<R>>,
+    server: Server,
+    started: Instant,
+}
+
+impl<R: Runtime> Running<R> {
+    async fn start(
+        runtime: &R,
+        address: SocketAddr,
+        targets: Vec<Target>,
+        limits: &Limits,
+        breaks: Breaks,
+    ) -> Result<Self, BoxError> {
+        let clock = runtime.clock();
+        let started = clock.now();
+        let mut upstreams = Vec::new();
+        for (index, target) in targets.into_iter().enumerate() {
+            upstreams.push(Upstream {
+                index,
+                guard: Guard::new(limits, breaks, &clock, started)?,
+                connections: Connections::new(runtime, target.authority, limits.in_flight as usize),
+                counters: Counters::default(),
+                name: target.name,
+                prefix: target.prefix,
+            });
+        }
+        let gateway = Arc::new(Gateway {
+            clients: Clients::new(limits, &clock)?,
+            background: Background::start(runtime, upstreams.len())?,
+            upstreams,
+            clock,
+            unrouted: Counters::default(),
+            turn: AtomicUsize::new(0),
+        });
+        let handler = {
+            let gateway = Arc::clone(&gateway);
+            move |request, peer| Arc::clone(&gateway).handle(request, peer)
+        };
+        let server = Server::start(runtime, address, CONNECTIONS, handler)
+            .await
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        Ok(Self { gateway, server, started })
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.gateway.clock.now().saturating_duration_since(self.started)
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let row = |upstream: &Upstream<R>| {
+            let limited = upstream.counters.of(Outcome::Limited);
+            let guard = upstream.guard.stats();
+            Row {
+                name: upstream.name.clone(),
+                circuit: upstream.guard.circuit(),
+                in_flight: guard.in_flight,
+                allowed: upstream.counters.arrived().saturating_sub(limited),
+                limited,
+                rejected: upstream.counters.of(Outcome::CircuitOpen) + upstream.counters.of(Outcome::Full),
+                retried: guard.retries,
+            }
+        };
+        self.gateway.upstreams.iter().map(row).collect()
+    }
+
+    fn arrived(&self) -> u64 {
+        self.gateway.upstreams.iter().map(|upstream| upstream.counters.arrived()).sum()
+    }
+
+    /// Draws until dropped.
+    async fn show(&self, screen: &mut Screen, progress: Option<(&Progress, u64)>) {
+        loop {
+            self.draw(screen, progress);
+            self.gateway.clock.sleep(screen.period()).await;
+        }
+    }
+
+    fn draw(&self, screen: &mut Screen, progress: Option<(&Progress, u64)>) {
+        let elapsed = self.elapsed();
+        let (done, of) = match progress {
+            Some((progress, of)) => (progress.received(), Some(of)),
+            None => (self.arrived(), None),
+        };
+        let rate = screen.rate(elapsed, done);
+        screen.draw(&Head { done, of, elapsed, rate }, &self.rows());
+    }
+
+    /// Stops in order: no new connections, requests that have begun to their end, the log's last records, the upstreams'
+    /// connections. Then everything that was counted.
+    async fn shutdown(
+        self,
+        runtime: &R,
+        load: Option<LoadReport>,
+        services: Option<Services>,
+    ) -> Result<Report, BoxError> {
+        let clock = runtime.clock();
+        let cut = self.server.shutdown(DRAIN).await;
+        let elapsed = self.elapsed();
+        let background = self.gateway.background.shutdown(DRAIN).await;
+        for upstream in &self.gateway.upstreams {
+            upstream.connections.close_idle();
+        }
+        let services_saw = services.as_ref().map(Services::requests);
+        if let Some(services) = services {
+            services.shutdown(SETTLE).await;
+        }
+        // What is left has nothing to wait for but its turn on the executor.
+        let settled = async {
+            while runtime.live_tasks() > 0 {
+                clock.sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = clock.timeout(SETTLE, settled).await;
+        let report = |upstream: &Upstream<R>| {
+            let (changes, history) = upstream.guard.history();
+            UpstreamReport {
+                name: upstream.name.clone(),
+                arrived: upstream.counters.arrived(),
+                outcomes: upstream.counters.outcomes(),
+                summary: self.gateway.background.summary(upstream.index),
+                guard: upstream.guard.stats(),
+                changes,
+                history,
+            }
+        };
+        Ok(Report {
+            runtime: R::NAME,
+            elapsed,
+            upstreams: self.gateway.upstreams.iter().map(report).collect(),
+            unrouted: self.gateway.unrouted.arrived(),
+            clients: self.gateway.clients.stats(),
+            background,
+            connections: self.server.connections(),
+            malformed: self.server.malformed(),
+            cut,
+            open_connections: self.server.open_connections(),
+            live_tasks: runtime.live_tasks(),
+            load,
+            services_saw,
+        })
+    }
+}
+
+async fn self_contained<R: Runtime>(
+    runtime: &R,
+    demo: &Demo,
+    limits: &Limits,
+    stop: &CancelToken,
+    signals: &CancelToken,
+) -> Result<bool, BoxError> {
+    let services = Services::start(runtime, demo.seed, demo.length, stop).await?;
+    let targets = NAMES.iter().zip(services.addresses()).map(|(name, address)| Target {
+        prefix: format!("/{name}"),
+        authority: address.to_string(),
+        name: (*name).to_owned(),
+    });
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let breaks = Breaks::demo(demo.length);
+    let running = Running::start(runtime, address, targets.collect(), limits, breaks).await?;
+    println!(
+        "cofferdam gateway on {} at {}: {} clients, {} requests in {}, seed {}",
+        R::NAME,
+        running.server.address(),
+        demo.clients,
+        crate::screen::grouped(demo.requests),
+        crate::screen::seconds(demo.length),
+        demo.seed,
+    );
+    println!("each upstream: {}\n", running.gateway.upstreams[0].guard.describe());
+    let progress = Arc::new(Progress::default());
+    let mut screen = Screen::new();
+    let shown = (&*progress, demo.requests);
+    let load = {
+        let drawing = CancelToken::new();
+        let load = async {
+            let load = load::run(runtime, demo, running.server.address(), &progress, signals).await;
+            drawing.cancel();
+            load
+        };
+        let (load, _) = join(load, drawing.run(running.show(&mut screen, Some(shown)))).await;
+        load
+    };
+    running.draw(&mut screen, Some(shown));
+    println!();
+    stop.cancel();
+    let report = running.shutdown(runtime, Some(load), Some(services)).await?;
+    Ok(conclude(&report))
+}
+
+async fn serve<R: Runtime>(
+    runtime: &R,
+    listen: Listen,
+    limits: &Limits,
+    stop: &CancelToken,
+    signals: &CancelToken,
+) -> Result<bool, BoxError> {
+    let clock = runtime.clock();
+    let targets = listen.targets.clone();
+    let running = Running::start(runtime, listen.address, listen.targets, limits, Breaks::service()).await?;
+    println!("cofferdam gateway on {}, listening on http://{}", R::NAME, running.server.address());
+    for (target, upstream) in targets.iter().zip(&running.gateway.upstreams) {
+        let prefix = if target.prefix.is_empty() { "/" } else { &target.prefix };
+        println!("  {prefix} -> http://{}: {}", target.authority, upstream.guard.describe());
+    }
+    println!("stops at Ctrl-C or at the end of standard input\n");
+    signals::watch_stdin(signals.clone())?;
+    let mut screen = Screen::new();
+    {
+        let drawing = CancelToken::new();
+        let waiting = async {
+            match listen.length {
+                Some(length) => drop(clock.timeout(length, signals.cancelled()).await),
+                None => drop(signals.cancelled().await),
+            }
+            drawing.cancel();
+        };
+        drop(join(waiting, drawing.run(running.show(&mut screen, None))).await);
+    }
+    running.draw(&mut screen, None);
+    println!();
+    stop.cancel();
+    let report = running.shutdown(runtime, None, None).await?;
+    Ok(conclude(&report))
+}
+
+/// Prints the report and its sums; whether they came out.
+fn conclude(report: &Report) -> bool {
+    println!("{report}");
+    println!("checks");
+    let checks = report.checks();
+    for check in &checks {
+        println!("  {}  {}", if check.holds { "ok    " } else { "FAILED" }, check.text);
+    }
+    if let Some(load) = &report.load {
+        let sent = load.upstreams.iter().map(|seen| seen.sent).sum::<u64>();
+        if sent < load.planned {
+            println!("  note    {} of {} requests were not sent in time", load.planned - sent, load.planned);
+        }
+        if let Some(complaint) = &load.complaint {
+            println!("  note    a client got no response: {complaint}");
+        }
+    }
+    let failed: Vec<_> = checks.iter().filter(|check| !check.holds).collect();
+    for check in &failed {
+        eprintln!("gateway: check failed: {}", check.text);
+    }
+    failed.is_empty()
+}

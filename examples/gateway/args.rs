@@ -1,0 +1,403 @@
+//! The command line: parsed once into valid types, refused with the argument, the value and the rule.
+
+use cofferdam::ConfigError;
+use cofferdam::limit::Quota;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub(crate) const HELP: &str = "\
+A guarded HTTP/1.1 reverse proxy, built on cofferdam.
+
+  gateway [OPTIONS]                                  the self-contained run
+  gateway --listen ADDR --upstream URL... [OPTIONS]  a gateway for your services
+
+The self-contained run starts three small services on loopback (steady; flaky:
+errors and a slow tail; mortal: healthy, slow, dead, healed), sends them real
+requests through the gateway, shows what happens, and checks its own sums.
+
+Gateway
+  --listen ADDR            address to listen on, as 127.0.0.1:8080 (port 0: any)
+  --upstream [/PREFIX=]URL a service, as http://127.0.0.1:9000; repeatable. The
+                           longest prefix that fits a request's path wins (the
+                           path is passed on whole); several services of one
+                           prefix take turns, those with an open circuit are
+                           passed over. Stops at Ctrl-C, or when its standard
+                           input (a terminal or a pipe) is closed.
+
+Both
+  --runtime NAME           smol (default; 2 executor threads) or tokio
+  --seconds N              length of the run, 2..=3600 (default 20; with
+                           --listen: until stopped)
+  --rate QUOTA             requests of one client, as 500/s, \"30/min burst 5\" or
+                           unlimited (default 1000/s; in the self-contained
+                           run half as much again as a fair share)
+  --timeout MS             limit of one attempt, 1..=60000 (default 250; with
+                           --listen: 5000)
+  --in-flight N            attempts at once at one upstream, 1..=65536
+                           (default 64; with --listen: 256)
+
+Self-contained run
+  --requests N             requests to send, 1..=10000000 (default 40000)
+  --clients N              client identities, 1..=64 (default 8); the first is
+                           greedy and sends three shares
+  --seed N                 seed of everything random (default 1)
+
+A client is known by its x-client header, else by its address.
+";
+
+/// What was wrong with the command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ArgError {
+    argument: String,
+    value: Option<String>,
+    rule: &'static str,
+}
+
+impl fmt::Display for ArgError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} {value:?}: {}", self.argument, self.rule),
+            None => write!(f, "{}: {}", self.argument, self.rule),
+        }
+    }
+}
+
+fn wrong(argument: &str, value: &str, rule: &'static str) -> ArgError {
+    ArgError { argument: argument.to_owned(), value: Some(value.to_owned()), rule }
+}
+
+fn misplaced(argument: &str, rule: &'static str) -> ArgError {
+    ArgError { argument: argument.to_owned(), value: None, rule }
+}
+
+/// Which executor and sockets to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuntimeName {
+    Smol,
+    Tokio,
+}
+
+/// The knobs of the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) rate: Quota,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) in_flight: u32,
+}
+
+/// A service to forward to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) prefix: String,
+    /// Host and port, to connect to and for the `host` header.
+    pub(crate) authority: String,
+    pub(crate) name: String,
+}
+
+/// The self-contained run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Demo {
+    pub(crate) requests: u64,
+    pub(crate) length: Duration,
+    pub(crate) clients: u32,
+    pub(crate) seed: u64,
+}
+
+/// A gateway for somebody's services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) length: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Demo(Demo),
+    Listen(Listen),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Args {
+    pub(crate) runtime: RuntimeName,
+    pub(crate) limits: Limits,
+    pub(crate) mode: Mode,
+}
+
+/// The arguments, or `None` if help was asked for.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Option<Args>, ArgError> {
+    let mut raw = Raw::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        if arg == "--help" || arg == "-h" {
+            return Ok(None);
+        }
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+            _ => (arg, None),
+        };
+        if !Raw::NAMES.contains(&name.as_str()) {
+            return Err(misplaced(&name, "there is no such argument"));
+        }
+        let Some(value) = value.or_else(|| args.next()) else {
+            return Err(misplaced(&name, "needs a value"));
+        };
+        raw.set(&name, &value)?;
+    }
+    raw.finish().map(Some)
+}
+
+#[derive(Default)]
+struct Raw {
+    seen: Vec<String>,
+    runtime: Option<RuntimeName>,
+    listen: Option<SocketAddr>,
+    targets: Vec<Target>,
+    requests: Option<u64>,
+    seconds: Option<u64>,
+    clients: Option<u64>,
+    seed: Option<u64>,
+    rate: Option<Quota>,
+    timeout: Option<u64>,
+    in_flight: Option<u64>,
+}
+
+impl Raw {
+    const NAMES: [&str; 10] = [
+        "--runtime",
+        "--listen",
+        "--upstream",
+        "--requests",
+        "--seconds",
+        "--clients",
+        "--seed",
+        "--rate",
+        "--timeout",
+        "--in-flight",
+    ];
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ArgError> {
+        if name != "--upstream" && self.seen.iter().any(|seen| seen == name) {
+            return Err(wrong(name, value, "given twice"));
+        }
+        self.seen.push(name.to_owned());
+        let number = |low: u64, high: u64, rule| number(name, value, low, high, rule);
+        match name {
+            "--runtime" => {
+                self.runtime = Some(match value {
+                    "smol" => RuntimeName::Smol,
+                    "tokio" => RuntimeName::Tokio,
+                    _ => return Err(wrong(name, value, "must be smol or tokio")),
+                });
+            }
+            "--listen" => {
+                let address = value.parse();
+                let rule = "must be an IP address and a port, as 127.0.0.1:8080";
+                self.listen = Some(address.map_err(|_| wrong(name, value, rule))?);
+            }
+            "--upstream" => self.targets.push(target(name, value)?),
+            "--requests" => {
+                self.requests = Some(number(1, 10_000_000, "must be a whole number, 1..=10000000")?);
+            }
+            "--seconds" => self.seconds = Some(number(2, 3600, "must be a whole number, 2..=3600")?),
+            "--clients" => self.clients = Some(number(1, 64, "must be a whole number, 1..=64")?),
+            "--seed" => self.seed = Some(number(0, u64::MAX, "must be a whole number below 2^64")?),
+            "--rate" => {
+                self.rate =
+                    Some(value.parse().map_err(|error: ConfigError| wrong(name, value, error.rule()))?);
+            }
+            "--timeout" => {
+                self.timeout = Some(number(1, 60_000, "must be whole milliseconds, 1..=60000")?);
+            }
+            _ => self.in_flight = Some(number(1, 65_536, "must be a whole number, 1..=65536")?),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Args, ArgError> {
+        let mode = match self.listen {
+            Some(address) => {
+                if self.targets.is_empty() {
+                    return Err(misplaced("--listen", "needs at least one --upstream URL"));
+                }
+                let rule = "belongs to the self-contained run, without --listen";
+                for name in ["--requests", "--clients", "--seed"] {
+                    if self.seen.iter().any(|seen| seen == name) {
+                        return Err(misplaced(name, rule));
+                    }
+                }
+                Mode::Listen(Listen {
+                    address,
+                    targets: self.targets,
+                    length: self.seconds.map(Duration::from_secs),
+                })
+            }
+            None if !self.targets.is_empty() => {
+                return Err(misplaced("--upstream", "needs --listen ADDR"));
+            }
+            None => Mode::Demo(Demo {
+                requests: self.requests.unwrap_or(40_000),
+                length: Duration::from_secs(self.seconds.unwrap_or(20)),
+                clients: self.clients.unwrap_or(8) as u32,
+                seed: self.seed.unwrap_or(1),
+            }),
+        };
+        let rate = self.rate.unwrap_or_else(|| match &mode {
+            Mode::Listen(_) => Quota::per_second(1000),
+            Mode::Demo(demo) => demo.fair_rate(),
+        });
+        let listens = matches!(mode, Mode::Listen(_));
+        let limits = Limits {
+            rate,
+            attempt_timeout: Duration::from_millis(self.timeout.unwrap_or(if listens { 5000 } else { 250 })),
+            in_flight: self.in_flight.unwrap_or(if listens { 256 } else { 64 }) as u32,
+        };
+        Ok(Args { runtime: self.runtime.unwrap_or(RuntimeName::Smol), limits, mode })
+    }
+}
+
+impl Demo {
+    /// Shares of the load: one for each client, three for the greedy first.
+    pub(crate) fn shares(&self) -> u64 {
+        u64::from(self.clients) + 2
+    }
+
+    /// Half as much again as one share sends, so that only the greedy client meets its limit, and a fifth of a second's
+    /// worth at once.
+    fn fair_rate(&self) -> Quota {
+        let seconds = self.length.as_secs().max(1);
+        let requests = (self.requests * 3).div_ceil(self.shares() * 2 * seconds).max(1);
+        Quota::per_second(requests).burst(requests.div_ceil(5))
+    }
+}
+
+fn number(name: &str, value: &str, low: u64, high: u64, rule: &'static str) -> Result<u64, ArgError> {
+    match value.parse() {
+        Ok(number) if (low..=high).contains(&number) => Ok(number),
+        _ => Err(wrong(name, value, rule)),
+    }
+}
+
+fn target(name: &str, value: &str) -> Result<Target, ArgError> {
+    let (prefix, url) = match value.split_once('=') {
+        Some((prefix, url)) if prefix.starts_with('/') => (prefix, url),
+        Some((prefix, _)) if !prefix.contains("://") => {
+            return Err(wrong(name, value, "the prefix must begin with /"));
+        }
+        _ => ("/", value),
+    };
+    let uri: hyper::Uri =
+        url.parse().map_err(|_| wrong(name, value, "must be a URL, as http://127.0.0.1:9000"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(wrong(name, value, "must begin with http:// (there is no TLS here)"));
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return Err(wrong(name, value, "must have no path: a request's own path is passed on"));
+    }
+    let authority = match uri.authority() {
+        Some(authority) if !authority.as_str().contains('@') => authority,
+        _ => return Err(wrong(name, value, "must name a host, without user or password")),
+    };
+    let authority = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => format!("{authority}:80"),
+        Some(port) if port[1..].parse().is_ok_and(|port: u16| port > 0) => authority.to_string(),
+        _ => return Err(wrong(name, value, "the port must be a number, 1..=65535")),
+    };
+    // "/api/" and "/api" are the same prefix.
+    let prefix = prefix.trim_end_matches('/').to_owned();
+    Ok(Target { prefix, name: authority.clone(), authority })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ok(line: &str) -> Args {
+        parse(line.split_whitespace().map(str::to_owned)).unwrap().unwrap()
+    }
+
+    fn err(line: &str) -> String {
+        parse(line.split_whitespace().map(str::to_owned)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_arguments_the_run_is_self_contained() {
+        let args = ok("");
+        assert_eq!(args.runtime, RuntimeName::Smol);
+        let demo = Demo { requests: 40_000, length: Duration::from_secs(20), clients: 8, seed: 1 };
+        assert_eq!(args.mode, Mode::Demo(demo));
+        // 2000 requests a second in ten shares are 200 a share.
+        assert_eq!(args.limits.rate, Quota::per_second(300).burst(60));
+    }
+
+    #[test]
+    fn values_may_stand_behind_a_space_or_an_equals_sign() {
+        assert_eq!(ok("--seed 7 --runtime=tokio"), ok("--seed=7 --runtime tokio"));
+        assert_eq!(ok("--runtime tokio").runtime, RuntimeName::Tokio);
+    }
+
+    #[test]
+    fn help_wins_over_everything_behind_it() {
+        assert_eq!(parse(["--help".to_owned(), "--nonsense".to_owned()]), Ok(None));
+        assert_eq!(parse(["-h".to_owned()]), Ok(None));
+    }
+
+    #[test]
+    fn a_gateway_knows_its_upstreams_and_their_prefixes() {
+        let args = ok("--listen 127.0.0.1:0 --upstream http://localhost --upstream /api/=http://[::1]:9000/");
+        let Mode::Listen(listen) = args.mode else { panic!("not a gateway") };
+        assert_eq!(listen.targets[0].authority, "localhost:80");
+        assert_eq!(listen.targets[0].prefix, "");
+        assert_eq!(listen.targets[1].authority, "[::1]:9000");
+        assert_eq!(listen.targets[1].prefix, "/api");
+        assert_eq!(args.limits.attempt_timeout, Duration::from_secs(5));
+        assert_eq!(args.limits.rate, Quota::per_second(1000));
+    }
+
+    #[test]
+    fn rates_are_quotas_as_the_crate_writes_them() {
+        let rate =
+            |rate: &str| parse(["--rate".to_owned(), rate.to_owned()]).map(|args| args.unwrap().limits.rate);
+        assert_eq!(rate("unlimited"), Ok(Quota::unlimited()));
+        assert_eq!(rate("600/min burst 2"), Ok(Quota::per_minute(600).burst(2)));
+        let error = rate("often").unwrap_err().to_string();
+        assert!(error.starts_with("--rate \"often\": "), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_argument_the_value_and_the_rule() {
+        assert_eq!(err("--runtime go"), "--runtime \"go\": must be smol or tokio");
+        assert_eq!(err("--clients 0"), "--clients \"0\": must be a whole number, 1..=64");
+        assert_eq!(err("--requests many"), "--requests \"many\": must be a whole number, 1..=10000000");
+        assert_eq!(err("--seconds 1"), "--seconds \"1\": must be a whole number, 2..=3600");
+        assert_eq!(err("--sed 1"), "--sed: there is no such argument");
+        assert_eq!(err("help"), "help: there is no such argument");
+        assert_eq!(err("--seed"), "--seed: needs a value");
+        assert_eq!(err("--seed 1 --seed 2"), "--seed \"2\": given twice");
+    }
+
+    #[test]
+    fn arguments_of_one_mode_are_refused_in_the_other() {
+        assert_eq!(err("--listen 127.0.0.1:0"), "--listen: needs at least one --upstream URL");
+        assert_eq!(err("--upstream http://a"), "--upstream: needs --listen ADDR");
+        let gateway = "--listen 127.0.0.1:0 --upstream http://a";
+        let rule = "belongs to the self-contained run, without --listen";
+        assert_eq!(err(&format!("{gateway} --clients 3")), format!("--clients: {rule}"));
+        assert_eq!(err(&format!("{gateway} --requests=3")), format!("--requests: {rule}"));
+    }
+
+    #[test]
+    fn addresses_and_urls_are_checked() {
+        assert!(err("--listen 8080").contains("an IP address and a port"));
+        assert!(err("--upstream https://a").contains("no TLS"));
+        assert!(err("--upstream localhost:80").contains("http://"));
+        assert!(err("--upstream http://a/path").contains("no path"));
+        assert!(err("--upstream http://u:p@a").contains("without user"));
+        for port in ["99999", "0", "x", ""] {
+            let error = err(&format!("--upstream http://a:{port}"));
+            assert!(error.starts_with(&format!("--upstream \"http://a:{port}\": ")), "{error}");
+        }
+        assert!(err("--upstream api=http://a").contains("begin with /"));
+    }
+}

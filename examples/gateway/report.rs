@@ -1,0 +1,311 @@
+//! The table at the end, and the sums that must come out.
+
+use crate::background::BackgroundStats;
+use crate::clients::ClientsStats;
+use crate::guard::GuardStats;
+use crate::histogram::Histogram;
+use crate::load::{LoadReport, Seen};
+use crate::screen::{grouped, millis, seconds, shortened};
+use crate::tally::{Change, Outcome, Outcomes, Summary};
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+/// Everything about one upstream, taken when all has ended.
+pub(crate) struct UpstreamReport {
+    pub(crate) name: String,
+    pub(crate) arrived: u64,
+    pub(crate) outcomes: Outcomes,
+    /// What the pool has added up.
+    pub(crate) summary: Summary,
+    pub(crate) guard: GuardStats,
+    pub(crate) changes: u64,
+    pub(crate) history: Vec<Change>,
+}
+
+/// Everything about a run, taken when all has ended.
+pub(crate) struct Report {
+    pub(crate) runtime: &'static str,
+    pub(crate) elapsed: Duration,
+    pub(crate) upstreams: Vec<UpstreamReport>,
+    pub(crate) unrouted: u64,
+    pub(crate) clients: ClientsStats,
+    pub(crate) background: BackgroundStats,
+    pub(crate) connections: u64,
+    pub(crate) malformed: u64,
+    pub(crate) cut: u32,
+    pub(crate) open_connections: u32,
+    pub(crate) live_tasks: u64,
+    /// Of the self-contained run.
+    pub(crate) load: Option<LoadReport>,
+    pub(crate) services_saw: Option<Vec<u64>>,
+}
+
+/// One sum.
+pub(crate) struct Check {
+    pub(crate) holds: bool,
+    pub(crate) text: String,
+}
+
+impl Check {
+    fn equal(what: &str, a: u64, other: &str, b: u64) -> Self {
+        let sign = if a == b { "=" } else { "/=" };
+        Self { holds: a == b, text: format!("{what} {} {sign} {} {other}", grouped(a), grouped(b)) }
+    }
+
+    fn none(what: &str, count: u64) -> Self {
+        Self { holds: count == 0, text: format!("{what}: {}", grouped(count)) }
+    }
+}
+
+/// Responses that the clients took for something else than the gateway did.
+fn differences((upstream, seen): (&UpstreamReport, &Seen)) -> u64 {
+    let seen = |from, to| seen.statuses.range(from..to).map(|(_, count)| count).sum::<u64>();
+    [
+        (Outcome::Answered, seen(200, 300)),
+        (Outcome::Limited, seen(429, 430)),
+        (Outcome::TimedOut, seen(504, 505)),
+    ]
+    .map(|(outcome, seen)| seen.abs_diff(upstream.outcomes[outcome as usize]))
+    .iter()
+    .sum()
+}
+
+/// Upstreams side by side.
+const COLUMNS: usize = 3;
+const LABEL: usize = 25;
+const PAGE: usize = 79;
+/// Clients that are listed, those first that were limited most.
+const SHOWN_CLIENTS: usize = 8;
+
+impl Report {
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let sum = |of: fn(&UpstreamReport) -> u64| self.upstreams.iter().map(of).sum::<u64>();
+        let arrived = sum(|upstream| upstream.arrived);
+        let ended = sum(|upstream| upstream.outcomes.iter().sum());
+        let abandoned = sum(|upstream| upstream.outcomes[Outcome::Abandoned as usize]);
+        let limited = sum(|upstream| upstream.outcomes[Outcome::Limited as usize]);
+        let let_through = sum(|upstream| upstream.guard.breaker.requests - upstream.guard.breaker.rejected);
+        let judged = sum(|upstream| {
+            let stats = &upstream.guard.breaker;
+            stats.successes + stats.failures + stats.ignored + stats.cancelled + stats.late + stats.unrecorded
+        });
+        let in_flight = sum(|upstream| u64::from(upstream.guard.in_flight));
+        let logged = self.background.recorded + self.background.dropped;
+
+        let mut checks = Vec::new();
+        if let Some(load) = &self.load {
+            let sent = load.upstreams.iter().map(|seen| seen.sent).sum();
+            let received = load.upstreams.iter().map(|seen| seen.received).sum();
+            let wrong = load.upstreams.iter().map(|seen| seen.wrong).sum();
+            let differences = self.upstreams.iter().zip(&load.upstreams).map(differences).sum();
+            checks.push(Check::equal("requests sent", sent, "responses received", received));
+            checks.push(Check::equal("requests sent", sent, "arrived at the gateway", arrived));
+            checks.push(Check::none("answers that are incomplete or another request's", wrong));
+            checks.push(Check::none("outcomes on which clients and gateway differ", differences));
+        }
+        if let Some(saw) = &self.services_saw {
+            let beyond =
+                |(upstream, saw): (&UpstreamReport, &u64)| saw.saturating_sub(upstream.guard.attempts);
+            let beyond = self.upstreams.iter().zip(saw).map(beyond).sum();
+            checks.push(Check::none("requests that reached a service past its guard", beyond));
+        }
+        checks.push(Check::equal("requests arrived", arrived, "outcomes", ended));
+        checks.push(Check::equal(
+            "allowed by the limiter",
+            self.clients.allowed,
+            "not limited",
+            arrived - limited,
+        ));
+        checks.push(Check::equal("let through by the breakers", let_through, "outcomes judged", judged));
+        checks.push(Check::equal("answers", ended - abandoned, "log records, kept and dropped", logged));
+        checks.push(Check::equal(
+            "pool tasks accepted",
+            self.background.submitted,
+            "ended",
+            self.background.ended,
+        ));
+        checks.push(Check::none("permits not given back", in_flight + u64::from(self.open_connections)));
+        checks.push(Check::none("tasks not ended", self.live_tasks));
+        checks
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for upstreams in self.upstreams.chunks(COLUMNS) {
+            self.table(f, upstreams)?;
+        }
+        self.histories(f)?;
+        self.limiter(f)?;
+        writeln!(f, "run on {}: {}", self.runtime, seconds(self.elapsed))?;
+        write!(f, "  {} connections", grouped(self.connections))?;
+        write!(f, ", {} with malformed requests, {} cut at the end", self.malformed, self.cut)?;
+        writeln!(f, ", {} requests for no upstream", grouped(self.unrouted))?;
+        write!(f, "  pool: {} log records added up", grouped(self.background.recorded))?;
+        writeln!(f, ", {} dropped for want of room", grouped(self.background.dropped))
+    }
+}
+
+impl Report {
+    fn table(&self, f: &mut fmt::Formatter<'_>, upstreams: &[UpstreamReport]) -> fmt::Result {
+        let total = self.upstreams.len() <= COLUMNS && upstreams.len() > 1;
+        let width = ((PAGE - LABEL) / (upstreams.len() + usize::from(total))).min(22);
+        let head = |f: &mut fmt::Formatter<'_>, title: &str, with_total: bool| {
+            write!(f, "{title:<LABEL$}")?;
+            for upstream in upstreams {
+                write!(f, "{:>width$}", shortened(&upstream.name, width - 1))?;
+            }
+            writeln!(f, "{}", if with_total { format!("{:>width$}", "total") } else { String::new() })
+        };
+        let line = |f: &mut fmt::Formatter<'_>, label: &str, of: &dyn Fn(&UpstreamReport) -> u64| {
+            if upstreams.iter().all(|upstream| of(upstream) == 0) {
+                return Ok(());
+            }
+            let mut text = format!("{label:<LABEL$}");
+            let mut sum = 0;
+            for upstream in upstreams {
+                let _ = write!(text, "{:>width$}", grouped(of(upstream)));
+                sum += of(upstream);
+            }
+            if total {
+                let _ = write!(text, "{:>width$}", grouped(sum));
+            }
+            writeln!(f, "{text}")
+        };
+        head(f, "requests", total)?;
+        for (outcome, label) in Outcome::ALL {
+            line(f, &format!("  {label}"), &|upstream| upstream.outcomes[outcome as usize])?;
+        }
+        line(f, "  in all", &|upstream| upstream.arrived)?;
+        line(f, "attempts", &|upstream| upstream.guard.attempts)?;
+        line(f, "  of them retries", &|upstream| upstream.guard.retries)?;
+        line(f, "  retries beyond budget", &|upstream| upstream.guard.beyond_budget)?;
+        if let Some(saw) = &self.services_saw {
+            line(f, "  seen by the service", &|upstream| {
+                let index = self.upstreams.iter().position(|other| std::ptr::eq(other, upstream));
+                index.and_then(|index| saw.get(index).copied()).unwrap_or(0)
+            })?;
+        }
+        writeln!(f)?;
+        let percentiles = |f: &mut fmt::Formatter<'_>, histograms: &[&Histogram]| {
+            for (label, per_mille) in [("  p50", 500), ("  p99", 990), ("  p99.9", 999)] {
+                write!(f, "{label:<LABEL$}")?;
+                for histogram in histograms {
+                    let text = histogram.percentile(per_mille).map_or("-".to_owned(), millis);
+                    write!(f, "{text:>width$}")?;
+                }
+                writeln!(f)?;
+            }
+            Ok(())
+        };
+        match &self.load {
+            Some(load) => {
+                head(f, "ms, forwarded (client)", false)?;
+                percentiles(f, &load.upstreams.iter().map(|seen| &seen.waited).collect::<Vec<_>>())?;
+                head(f, "ms, refused (client)", false)?;
+                percentiles(f, &load.upstreams.iter().map(|seen| &seen.refused).collect::<Vec<_>>())?;
+            }
+            None => {
+                head(f, "ms, forwarded (gateway)", false)?;
+                let waited: Vec<_> = upstreams.iter().map(|upstream| &upstream.summary.waited).collect();
+                percentiles(f, &waited)?;
+            }
+        }
+        writeln!(f)
+    }
+
+    fn histories(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "breakers")?;
+        for upstream in &self.upstreams {
+            let name = shortened(&upstream.name, 14);
+            if upstream.history.is_empty() {
+                writeln!(f, "  {name:<14}  closed all the time")?;
+                continue;
+            }
+            let skipped = upstream.changes - upstream.history.len() as u64;
+            let mut words: Vec<String> = Vec::new();
+            if skipped > 0 {
+                words.push(format!("({} earlier changes)", grouped(skipped)));
+            }
+            words.extend(
+                upstream
+                    .history
+                    .iter()
+                    .map(|change| format!("{:.2} s {}", change.at.as_secs_f64(), change.state)),
+            );
+            for (index, line) in wrapped(&words, ", ", PAGE - 18).iter().enumerate() {
+                writeln!(f, "  {:<14}  {line}", if index == 0 { name.as_str() } else { "" })?;
+            }
+        }
+        writeln!(f)
+    }
+
+    fn limiter(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clients = &self.clients;
+        writeln!(f, "limiter: {} allowed, {} limited", grouped(clients.allowed), grouped(clients.limited))?;
+        write!(f, "  {} clients known", grouped(clients.known))?;
+        write!(f, ", {} forgotten (idle)", grouped(clients.forgotten))?;
+        writeln!(f, ", {} decisions for the crowd beyond the table", grouped(clients.crowded))?;
+        if let Some(load) = &self.load {
+            let mut clients: Vec<_> = load.clients.iter().collect();
+            clients.sort_by_key(|client| std::cmp::Reverse(client.limited));
+            let mut words: Vec<String> = clients
+                .iter()
+                .take(SHOWN_CLIENTS)
+                .map(|client| format!("{} {}/{}", client.name, grouped(client.limited), grouped(client.sent)))
+                .collect();
+            if clients.len() > SHOWN_CLIENTS {
+                words.push(format!("and {} more", clients.len() - SHOWN_CLIENTS));
+            }
+            writeln!(f, "  limited/sent:")?;
+            for line in wrapped(&words, "  ", PAGE - 2) {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        writeln!(f)
+    }
+}
+
+/// `words` in lines of at most `width` characters, with `between` between two of a line.
+fn wrapped(words: &[String], between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            // One column is kept for what ends a line.
+            Some(line) if line.chars().count() + between.len() + word.chars().count() < width => {
+                line.push_str(between);
+                line.push_str(word);
+            }
+            last => {
+                if let Some(line) = last {
+                    line.push_str(between.trim_end());
+                }
+                lines.push(word.clone());
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_wrapped_at_the_width() {
+        let words = ["one", "two", "three", "a-word-that-is-too-long"].map(str::to_owned);
+        assert_eq!(wrapped(&words, ", ", 10), ["one, two,", "three,", "a-word-that-is-too-long"]);
+        assert_eq!(wrapped(&words[..2], ", ", 9), ["one, two"]);
+        assert_eq!(wrapped(&words[..2], ", ", 8), ["one,", "two"]);
+        assert!(wrapped(&[], ", ", 8).is_empty());
+    }
+
+    #[test]
+    fn a_sum_that_does_not_come_out_is_seen() {
+        assert!(Check::equal("sent", 3, "received", 3).holds);
+        let check = Check::equal("sent", 1003, "received", 1002);
+        assert!(!check.holds);
+        assert_eq!(check.text, "sent 1,003 /= 1,002 received");
+        assert!(!Check::none("lost", 1).holds);
+    }
+}
