@@ -8,7 +8,7 @@
 //! | no decision on old terms | 2 | 3 | no new generation; word published with `Relaxed` |
 //! | no refusal on torn terms | 2 | 3 | no second load before a denial; terms loaded or stored with `Relaxed` |
 //! | moving the base loses and mints nothing | 2 | none | `freeze` that does not set the slow bit |
-//! | no decision from an old base | 2 | none | no new generation where only the base has moved |
+//! | no decision from an old base | 2 | 3 | no new generation where only the base has moved |
 //! | a grant and giving up: never both, the next is served | 2 | none | `abandon` that gives no grant back; that does not serve those behind |
 //! | queueing against the firing timer: nobody sleeps on | 2 | 3 | a sleep that is ready when armed, ignored |
 //! | of two armings the later decision stays | 2 | none | `rest` that does not look at the decision |
@@ -136,7 +136,7 @@ fn moving_the_base_loses_and_mints_nothing() {
 /// S31: the word looks the same before and after the move, but for its generation.
 #[test]
 fn no_decision_from_an_old_base() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let (time, bucket) = bucket(Quota::per_second(1_000_000_007).burst(2), 2);
         let now = time.clock().now() + Duration::from_millis(60);
         let later = now + Duration::from_millis(40);
