@@ -7,8 +7,9 @@
 //! | a success between the count and the trip begins the count anew | 2 | 3 | `trip_by_failure` that does not look at the count again |
 //! | nobody is let through before the break is over, or told a wrong time | 2 | 3 | `set_due` after the exchange of the word |
 //! | what the state query has told is not taken back | 2 | 3 | `due` without the second look at the word |
-//! | breaks grow with the opens of their generation | 2 | 3 | `opens` in one cell, stored after the word |
+//! | breaks grow with the opens of their generation | 2 | 3 | `set_opens` after the exchange of the word |
 //! | one place, one trial; what the next does is after what the last did | 2 | 3 | `take_place` that lets one more in |
+//! | who is refused beside a trial knows for how long | 2 | 3 | `take_place` that sets the due time after the word |
 //! | a result that comes with a reset is before it or late | 2 | 3 | `settle_let_through` that does not compare generations |
 //! | when the shutdown is through, no call runs | 2 | none | `let_through` that looks at the word before it counts |
 //! | the shutdown comes through although a call ends unseen | 2 | 3 | `Drained` that does not look again |
@@ -197,33 +198,19 @@ fn breaks_grow_with_the_opens_of_their_generation() {
     race(
         Some(3),
         || {
-            let lease = Some(Duration::from_secs(1_000));
-            let breaker = breaker(|builder| {
-                builder.failure_threshold(1).recovery_growth(2.0).half_open_limit(None).trial_lease(lease)
-            });
+            let breaker = breaker(|builder| builder.failure_threshold(1).recovery_growth(2.0));
             let world = World::<()>::new(breaker);
             end_at(&world.breaker, Outcome::Failure, 0);
             world
         },
-        // The first trial fails: open for 20.
+        |world| drop(world.breaker.poll_transition_at(at(10))),
+        // Nothing to do while it is open; for twice as long, if it is half-open by now.
+        |world| world.breaker.trip().unwrap(),
         |world| {
-            if let Ok(trial) = world.breaker.try_acquire_at(at(10)) {
-                trial.record_at(Outcome::Failure, at(10));
-            }
-        },
-        // The second, if it is time for it: open for 40.
-        |world| {
-            if let Ok(trial) = world.breaker.try_acquire_at(at(30)) {
-                trial.record_at(Outcome::Failure, at(30));
-            }
-        },
-        |world| {
-            let refused = world.breaker.try_acquire_at(at(30)).map(|_| ());
-            let opens = world.breaker.stats().consecutive_opens;
-            match refused {
-                // Somebody's trial came to nothing, since the other's result was in before.
-                Ok(()) => assert_eq!(opens, 2),
-                Err(open) => assert_eq!(open.retry_after().unwrap().as_secs(), [20, 40][opens as usize - 2]),
+            let refused = world.breaker.try_acquire_at(at(0)).map(|_| ());
+            match world.breaker.stats().consecutive_opens {
+                1 => assert!(refused.is_ok()),
+                _ => assert_eq!(refused.unwrap_err().retry_after(), Some(Duration::from_secs(20))),
             }
         },
     );
@@ -269,6 +256,27 @@ fn one_place_one_trial() {
         assert!(mine || theirs, "the first gets in");
         assert_eq!(breaker.stats().state_changes, 2);
     });
+}
+
+#[test]
+fn who_is_refused_beside_a_trial_knows_for_how_long() {
+    race(
+        Some(3),
+        || {
+            let world = World::new(breaker(|builder| builder.failure_threshold(1)));
+            end_at(&world.breaker, Outcome::Failure, 0);
+            assert_eq!(world.breaker.poll_transition_at(at(10)), State::HalfOpen);
+            world
+        },
+        // The guard is kept, unlike the answer.
+        |world| *world.guard.lock().unwrap() = world.breaker.try_acquire_owned_at(at(11)).ok(),
+        |world| world.see(world.breaker.try_acquire_at(at(11)).map(std::mem::forget)),
+        |world| {
+            if let Err(open) = world.seen() {
+                assert_eq!(open.retry_after(), Some(Duration::from_secs(10)));
+            }
+        },
+    );
 }
 
 #[test]

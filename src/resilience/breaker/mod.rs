@@ -178,6 +178,15 @@ impl CircuitBreaker {
         Ok(Guard::new(self.clone(), ticket))
     }
 
+    /// As [`try_acquire_owned`](Self::try_acquire_owned), at the time `now`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_acquire_owned_at(&self, now: Instant) -> Result<OwnedGuard, Open> {
+        let ticket = self.machine.admit(self.machine.at(now))?;
+        Ok(Guard::new(self.clone(), ticket))
+    }
+
     /// What the breaker is doing, as a call would find it now: an open one whose break is over is half-open, although
     /// that becomes an event only with the next call.
     ///
