@@ -464,6 +464,42 @@ fn a_trial_that_lost_its_place_frees_nothing() {
 }
 
 #[test]
+fn a_trial_that_lost_its_place_counts_if_its_successor_came_to_nothing() {
+    // S13
+    let rig = rig(|builder| {
+        builder.half_open_requests(2).success_threshold(2).half_open_limit(None).trial_lease(Some(20 * MS))
+    });
+    rig.trip();
+    rig.time.advance(Duration::from_secs(30));
+    let first = rig.breaker.try_acquire().unwrap();
+    let other = rig.breaker.try_acquire().unwrap();
+    rig.time.advance(20 * MS);
+    rig.breaker.try_acquire().unwrap().ignore();
+    rig.breaker.try_acquire().unwrap().ignore();
+    first.success();
+    assert_eq!((rig.breaker.state(), rig.breaker.stats().late), (State::HalfOpen, 0));
+    let successor = rig.breaker.try_acquire().expect("one place is free");
+    assert!(rig.refused().is_half_open(), "the other is judged");
+    successor.success();
+    assert_eq!(rig.breaker.state(), State::Closed);
+    other.failure();
+    assert_eq!((rig.breaker.state(), rig.breaker.stats().late), (State::Closed, 1));
+}
+
+#[test]
+fn a_lost_place_that_is_free_again_may_be_judged_with_no_trial_out() {
+    // S13
+    let rig = rig(|builder| hair_trigger(builder).half_open_limit(None).trial_lease(Some(20 * MS)));
+    rig.fail(1);
+    rig.time.advance(100 * MS);
+    let first = rig.breaker.try_acquire().unwrap();
+    rig.time.advance(20 * MS);
+    rig.breaker.try_acquire().unwrap().ignore();
+    first.success();
+    assert_eq!(rig.breaker.state(), State::Closed);
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused_each_by_its_own_error() {
     // S14
     let zero = Duration::ZERO;

@@ -43,11 +43,8 @@ impl Control {
                 }
             }
         } else {
-            let ends = self.places.iter().enumerate().filter_map(|(index, place)| match place {
-                Place::Out { lease_end, .. } if *lease_end <= now => Some((*lease_end, index)),
-                _ => None,
-            });
-            ends.min()?.1
+            let over = |place: &Place| matches!(place, Place::Out { lease_end, .. } if *lease_end <= now);
+            self.places.iter().position(over)?
         };
         *self.places.get_mut(index)? = out;
         self.next_trial += 1;

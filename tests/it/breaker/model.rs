@@ -209,10 +209,8 @@ impl Plain {
                 let holder = Some((self.calls, set.lease.map_or(u32::MAX, |lease| now + lease)));
                 let busy = places.iter().any(|place| place.holder.is_some());
                 let free = places.iter().position(|place| place.holder.is_none() && !place.judged);
-                let overdue = || {
-                    let ends = places.iter().enumerate().filter_map(|(n, p)| Some((p.holder?.1, n)));
-                    ends.filter(|(end, _)| *end <= now).min().map(|(_, n)| n)
-                };
+                let over = |place: &Trial| place.holder.is_some_and(|(_, end)| end <= now);
+                let overdue = || places.iter().position(over);
                 let place = free.or_else(|| {
                     if places.len() < set.requests as usize { Some(places.len()) } else { overdue() }
                 });
