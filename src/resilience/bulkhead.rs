@@ -120,13 +120,6 @@ impl Bulkhead {
     }
 
     #[cold]
-    fn gave_up(&self, late: Option<Late>) -> Rejection {
-        match late {
-            Some(Late::Deadline) => Rejection::new(self.name, Reason::DeadlineExceeded),
-            _ => self.full(self.wait_limit),
-        }
-    }
-
     fn full(&self, waited: Duration) -> Rejection {
         let stats = self.semaphore.stats();
         let waiting = u32::try_from(stats.waiting).unwrap_or(u32::MAX);
@@ -225,7 +218,7 @@ impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
 
     #[inline]
     fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
-        BulkheadAttempt { policy: self, inner, place: None, waiting: None, patience: Patience::default() }
+        BulkheadAttempt { policy: self, inner, place: None, waiting: None }
     }
 }
 
@@ -238,46 +231,56 @@ pin_project! {
         inner: A,
         place: Option<Permit<&'a Semaphore>>,
         #[pin]
-        waiting: Option<Acquire<&'a Semaphore>>,
-        patience: Patience,
+        waiting: Option<Waiting<'a>>,
     }
 }
 
-/// How long a call waits for its place.
-#[derive(Debug, Default)]
-struct Patience {
-    alarm: Alarm,
-    /// Whether it is the deadline of the surrounding work that ends it.
-    ambient: bool,
+pin_project! {
+    /// A call in the queue.
+    struct Waiting<'a> {
+        #[pin]
+        acquire: Acquire<&'a Semaphore>,
+        alarm: Alarm,
+        // Whether it is the deadline of the surrounding work that ends the wait.
+        ambient: bool,
+    }
 }
 
-/// Why a call waits no longer.
-#[derive(Clone, Copy, Debug)]
-enum Late {
-    WaitLimit,
-    Deadline,
-}
-
-impl Patience {
-    /// Ready when the wait has lasted long enough.
-    fn poll(&mut self, policy: &Bulkhead, cx: &mut Context<'_>) -> Poll<Late> {
-        let ambient = &mut self.ambient;
-        let alarm = self.alarm.poll(&policy.clock, cx, |clock| {
+/// Gets in line, and waits for a place, but not for too long.
+#[inline(never)]
+fn wait<'a>(
+    policy: &'a Bulkhead,
+    mut waiting: Pin<&mut Option<Waiting<'a>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Permit<&'a Semaphore>, Rejection>> {
+    if waiting.is_none() {
+        let acquire = policy.semaphore.acquire_with(Request::new(1).max_waiting(policy.queue));
+        waiting.set(Some(Waiting { acquire, alarm: Alarm::default(), ambient: false }));
+    }
+    let Some(this) = waiting.as_mut().as_pin_mut() else { return Poll::Pending };
+    let mut this = this.project();
+    let mut acquired = this.acquire.as_mut().poll(cx);
+    if acquired.is_pending() {
+        let alarm = this.alarm.poll(&policy.clock, cx, |clock| {
             let limit = match policy.wait_limit {
                 Duration::MAX => Deadline::NEVER,
                 limit => Deadline::after(clock.now(), limit),
             };
             let deadline = context::deadline();
-            *ambient = deadline < limit;
+            *this.ambient = deadline < limit;
             limit.min(deadline)
         });
-        alarm.map(|()| if self.ambient { Late::Deadline } else { Late::WaitLimit })
+        ready!(alarm);
+        // A place that was handed over between the two looks is in time.
+        acquired = this.acquire.poll(cx);
     }
-
-    #[inline]
-    fn end(&mut self) {
-        self.alarm.disarm();
-    }
+    let ambient = *this.ambient;
+    waiting.set(None);
+    Poll::Ready(match acquired {
+        Poll::Ready(acquired) => acquired.map_err(|error| policy.refused(&error)),
+        Poll::Pending if ambient => Err(Rejection::new(policy.name, Reason::DeadlineExceeded)),
+        Poll::Pending => Err(policy.full(policy.wait_limit)),
+    })
 }
 
 impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
@@ -289,25 +292,20 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
         let mut this = self.project();
         let policy: &Bulkhead = this.policy;
         if this.place.is_none() {
-            if this.waiting.is_none() {
-                let request = Request::new(1).max_waiting(policy.queue);
-                this.waiting.set(Some(policy.semaphore.acquire_with(request)));
+            if this.waiting.is_none() && !context::can_end() {
+                match policy.semaphore.try_acquire() {
+                    Ok(place) => *this.place = Some(place),
+                    Err(error) if policy.queue == 0 && error.is_no_permits() => {
+                        return Poll::Ready(Err(policy.full(Duration::ZERO).into()));
+                    }
+                    Err(_) => {}
+                }
             }
-            let Some(mut acquire) = this.waiting.as_mut().as_pin_mut() else { return Poll::Pending };
-            let mut acquired = acquire.as_mut().poll(cx);
-            let mut late = None;
-            if acquired.is_pending() {
-                let reason = ready!(this.patience.poll(policy, cx));
-                // A place that was handed over between the two looks is in time.
-                acquired = acquire.poll(cx);
-                late = Some(reason);
-            }
-            this.patience.end();
-            this.waiting.set(None);
-            match acquired {
-                Poll::Ready(Ok(place)) => *this.place = Some(place),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(policy.refused(&error).into())),
-                Poll::Pending => return Poll::Ready(Err(policy.gave_up(late).into())),
+            if this.place.is_none() {
+                match ready!(wait(policy, this.waiting, cx)) {
+                    Ok(place) => *this.place = Some(place),
+                    Err(rejection) => return Poll::Ready(Err(rejection.into())),
+                }
             }
         }
         let outcome = ready!(this.inner.poll_attempt(cx));
@@ -318,7 +316,6 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     fn cancel(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.waiting.set(None);
-        this.patience.end();
         this.inner.cancel();
         *this.place = None;
     }

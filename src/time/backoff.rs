@@ -109,6 +109,9 @@ impl Backoff {
     /// The delay before retry `index`, counted from 0, before jitter: a pure function that saturates at the cap.
     pub fn delay(&self, index: u32) -> Duration {
         let base = self.base;
+        if base.is_zero() {
+            return base;
+        }
         let number = index.saturating_add(1);
         let delay = match self.shape {
             Shape::Fixed => Some(base),
@@ -117,18 +120,12 @@ impl Backoff {
             Shape::Exponential { factor } => grow(base, factor, index),
             Shape::Fibonacci => fibonacci(number).and_then(|times| base.checked_mul(times)),
         };
-        // Where the product is too large for a duration, a base of zero is still zero.
-        let saturated = if base.is_zero() { Duration::ZERO } else { Duration::MAX };
-        delay.unwrap_or(saturated).min(self.cap)
+        delay.unwrap_or(Duration::MAX).min(self.cap)
     }
 
     /// The delays of one run, without end, with jitter from a random seed.
     pub fn delays(&self) -> Delays {
-        self.delays_with(match self.jitter {
-            // The seed is not looked at: spare the thread-local generator.
-            Jitter::None => fastrand::Rng::with_seed(0),
-            _ => fastrand::Rng::new(),
-        })
+        Delays { backoff: *self, index: 0, spread: self.spread(None) }
     }
 
     /// The delays of one run with jitter from `rng`: the same seed gives the same delays.
@@ -143,8 +140,42 @@ impl Backoff {
     /// assert!(delays(1).ne(delays(2)));
     /// ```
     pub fn delays_with(&self, rng: fastrand::Rng) -> Delays {
-        Delays { backoff: *self, rng, index: 0, previous: self.base }
+        Delays { backoff: *self, index: 0, spread: self.spread(Some(rng)) }
     }
+
+    /// Whether a run of delays has to keep anything but its index.
+    #[allow(dead_code, reason = "asked by the rooms behind features")]
+    #[inline]
+    pub(crate) fn has_jitter(&self) -> bool {
+        !matches!(self.jitter, Jitter::None)
+    }
+
+    /// What one run of delays must keep besides its index, from `rng`, or from a random seed.
+    pub(crate) fn spread(&self, rng: Option<fastrand::Rng>) -> Spread {
+        let rng = match (rng, self.jitter) {
+            (Some(rng), _) => rng,
+            // The seed is not looked at: spare the thread-local generator.
+            (None, Jitter::None) => fastrand::Rng::with_seed(0),
+            (None, _) => fastrand::Rng::new(),
+        };
+        Spread { rng, previous: self.base }
+    }
+
+    /// The delay before retry `index` with its jitter.
+    #[inline]
+    pub(crate) fn spread_delay(&self, index: u32, spread: &mut Spread) -> Duration {
+        let delay = self.delay(index);
+        spread.previous = self.jitter.spread(delay, self.base, self.cap, spread.previous, &mut spread.rng);
+        spread.previous
+    }
+}
+
+/// See [`Backoff::spread`].
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    rng: fastrand::Rng,
+    /// For decorrelated jitter.
+    previous: Duration,
 }
 
 /// See the [type](Backoff).
@@ -168,26 +199,22 @@ impl IntoIterator for Backoff {
 #[must_use = "iterators do nothing unless advanced"]
 pub struct Delays {
     backoff: Backoff,
-    rng: fastrand::Rng,
     index: u32,
-    /// For decorrelated jitter.
-    previous: Duration,
+    spread: Spread,
 }
 
 impl Delays {
     /// Starts over, for a loop that has been well for a while. The random sequence goes on.
     pub fn reset(&mut self) {
         self.index = 0;
-        self.previous = self.backoff.base;
+        self.spread.previous = self.backoff.base;
     }
 
     /// The next delay. There always is one.
     pub fn next_delay(&mut self) -> Duration {
-        let Backoff { base, cap, jitter, .. } = self.backoff;
-        let delay = self.backoff.delay(self.index);
+        let delay = self.backoff.spread_delay(self.index, &mut self.spread);
         self.index = self.index.saturating_add(1);
-        self.previous = jitter.spread(delay, base, cap, self.previous, &mut self.rng);
-        self.previous
+        delay
     }
 }
 

@@ -19,7 +19,9 @@ pub(crate) mod timers;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub use backoff::*;
+#[allow(unused_imports, reason = "rooms behind features keep it")]
+pub(crate) use backoff::Spread;
+pub use backoff::{Backoff, Delays};
 pub use clock::{Clock, Sleep, Timer};
 pub use deadline::Deadline;
 #[allow(unused_imports, reason = "rooms behind features keep their own time from it")]

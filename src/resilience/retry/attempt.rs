@@ -4,9 +4,10 @@ use super::budget::Withdrawal;
 use super::{Judge, Retry, RetryEvent, Verdict};
 use crate::resilience::{Attempt, Error, Exhausted, GaveUp, Rejection};
 use crate::sync::{Context as TaskContext, ContextError, context};
-use crate::time::{Deadline, Delays, Sleep};
+use crate::time::{Deadline, Sleep, Spread};
 use pin_project_lite::pin_project;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 pin_project! {
     /// What is inside a [`Retry`]. `E` is the error of `A`, spelt out: as `A::Err` in a field it would keep the compiler
     /// from seeing that a task with a retry in it is `Send`, wherever a lifetime is in the operation or its error.
+    ///
+    /// It is moved about before it is polled, so it is kept small: what only a run needs that sleeps, or that has more to
+    /// do than to count, is boxed when it comes to that.
     pub struct RetryAttempt<'a, J, A, E> {
         retry: &'a Retry<J>,
         #[pin]
@@ -23,49 +27,33 @@ pin_project! {
 }
 
 struct Run<'a, E> {
-    phase: Phase,
-    /// Attempts in all; 1 inside another retry that does the repeating. Read after the first attempt.
-    max_attempts: u32,
     /// Attempts that have come out.
     attempts: u32,
-    /// When the run began, where there is a longest duration.
-    began: Option<Instant>,
-    delays: Option<Delays>,
-    /// What the attempt that is being slept for has paid.
-    paid: Option<Withdrawal<'a>>,
+    /// For the jitter of the delays.
+    spread: Option<Spread>,
     /// The operation's own last error.
     before: Option<E>,
+    rest: Option<Box<Rest<'a>>>,
+}
+
+#[derive(Default)]
+struct Rest<'a> {
+    /// The sleep before the next attempt; `None` while one is under way, or about to be.
+    sleep: Option<Sleep>,
+    /// When the run began, where there is a longest duration.
+    began: Option<Instant>,
+    /// What the attempt that is being slept for has paid.
+    paid: Option<Withdrawal<'a>>,
     /// What each attempt runs in, where attempts are marked.
     context: Option<TaskContext>,
-}
-
-enum Phase {
-    /// Before the first attempt.
-    Fresh,
-    /// An attempt is under way, or about to be.
-    Trying,
-    Sleeping(Sleep),
-}
-
-impl<E> Run<'_, E> {
-    const fn new() -> Self {
-        Self {
-            phase: Phase::Fresh,
-            max_attempts: u32::MAX,
-            attempts: 0,
-            began: None,
-            delays: None,
-            paid: None,
-            before: None,
-            context: None,
-        }
-    }
+    /// Whether another retry further out does the repeating.
+    yields: bool,
 }
 
 impl<'a, J, A, E> RetryAttempt<'a, J, A, E> {
     #[inline]
     pub(super) fn new(retry: &'a Retry<J>, inner: A) -> Self {
-        Self { retry, inner, run: Run::new() }
+        Self { retry, inner, run: Run::FRESH }
     }
 }
 
@@ -81,84 +69,113 @@ where
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let retry: &Retry<J> = this.retry;
-        loop {
-            match &mut this.run.phase {
-                Phase::Trying => {}
-                Phase::Fresh => {
-                    this.run.phase = Phase::Trying;
-                    if retry.has_beginning {
-                        this.run.begin(retry);
-                    }
+        if this.run.is_fresh() {
+            if retry.has_beginning {
+                this.run.begin(retry);
+            } else {
+                let outcome = ready!(this.inner.as_mut().poll_attempt(cx));
+                let verdict = retry.judge.judge(&outcome);
+                if matches!(verdict, Verdict::Done) && outcome.is_ok() {
+                    return Poll::Ready(outcome);
                 }
-                Phase::Sleeping(sleep) => {
-                    ready!(Pin::new(sleep).poll(cx));
-                    if let Some(error) = this.run.wake(retry) {
-                        *this.run = Run::new();
-                        return Poll::Ready(Err(error));
-                    }
+                if let Some(outcome) = this.run.next(retry, outcome, verdict) {
+                    *this.run = Run::FRESH;
+                    return Poll::Ready(outcome);
                 }
-            }
-            let inner = this.inner.as_mut();
-            let outcome = ready!(match &this.run.context {
-                None => inner.poll_attempt(cx),
-                Some(context) => context.scope_sync(|| inner.poll_attempt(cx)),
-            });
-            let verdict = retry.judge.judge(&outcome);
-            if verdict == Verdict::Done && this.run.attempts == 0 && outcome.is_ok() {
-                if let Some(budget) = &retry.budget {
-                    budget.success(false);
-                }
-                this.run.phase = Phase::Fresh;
-                return Poll::Ready(outcome);
-            }
-            if let Some(outcome) = this.run.next(retry, outcome, verdict) {
-                *this.run = Run::new();
-                return Poll::Ready(outcome);
             }
         }
+        this.run.poll(retry, this.inner, cx)
     }
 
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         // A retry that was paid for and has not begun is given back.
-        *this.run = Run::new();
+        *this.run = Run::FRESH;
         this.inner.cancel();
     }
 }
 
 impl<'a, E> Run<'a, E> {
+    const FRESH: Self = Self { attempts: 0, spread: None, before: None, rest: None };
+
+    /// Whether nothing has come out yet, and there is nothing to keep.
+    #[inline]
+    fn is_fresh(&self) -> bool {
+        self.attempts == 0 && self.rest.is_none()
+    }
+
+    /// Drives a run that is more than its first attempt.
+    #[inline(never)]
+    fn poll<T, J, A>(
+        &mut self,
+        retry: &'a Retry<J>,
+        mut inner: Pin<&mut A>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Error<E>>>
+    where
+        A: Attempt<Ok = T, Err = E>,
+        J: Judge<T, E>,
+    {
+        loop {
+            let attempt = inner.as_mut();
+            let outcome = match self.rest.as_deref_mut() {
+                None => ready!(attempt.poll_attempt(cx)),
+                Some(rest) => {
+                    if let Some(sleep) = &mut rest.sleep {
+                        ready!(Pin::new(sleep).poll(cx));
+                        if let Err(ended) = rest.wake(retry, self.attempts) {
+                            let error = self.interrupted(retry, &ended);
+                            *self = Self::FRESH;
+                            return Poll::Ready(Err(error));
+                        }
+                    }
+                    ready!(match &rest.context {
+                        None => attempt.poll_attempt(cx),
+                        Some(context) => context.scope_sync(|| attempt.poll_attempt(cx)),
+                    })
+                }
+            };
+            let verdict = retry.judge.judge(&outcome);
+            if matches!(verdict, Verdict::Done) && outcome.is_ok() {
+                self.succeeded(retry);
+                *self = Self::FRESH;
+                return Poll::Ready(outcome);
+            }
+            if let Some(outcome) = self.next(retry, outcome, verdict) {
+                *self = Self::FRESH;
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+
+    fn rest(&mut self) -> &mut Rest<'a> {
+        self.rest.get_or_insert_with(Box::default)
+    }
+
+    /// Begins a run that has something to do at its beginning.
     #[cold]
     fn begin<J>(&mut self, retry: &'a Retry<J>) {
         if let Some(budget) = &retry.budget {
             budget.call();
         }
+        let rest = self.rest();
         if retry.max_duration.is_some() {
-            self.began = Some(retry.clock.now());
+            rest.began = Some(retry.clock.now());
         }
-        if retry.yields && TaskContext::current().value::<AttemptMark>().is_some() {
-            self.max_attempts = 1;
-        }
-        self.mark(retry);
+        rest.yields = retry.yields && TaskContext::current().value::<AttemptMark>().is_some();
+        rest.mark(retry, 1);
     }
 
-    /// An attempt begins.
-    fn mark<J>(&mut self, retry: &Retry<J>) {
-        if retry.marks {
-            let mark = AttemptMark { policy: retry.name, number: self.attempts.saturating_add(1) };
-            self.context = Some(TaskContext::current().with_value(mark));
+    /// An attempt has come out well.
+    fn succeeded<J>(&self, retry: &Retry<J>) {
+        // This one has not been counted.
+        let attempts = self.attempts.saturating_add(1);
+        if let Some(budget) = &retry.budget {
+            budget.success(attempts > 1);
         }
-    }
-
-    /// The sleep is over: begins the next attempt, unless the surrounding work has ended.
-    fn wake<J>(&mut self, retry: &Retry<J>) -> Option<Error<E>> {
-        self.phase = Phase::Trying;
-        if let Err(ended) = context::check(|| retry.clock.now()) {
-            let last = Err::<(), _>(Rejection::ended(retry.name, &ended).into());
-            return self.give_up(retry, last, reason_of(&ended)).err();
+        if attempts > 1 {
+            retry.observers.emit(|| RetryEvent::Recovered { policy: retry.name, attempts });
         }
-        self.paid.take().map(Withdrawal::spend);
-        self.mark(retry);
-        None
     }
 
     /// An attempt has come out, and not simply well: the outcome of the run, or `None` if there is another attempt.
@@ -178,32 +195,43 @@ impl<'a, E> Run<'a, E> {
             {
                 open.retry_after().map(|after| after.min(retry.server_delay_cap))
             }
-            (Verdict::Done, _) => return Some(self.done(retry, outcome)),
-        };
-        match self.schedule(retry, server) {
-            Ok(delay) => {
-                let event = RetryEvent::Scheduled { policy: retry.name, attempt: self.attempts, delay };
-                retry.observers.emit(|| event);
-                if let Some(inner) = outcome.err().and_then(Error::into_inner) {
-                    self.before = Some(inner);
-                }
-                None
+            (Verdict::Done, Err(Error::Rejected(_))) if self.attempts > 1 => {
+                return Some(self.give_up(retry, outcome, GaveUp::NotRetryable));
             }
-            Err(reason) => Some(self.give_up(retry, outcome, reason)),
+            (Verdict::Done, _) => return Some(outcome),
+        };
+        let delay = match self.schedule(retry, server) {
+            Ok(delay) => delay,
+            Err(reason) => return Some(self.give_up(retry, outcome, reason)),
+        };
+        let attempt = self.attempts;
+        retry.observers.emit(|| RetryEvent::Scheduled { policy: retry.name, attempt, delay });
+        match outcome {
+            Err(Error::Inner(inner)) => self.before = Some(inner),
+            Err(error) => self.before = error.into_inner().or(self.before.take()),
+            Ok(_) => {}
         }
+        None
     }
 
     /// Pays for the next attempt and begins to sleep for it.
     fn schedule<J>(&mut self, retry: &'a Retry<J>, server: Option<Duration>) -> Result<Duration, GaveUp> {
-        if self.attempts >= self.max_attempts.min(retry.max_attempts) {
+        if self.attempts >= self.max_attempts(retry) {
             return Err(GaveUp::Attempts);
         }
         context::check(|| retry.clock.now()).map_err(|ended| reason_of(&ended))?;
-        let own = self.delays.get_or_insert_with(|| retry.delays()).next_delay();
+        let index = self.attempts.saturating_sub(1);
+        let own = if retry.backoff.has_jitter() {
+            let spread = self.spread.get_or_insert_with(|| retry.spread());
+            retry.backoff.spread_delay(index, spread)
+        } else {
+            retry.backoff.delay(index)
+        };
         let mut delay = own.max(server.unwrap_or_default());
         let mut now = None;
         let mut read = || *now.get_or_insert_with(|| retry.clock.now());
-        if let (Some(most), Some(began)) = (retry.max_duration, self.began) {
+        let began = self.rest.as_ref().and_then(|rest| rest.began);
+        if let (Some(most), Some(began)) = (retry.max_duration, began) {
             let left = most.saturating_sub(read().saturating_duration_since(began));
             if delay > left {
                 // A callee that wants us later than there is time is not visited sooner.
@@ -223,12 +251,15 @@ impl<'a, E> Run<'a, E> {
         };
         if delay.is_zero() {
             paid.map(Withdrawal::spend);
-            self.mark(retry);
+            if let Some(rest) = &mut self.rest {
+                rest.mark(retry, self.attempts.saturating_add(1));
+            }
             return Ok(delay);
         }
-        self.paid = paid;
         let sleep = read().checked_add(delay).map_or_else(Sleep::never, |at| retry.clock.sleep_until(at));
-        self.phase = Phase::Sleeping(match TaskContext::current().token().cloned() {
+        let rest = self.rest();
+        rest.paid = paid;
+        rest.sleep = Some(match TaskContext::current().token().cloned() {
             None => sleep,
             // Whoever is cancelled does not sleep on.
             Some(token) => Sleep::new(async move { drop(token.run(sleep).await) }),
@@ -236,22 +267,15 @@ impl<'a, E> Run<'a, E> {
         Ok(delay)
     }
 
-    /// The outcome stands.
-    fn done<T, J>(&mut self, retry: &Retry<J>, outcome: Result<T, Error<E>>) -> Result<T, Error<E>> {
-        let attempts = self.attempts;
-        match outcome {
-            Ok(value) => {
-                if let Some(budget) = &retry.budget {
-                    budget.success(attempts > 1);
-                }
-                if attempts > 1 {
-                    retry.observers.emit(|| RetryEvent::Recovered { policy: retry.name, attempts });
-                }
-                Ok(value)
-            }
-            Err(Error::Rejected(_)) if attempts > 1 => self.give_up(retry, outcome, GaveUp::NotRetryable),
-            Err(error) => Err(error),
-        }
+    fn max_attempts<J>(&self, retry: &Retry<J>) -> u32 {
+        let yields = self.rest.as_ref().is_some_and(|rest| rest.yields);
+        if yields { 1 } else { retry.max_attempts }
+    }
+
+    /// The surrounding work has ended in the sleep.
+    #[cold]
+    fn interrupted<J>(&mut self, retry: &Retry<J>, ended: &ContextError) -> Error<E> {
+        self.exhausted(retry, Rejection::ended(retry.name, ended).into(), reason_of(ended))
     }
 
     #[cold]
@@ -261,15 +285,46 @@ impl<'a, E> Run<'a, E> {
         outcome: Result<T, Error<E>>,
         reason: GaveUp,
     ) -> Result<T, Error<E>> {
-        if self.max_attempts.min(retry.max_attempts) == 1 {
+        if self.max_attempts(retry) == 1 {
             return outcome;
         }
+        match outcome {
+            Err(last) => Err(self.exhausted(retry, last, reason)),
+            Ok(value) => {
+                self.say_so(retry, reason);
+                Ok(value)
+            }
+        }
+    }
+
+    fn exhausted<J>(&mut self, retry: &Retry<J>, last: Error<E>, reason: GaveUp) -> Error<E> {
+        self.say_so(retry, reason);
+        let before = if last.inner().is_some() { None } else { self.before.take() };
+        Error::Exhausted(Box::new(Exhausted::new(retry.name, self.attempts, reason, last, before)))
+    }
+
+    fn say_so<J>(&self, retry: &Retry<J>, reason: GaveUp) {
         let attempts = self.attempts;
         retry.observers.emit(|| RetryEvent::GaveUp { policy: retry.name, attempts, reason });
-        outcome.map_err(|last| {
-            let before = if last.inner().is_some() { None } else { self.before.take() };
-            Error::Exhausted(Box::new(Exhausted::new(retry.name, attempts, reason, last, before)))
-        })
+    }
+}
+
+impl Rest<'_> {
+    /// The sleep is over: the next attempt begins, unless the surrounding work has ended.
+    fn wake<J>(&mut self, retry: &Retry<J>, attempts: u32) -> Result<(), ContextError> {
+        self.sleep = None;
+        context::check(|| retry.clock.now())?;
+        self.paid.take().map(Withdrawal::spend);
+        self.mark(retry, attempts.saturating_add(1));
+        Ok(())
+    }
+
+    /// Attempt `number` begins.
+    fn mark<J>(&mut self, retry: &Retry<J>, number: u32) {
+        if retry.marks {
+            let mark = AttemptMark { policy: retry.name, number };
+            self.context = Some(TaskContext::current().with_value(mark));
+        }
     }
 }
 
@@ -319,7 +374,7 @@ impl<J, A: fmt::Debug, E> fmt::Debug for RetryAttempt<'_, J, A, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryAttempt")
             .field("attempts", &self.run.attempts)
-            .field("sleeping", &matches!(self.run.phase, Phase::Sleeping(_)))
+            .field("sleeping", &self.run.rest.as_ref().is_some_and(|rest| rest.sleep.is_some()))
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ pub use judge::{Judge, Retryable, Verdict, When};
 use super::{Attempt, Call, Component, GaveUp, Kind, Layer, Operation, Policy};
 use crate::observe::Observers;
 use crate::shim::Mutex;
-use crate::time::{Backoff, Clock, Delays};
+use crate::time::{Backoff, Clock, Spread};
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -134,12 +134,9 @@ impl<J> Retry<J> {
         Call::new(self.around(Operation::new(op)))
     }
 
-    /// The delays of one run.
-    fn delays(&self) -> Delays {
-        match &self.rng {
-            Some(rng) => self.backoff.delays_with(rng.lock().fork()),
-            None => self.backoff.delays(),
-        }
+    /// What the delays of one run keep.
+    fn spread(&self) -> Spread {
+        self.backoff.spread(self.rng.as_ref().map(|rng| rng.lock().fork()))
     }
 }
 
