@@ -289,7 +289,7 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
 
     #[inline]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
-        let mut this = self.project();
+        let this = self.project();
         let policy: &Bulkhead = this.policy;
         if this.place.is_none() {
             if this.waiting.is_none() && !context::can_end() {

@@ -3,7 +3,7 @@
 use super::lint::{self, Allowed, Lint, LintCode};
 use super::{
     Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Once, Operation, Policy, Retry, Single,
-    Timeout,
+    Throttle, Timeout,
 };
 use std::fmt;
 use std::future::Future;
@@ -113,6 +113,11 @@ impl<P> Stack<P> {
     /// [`Classified`](super::breaker::Classified), is added as a [`layer`](Self::layer).
     pub fn breaker(self, breaker: CircuitBreaker) -> Stack<Chain<P, CircuitBreaker>> {
         self.layer(breaker)
+    }
+
+    /// Adds a [`Throttle`], whose clones take from the same bucket.
+    pub fn throttle(self, throttle: Throttle) -> Stack<Chain<P, Throttle>> {
+        self.layer(throttle)
     }
 
     /// Adds a [`Bulkhead`], or an `Arc` of one that is shared with other stacks.

@@ -3,7 +3,7 @@
 use crate::support::allocations;
 use cofferdam::limit::{Quota, Rate, TokenBucket};
 use cofferdam::observe::Observers;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
+use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Clock, Deadline};
@@ -131,6 +131,7 @@ fn policies_allocate_nothing_for_a_call_that_goes_well() {
         .timeout(Timeout::total(Duration::from_secs(1)))
         .retry(Retry::builder().build().expect("valid"))
         .breaker(breaker)
+        .throttle(Throttle::new(TokenBucket::new(Quota::per(1_000, Duration::from_secs(1)).expect("valid"))))
         .bulkhead(Bulkhead::new(1).expect("valid"));
     let call = || FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) }));
     assert_eq!(call(), Some(Ok(1)));

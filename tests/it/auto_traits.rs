@@ -187,6 +187,10 @@ table! {
     resilience::BulkheadStats                   => yes yes yes;
     resilience::BulkheadAttempt<'static, u8>    => yes no  no;
     resilience::BulkheadAttempt<'static, Local> => no  no  no;
+    resilience::Throttle                        => yes yes yes;
+    resilience::ThrottleBuilder                 => yes yes yes;
+    resilience::ThrottleAttempt<'static, u8>    => yes yes no;
+    resilience::ThrottleAttempt<'static, Local> => no  no  no;
     resilience::Retry                           => yes yes yes;
     resilience::RetryBuilder                    => yes yes yes;
     resilience::Retry<Local>                    => no  no  yes;

@@ -22,5 +22,6 @@ mod semaphore;
 mod stack;
 mod support;
 mod testkit;
+mod throttle;
 mod time;
 mod token_bucket;

@@ -1,5 +1,7 @@
 //! The stack.
 
+use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::resilience::breaker::State;
 use cofferdam::resilience::*;
 use cofferdam::sync::Context;
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim};
@@ -133,6 +135,99 @@ fn each_bad_order_has_its_lint() {
     assert_eq!(codes(&stack.allow(LintCode::RetryInsideRetry)), [LintCode::BulkheadOutsideRetry]);
     let stack = Stack::new().bulkhead(bulkhead()).retry(retry()).allow(LintCode::BulkheadOutsideRetry);
     assert_eq!(codes(&stack), [], "what is meant is not warned of");
+}
+
+fn breaker(time: &ManualClock, failures: u32) -> CircuitBreaker {
+    CircuitBreaker::builder().failure_threshold(failures).clock(time.clock()).build().unwrap()
+}
+
+// S4
+#[test]
+fn a_timeout_inside_a_breaker_is_a_failure_of_the_callee() {
+    let time = ManualClock::new();
+    let breaker = breaker(&time, 1);
+    let stack =
+        Stack::new().breaker(breaker.clone()).timeout(Timeout::builder(ms(70)).clock(time.clock()).build());
+    let mut call = Polled::new(stack.call(pending));
+    assert!(call.poll().is_none());
+    time.advance(ms(69));
+    assert!(call.poll().is_none());
+    assert_eq!(breaker.state(), State::Closed);
+    time.advance(ms(1));
+    assert!(call.poll().unwrap().unwrap_err().is_timeout());
+    assert_eq!(breaker.state(), State::Open);
+}
+
+// S6
+#[test]
+fn refusals_of_inner_policies_say_nothing_of_the_callee() {
+    let time = ManualClock::new();
+    let outer = breaker(&time, 1);
+    let quota = Quota::every(ms(1_000)).unwrap().burst(1);
+    let bucket = TokenBucket::builder(quota).clock(time.clock()).build().unwrap();
+    bucket.drain_to(0);
+    let inner = breaker(&time, 1);
+    inner.trip().unwrap();
+    let bulkhead = Arc::new(Bulkhead::new(1).unwrap());
+    let mut running = Polled::new(bulkhead.call(pending));
+    assert!(running.poll().is_none());
+    let ok = || async { Ok::<(), &str>(()) };
+    let limited = Stack::new().breaker(outer.clone()).throttle(Throttle::new(bucket));
+    let full = Stack::new().breaker(outer.clone()).bulkhead(Arc::clone(&bulkhead));
+    let open = Stack::new().breaker(outer.clone()).breaker(inner);
+    assert!(block_on(limited.call(ok)).unwrap_err().is_rate_limited());
+    assert!(block_on(full.call(ok)).unwrap_err().is_full());
+    assert!(block_on(open.call(ok)).unwrap_err().is_circuit_open());
+    let stats = outer.stats();
+    assert_eq!((stats.state, stats.failures, stats.ignored, stats.running), (State::Closed, 0, 3, 0));
+}
+
+// S47
+#[test]
+fn a_retry_around_a_breaker_stops_at_the_open_circuit() {
+    let time = ManualClock::new();
+    for (waits, executions, attempts) in [(false, 2, 3), (true, 2, 5)] {
+        let breaker = breaker(&time, 2);
+        let retry = Retry::builder()
+            .max_attempts(5)
+            .backoff(Backoff::ZERO)
+            // Shorter than the break: it comes back too early, each time.
+            .server_delay_cap(Duration::ZERO)
+            .wait_for_breaker(waits)
+            .clock(time.clock())
+            .build()
+            .unwrap();
+        let stack = Stack::new().retry(retry).breaker(breaker);
+        let calls = Cell::new(0);
+        let error = block_on(stack.call(|| {
+            calls.set(calls.get() + 1);
+            async { Err::<(), _>("down") }
+        }))
+        .unwrap_err();
+        assert!(error.is_circuit_open());
+        assert_eq!((calls.get(), error.exhausted().unwrap().attempts()), (executions, attempts));
+        assert_eq!(error.into_inner(), Some("down"), "the last real error is kept");
+    }
+}
+
+// S81
+#[test]
+fn breakers_have_their_lints() {
+    let codes = |lints: Vec<Lint>| lints.iter().map(Lint::code).collect::<Vec<_>>();
+    let retry = Retry::builder().build().unwrap();
+    let stack = Stack::new().breaker(CircuitBreaker::new()).retry(retry);
+    assert_eq!(codes(stack.lint()), [LintCode::RetryInsideBreaker]);
+    let outside = Stack::new().timeout(Timeout::total(ms(9))).breaker(CircuitBreaker::new());
+    assert_eq!(codes(outside.lint()), [LintCode::TimeoutOnlyOutsideBreaker]);
+    assert_eq!(codes(outside.timeout(Timeout::attempt(ms(1))).lint()), []);
+    let good = Stack::new()
+        .timeout(Timeout::total(ms(9)))
+        .retry(Retry::builder().build().unwrap())
+        .breaker(CircuitBreaker::new())
+        .throttle(Throttle::new(TokenBucket::new(Quota::every(ms(1)).unwrap())))
+        .bulkhead(Bulkhead::new(1).unwrap())
+        .timeout(Timeout::attempt(ms(1)));
+    assert_eq!(good.lint(), [], "the order of the docs");
 }
 
 // S56

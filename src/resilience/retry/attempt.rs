@@ -250,7 +250,9 @@ impl<'a, E> Run<'a, E> {
             None => None,
         };
         if delay.is_zero() {
-            paid.map(Withdrawal::spend);
+            if let Some(paid) = paid {
+                paid.spend();
+            }
             if let Some(rest) = &mut self.rest {
                 rest.mark(retry, self.attempts.saturating_add(1));
             }
@@ -314,7 +316,9 @@ impl Rest<'_> {
     fn wake<J>(&mut self, retry: &Retry<J>, attempts: u32) -> Result<(), ContextError> {
         self.sleep = None;
         context::check(|| retry.clock.now())?;
-        self.paid.take().map(Withdrawal::spend);
+        if let Some(paid) = self.paid.take() {
+            paid.spend();
+        }
         self.mark(retry, attempts.saturating_add(1));
         Ok(())
     }

@@ -35,6 +35,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Budget(Arc<Kind>);
 
+#[allow(clippy::large_enum_variant, reason = "a budget is made once and lives behind an `Arc`")]
 enum Kind {
     Quota { tokens: AtomicU64, capacity: u64, cost: u64, reward: u64 },
     Ratio(Ratio),
