@@ -3,10 +3,10 @@
 use cofferdam::resilience::*;
 use cofferdam::sync::{Context, Order};
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim, yield_now};
-use cofferdam::time::Backoff;
-use std::sync::Arc;
+use cofferdam::time::{Backoff, Clock, Sleep, Timer};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -67,6 +67,57 @@ fn a_place_that_comes_at_the_very_limit_is_in_time() {
     drop(running);
     assert_eq!(waiting.poll(), Some(Ok(2)));
     assert_eq!(time.armed(), 0);
+}
+
+// S67
+#[test]
+fn a_place_that_comes_while_the_limit_is_looked_at_is_in_time() {
+    /// A clock whose every timer finds that a place has just come free.
+    struct Meanwhile(Arc<OnceLock<Weak<Bulkhead>>>);
+
+    impl Timer for Meanwhile {
+        fn now(&self) -> Instant {
+            Clock::system().now()
+        }
+
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            let bulkhead = Arc::clone(&self.0);
+            Sleep::new(async move {
+                let bulkhead = bulkhead.get().and_then(Weak::upgrade).unwrap();
+                bulkhead.resize(2);
+            })
+        }
+    }
+
+    let cell = Arc::new(OnceLock::new());
+    let clock = Clock::new(Meanwhile(Arc::clone(&cell)));
+    let bulkhead = Bulkhead::builder(1).queue(1).wait_limit(ms(100)).clock(clock).build().unwrap();
+    let bulkhead = Arc::new(bulkhead);
+    cell.set(Arc::downgrade(&bulkhead)).unwrap();
+    let mut running = Polled::new(bulkhead.call(forever));
+    assert!(running.poll().is_none());
+    assert_eq!(Polled::new(bulkhead.call(|| done(2))).poll(), Some(Ok(2)));
+}
+
+#[test]
+fn an_attempt_that_is_ended_in_the_queue_leaves_it() {
+    let time = ManualClock::new();
+    let bulkhead = Arc::new(Bulkhead::builder(1).queue(1).build().unwrap());
+    let stack = Stack::new()
+        .retry(Retry::builder().backoff(Backoff::fixed(ms(1_000))).clock(time.clock()).build().unwrap())
+        .timeout(Timeout::builder(ms(10)).clock(time.clock()).build())
+        .bulkhead(Arc::clone(&bulkhead));
+    let mut running = Polled::new(bulkhead.call(forever));
+    assert!(running.poll().is_none());
+    let mut waiting = Polled::new(stack.call(|| done(1)));
+    assert!(waiting.poll().is_none());
+    assert_eq!(bulkhead.stats().waiting, 1);
+    time.advance(ms(10));
+    assert!(waiting.poll().is_none());
+    assert_eq!(bulkhead.stats().waiting, 0, "it sleeps, and has left the queue");
+    drop(running);
+    time.advance(ms(1_000));
+    assert_eq!(waiting.poll(), Some(Ok(1)));
 }
 
 // S66

@@ -399,6 +399,17 @@ fn a_retry_does_not_sleep_past_the_deadline_of_the_surrounding_work() {
     assert_eq!(error.inner(), Some(&"down"));
 }
 
+// S58
+#[test]
+fn an_attempt_at_the_very_deadline_would_be_too_late() {
+    let time = ManualClock::new();
+    let retry =
+        Retry::builder().max_attempts(9).backoff(Backoff::fixed(ms(40))).clock(time.clock()).build().unwrap();
+    let context = Context::background().with_clock(time.clock()).with_timeout(ms(40));
+    let error = Polled::new(context.scope(retry.call(|| async { Err::<(), _>("down") }))).poll();
+    assert_eq!(error.unwrap().unwrap_err().exhausted().unwrap().reason(), GaveUp::Deadline);
+}
+
 // S55
 #[test]
 fn a_sleep_ends_when_the_surrounding_work_is_cancelled() {
