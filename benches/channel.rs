@@ -453,6 +453,7 @@ fn oneshot(c: &mut Criterion) {
             black_box(ready(rx).ok())
         })
     });
+    group.finish();
     let mut group = c.benchmark_group("channel/oneshot_waiting");
     macro_rules! waiting {
         ($name:literal, $make:expr) => {

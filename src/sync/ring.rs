@@ -81,6 +81,27 @@ unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above; the ring never hands out a `&T`.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
+impl<T> Cell<T> {
+    /// Ends the push at `position`, whose claim has made the cell ours.
+    #[inline]
+    fn fill(&self, value: T, position: usize) {
+        // SAFETY: the claim makes the cell ours until we stamp it, and it holds no value.
+        self.value.with_mut(|cell| unsafe { (*cell).write(value) });
+        // ORDERING: Release pairs with the Acquire of every pop.
+        self.stamp.store(position.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Ends the pop at `position`, whose claim has made the value ours.
+    #[inline]
+    fn empty(&self, position: usize, lap: usize) -> T {
+        // SAFETY: the stamp has said that there is a value, the claim that it is ours alone.
+        let value = self.value.with_mut(|cell| unsafe { (*cell).assume_init_read() });
+        // ORDERING: Release pairs with the Acquire of every push.
+        self.stamp.store(position.wrapping_add(lap), Ordering::Release);
+        value
+    }
+}
+
 impl<T> Ring<T> {
     /// A ring of `capacity` cells, or the reason why the memory for it cannot be had.
     pub(crate) fn new(capacity: NonZeroUsize) -> Result<Self, Option<TryReserveError>> {
@@ -113,99 +134,126 @@ impl<T> Ring<T> {
     /// Adds a value at the end; says at which position.
     #[inline]
     pub(crate) fn push(&self, value: T) -> Result<usize, PushError<T>> {
-        let mut spin = Spin::new();
         // Relaxed: a stale tail fails the comparison below or does not fit the stamp.
+        let tail = self.tail.load(Ordering::Relaxed);
+        // The way it mostly goes is kept small, for the sake of the callers into which it is inlined.
+        match self.claim_push(tail) {
+            Ok(Some(cell)) => {
+                cell.fill(value, tail);
+                Ok(tail)
+            }
+            _ => self.push_contended(value),
+        }
+    }
+
+    #[inline(never)]
+    fn push_contended(&self, value: T) -> Result<usize, PushError<T>> {
+        let mut spin = Spin::new();
         let mut tail = self.tail.load(Ordering::Relaxed);
         loop {
-            if tail & self.closed != 0 {
-                return Err(PushError::Closed(value));
-            }
-            let cell = self.cell(tail);
-            // ORDERING: Acquire pairs with the Release of the pop that freed the cell: its read of the old value comes
-            // before our write.
-            let stamp = cell.stamp.load(Ordering::Acquire);
-            if stamp == tail {
-                // ORDERING: SeqCst, see "Sleepers". (The value is published by the stamp.)
-                let claim = self.tail.compare_exchange_weak(
-                    tail,
-                    self.after(tail, 1),
-                    Ordering::SeqCst,
-                    Ordering::Relaxed,
-                );
-                match claim {
-                    Ok(_) => {
-                        // SAFETY: the claim makes the cell ours until we stamp it, and it holds no value.
-                        cell.value.with_mut(|cell| unsafe { (*cell).write(value) });
-                        // ORDERING: Release pairs with the Acquire in `pop`, `pop_many` and `displace`.
-                        cell.stamp.store(tail.wrapping_add(1), Ordering::Release);
-                        return Ok(tail);
-                    }
-                    Err(now) => tail = now,
+            match self.claim_push(tail) {
+                Ok(Some(cell)) => {
+                    cell.fill(value, tail);
+                    return Ok(tail);
                 }
-                spin.lost();
-            } else {
-                if self.is_one_lap_behind(stamp, tail) {
-                    // ORDERING: see "Sleepers"; pairs with the claim in `pop` and `pop_many`.
-                    let head = load_seq_cst(&self.head);
-                    if head.wrapping_add(self.lap) == tail {
-                        return Err(PushError::Full(value));
+                Ok(None) => spin.lost(),
+                Err(_) if tail & self.closed != 0 => return Err(PushError::Closed(value)),
+                Err(stamp) => {
+                    // Does the cell still hold the value of the lap before?
+                    if stamp.wrapping_add(self.lap) == tail.wrapping_add(1) {
+                        // ORDERING: see "Sleepers"; pairs with the claim of a pop.
+                        let head = load_seq_cst(&self.head);
+                        if head.wrapping_add(self.lap) == tail {
+                            return Err(PushError::Full(value));
+                        }
+                    }
+                    if self.tail.load(Ordering::Relaxed) == tail {
+                        // Busy. Otherwise our tail was old.
+                        spin.blocked();
                     }
                 }
-                let now = self.tail.load(Ordering::Relaxed);
-                if now == tail {
-                    // Busy. Otherwise our tail was old.
-                    spin.blocked();
-                }
-                tail = now;
             }
+            tail = self.tail.load(Ordering::Relaxed);
         }
+    }
+
+    /// Claims position `tail` for a push: its cell is then the caller's until stamped. `None` if another one was faster;
+    /// the stamp of the cell if it is not free for this position (nor ever can be, if the position is closed).
+    #[inline]
+    fn claim_push(&self, tail: usize) -> Result<Option<&Cell<T>>, usize> {
+        let cell = self.cell(tail);
+        // ORDERING: Acquire pairs with the Release of the pop that freed the cell: its read of the old value comes before
+        // our write.
+        let stamp = cell.stamp.load(Ordering::Acquire);
+        // The closed bit is in no stamp, so a closed tail fits none.
+        if stamp != tail {
+            return Err(stamp);
+        }
+        // ORDERING: SeqCst, see "Sleepers". (The value is published by the stamp.)
+        let claim = self.tail.compare_exchange_weak(
+            tail,
+            self.after(tail, 1),
+            Ordering::SeqCst,
+            Ordering::Relaxed,
+        );
+        Ok(claim.is_ok().then_some(cell))
     }
 
     /// Takes the oldest value; says from which position.
     #[inline]
     pub(crate) fn pop(&self) -> Result<(T, usize), PopError> {
-        let mut spin = Spin::new();
         // Relaxed: as the tail in `push`.
+        let head = self.head.load(Ordering::Relaxed);
+        match self.claim_pop(head) {
+            Ok(Some(cell)) => Ok((cell.empty(head, self.lap), head)),
+            _ => self.pop_contended(),
+        }
+    }
+
+    #[inline(never)]
+    fn pop_contended(&self) -> Result<(T, usize), PopError> {
+        let mut spin = Spin::new();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            let cell = self.cell(head);
-            // ORDERING: Acquire pairs with the Release of the push: its write of the value comes before our read.
-            let stamp = cell.stamp.load(Ordering::Acquire);
-            if stamp == head.wrapping_add(1) {
-                // ORDERING: SeqCst, see "Sleepers".
-                let claim = self.head.compare_exchange_weak(
-                    head,
-                    self.after(head, 1),
-                    Ordering::SeqCst,
-                    Ordering::Relaxed,
-                );
-                match claim {
-                    Ok(_) => {
-                        // SAFETY: the stamp says that there is a value, the claim that it is ours alone.
-                        let value = cell.value.with_mut(|cell| unsafe { (*cell).assume_init_read() });
-                        // ORDERING: Release pairs with the Acquire in `push`.
-                        cell.stamp.store(head.wrapping_add(self.lap), Ordering::Release);
-                        return Ok((value, head));
+            match self.claim_pop(head) {
+                Ok(Some(cell)) => return Ok((cell.empty(head, self.lap), head)),
+                Ok(None) => spin.lost(),
+                Err(stamp) => {
+                    if stamp == head {
+                        // ORDERING: see "Sleepers"; pairs with the claim of a push.
+                        let tail = load_seq_cst(&self.tail);
+                        if tail & !self.closed == head {
+                            return Err(if tail == head { PopError::Empty } else { PopError::Closed });
+                        }
                     }
-                    Err(now) => head = now,
-                }
-                spin.lost();
-            } else {
-                if stamp == head {
-                    // ORDERING: see "Sleepers"; pairs with the claim in `push`.
-                    let tail = load_seq_cst(&self.tail);
-                    if tail & !self.closed == head {
-                        return Err(if tail == head { PopError::Empty } else { PopError::Closed });
+                    if self.head.load(Ordering::Relaxed) == head {
+                        // Busy. Otherwise our head was old.
+                        spin.blocked();
                     }
                 }
-                let now = self.head.load(Ordering::Relaxed);
-                if now == head {
-                    // Busy. Otherwise our head was old.
-                    spin.blocked();
-                }
-                head = now;
             }
+            head = self.head.load(Ordering::Relaxed);
         }
+    }
+
+    /// Claims position `head` for a pop: the value in its cell is then the caller's. `None` if another one was faster;
+    /// the stamp of the cell if it does not hold the value of this position.
+    #[inline]
+    fn claim_pop(&self, head: usize) -> Result<Option<&Cell<T>>, usize> {
+        let cell = self.cell(head);
+        // ORDERING: Acquire pairs with the Release of the push: its write of the value comes before our read.
+        let stamp = cell.stamp.load(Ordering::Acquire);
+        if stamp != head.wrapping_add(1) {
+            return Err(stamp);
+        }
+        // ORDERING: SeqCst, see "Sleepers".
+        let claim = self.head.compare_exchange_weak(
+            head,
+            self.after(head, 1),
+            Ordering::SeqCst,
+            Ordering::Relaxed,
+        );
+        Ok(claim.is_ok().then_some(cell))
     }
 
     /// Takes up to `limit` of the oldest values in one claim, and appends them to `values`, which has room for as many
@@ -246,12 +294,8 @@ impl<T> Ring<T> {
                 Ok(_) => {
                     for nth in 0..count {
                         let position = self.after(head, nth);
-                        let cell = self.cell(position);
-                        // SAFETY: as in `pop`, for each of the claimed cells. (The vector has room: it does not grow
-                        // and so cannot panic here.)
-                        values.push(cell.value.with_mut(|cell| unsafe { (*cell).assume_init_read() }));
-                        // ORDERING: Release pairs with the Acquire in `push`.
-                        cell.stamp.store(position.wrapping_add(self.lap), Ordering::Release);
+                        // The vector has room: it does not grow, and so cannot fail here.
+                        values.push(self.cell(position).empty(position, self.lap));
                     }
                     return Ok((count, head));
                 }
@@ -390,12 +434,6 @@ impl<T> Ring<T> {
         } else {
             (position & !(self.lap - 1)).wrapping_add(self.lap).wrapping_add(count - to_wrap)
         }
-    }
-
-    /// Whether a stamp says that the value pushed a lap before `tail` is, or was a moment ago, in the cell.
-    #[inline]
-    fn is_one_lap_behind(&self, stamp: usize, tail: usize) -> bool {
-        stamp.wrapping_add(self.lap) == tail.wrapping_add(1)
     }
 }
 

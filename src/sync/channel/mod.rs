@@ -211,13 +211,18 @@ impl<T> Shared<T> {
     }
 
     /// Sends what is in `value`, which is empty when this is ready.
-    #[inline]
+    #[inline(never)]
     fn poll_send(
         &self,
         value: &mut Option<T>,
         slot: Pin<&Slot<()>>,
         waker: &Waker,
     ) -> Poll<Result<(), SendError<T>>> {
+        if let Some(ended) = self.refuses(&slot) {
+            if let Some(value) = value.take() {
+                return Poll::Ready(Err(SendError { value, ended: Some(ended) }));
+            }
+        }
         let mut owing = false;
         loop {
             // A future polled after its end waits for ever.
@@ -238,9 +243,17 @@ impl<T> Shared<T> {
         }
     }
 
+    /// Receives one value.
+    #[inline(never)]
+    fn poll_recv(&self, slot: Pin<&Slot<()>>, waker: &Waker) -> Poll<Result<T, RecvError>> {
+        if let Some(ended) = self.refuses(&slot) {
+            return Poll::Ready(Err(RecvError { ended: Some(ended) }));
+        }
+        self.poll_take(slot, waker, Self::try_recv)
+    }
+
     /// Receives by `take`, which is one of the ways to pop.
-    #[inline]
-    fn poll_recv<R>(
+    fn poll_take<R>(
         &self,
         slot: Pin<&Slot<()>>,
         waker: &Waker,

@@ -3,6 +3,7 @@
 use super::error::Late;
 use super::{Receiver, SendError, SendTimeoutError, Shared, TrySendError, forget};
 use crate::shim::{Arc, Ordering};
+use crate::sync::context;
 use crate::sync::ring::PushError;
 use crate::time::Sleep;
 use crate::wait::Slot;
@@ -187,9 +188,16 @@ impl<T> Future for SendFuture<'_, T> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(ended) = this.shared.refuses(&this.slot) {
+        // All that a send does which need not wait; the rest is kept out of the caller's code.
+        if this.slot.is_idle() && !context::can_end() {
             if let Some(value) = this.value.take() {
-                return Poll::Ready(Err(SendError { value, ended: Some(ended) }));
+                match this.shared.ring.push(value) {
+                    Ok(at) => {
+                        this.shared.receiving.notify(at);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(PushError::Full(value) | PushError::Closed(value)) => *this.value = Some(value),
+                }
             }
         }
         this.shared.poll_send(this.value, this.slot.as_ref(), cx.waker())
