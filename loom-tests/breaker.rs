@@ -10,6 +10,7 @@
 //! | breaks grow with the opens of their generation | 2 | 3 | `set_opens` after the exchange of the word |
 //! | one place, one trial; what the next does is after what the last did | 2 | 3 | `take_place` that lets one more in |
 //! | who is refused beside a trial knows for how long | 2 | 3 | `take_place` that sets the due time after the word |
+//! | who is refused beside the end of a trial knows, too | 2 | 3 | `due` that compares only generations |
 //! | a result that comes with a reset is before it or late | 2 | 3 | `settle_let_through` that does not compare generations |
 //! | when the shutdown is through, no call runs | 2 | none | `let_through` that looks at the word before it counts |
 //! | the shutdown comes through although a call ends unseen | 2 | 3 | `Drained` that does not look again |
@@ -19,7 +20,7 @@
 use crate::race::{bounded, race};
 use cofferdam_loom::observe::Observe;
 use cofferdam_loom::resilience::CircuitBreaker;
-use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Outcome, OwnedGuard, State};
+use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Open, Outcome, OwnedGuard, State};
 use cofferdam_loom::time::{Clock, Sleep, Timer};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -274,6 +275,28 @@ fn who_is_refused_beside_a_trial_knows_for_how_long() {
         |world| {
             if let Err(open) = world.seen() {
                 assert_eq!(open.retry_after(), Some(Duration::from_secs(10)));
+            }
+        },
+    );
+}
+
+#[test]
+fn who_is_refused_beside_the_end_of_a_trial_knows_for_how_long() {
+    race(
+        Some(3),
+        || {
+            let breaker = breaker(|builder| builder.failure_threshold(1).half_open_limit(None));
+            end_at(&breaker, Outcome::Failure, 0);
+            let world =
+                World::<Result<(), Open>> { breaker, guard: Mutex::default(), seen: Mutex::default() };
+            *world.guard.lock().unwrap() = world.breaker.try_acquire_owned_at(at(10)).ok();
+            world
+        },
+        |world| world.guard().record_at(Outcome::Ignore, at(12)),
+        |world| world.see(world.breaker.try_acquire_at(at(12)).map(drop)),
+        |world| {
+            if let Err(open) = world.seen() {
+                assert_eq!(open.retry_after(), Some(Duration::from_secs(8)));
             }
         },
     );

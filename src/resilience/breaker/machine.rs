@@ -129,13 +129,13 @@ impl Machine {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    /// The due time of the word's generation; `None` if that has passed.
+    /// The due time that belongs to the word; `None` if that has changed.
     pub(super) fn due(&self, word: Word) -> Option<u64> {
-        // ORDERING: Acquire pairs with the Release in `set_due`: whoever reads a later generation's due time sees that
-        // the word has left the generation asked for.
+        // ORDERING: Acquire pairs with the Release in `set_due`: whoever reads the due time of a later generation, or of a
+        // trial that ended, sees that the word has changed.
         let due = self.phase(word).due.load(Ordering::Acquire);
         // Relaxed: coherence alone forbids it to be older than what the line above has acquired.
-        Word(self.word.load(Ordering::Relaxed)).same_generation(word).then_some(due)
+        (self.word.load(Ordering::Relaxed) == word.0).then_some(due)
     }
 
     /// As far as the word's generation lasts, how often it has opened.

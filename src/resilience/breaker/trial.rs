@@ -88,6 +88,7 @@ impl Machine {
         let mut trials = word.trials();
         let place = control.take_place(&self.config, &mut trials, now);
         let due = control.attention();
+        // In this order: who sees the place taken knows for how long.
         self.set_due(word, due);
         self.set_trials(word, trials);
         let (place, trial) = place.ok_or(due)?;
@@ -135,7 +136,9 @@ impl Machine {
                 if let Some(place) = control.places.get_mut(ticket.place as usize) {
                     *place = after;
                 }
+                // In this order, the reverse of `take_place`: with a due time that is too late, there is a place.
                 self.set_trials(word, trials);
+                self.set_due(word, control.attention());
             }
         }
         drop(control);
