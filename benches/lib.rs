@@ -101,6 +101,11 @@ pub struct Smol {
 }
 
 impl Smol {
+    /// The executor itself.
+    pub fn executor(&self) -> Arc<async_executor::Executor<'static>> {
+        Arc::clone(&self.executor)
+    }
+
     fn start() -> Self {
         let executor = Arc::new(async_executor::Executor::new());
         let (stop, stopped) = async_channel::bounded::<()>(1);

@@ -8,6 +8,7 @@ use crate::shim::Mutex;
 use crate::sync::ring::{PopError, PushError, Ring};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
+use std::pin::Pin;
 
 pub(super) enum Backlog {
     Bounded(Ring<Job>),
@@ -26,34 +27,37 @@ impl Backlog {
         Self::Unbounded(CachePadded::new(Mutex::new(Deque::default())))
     }
 
-    /// Adds a job at the end.
-    #[inline]
-    pub(super) fn push(&self, job: Job) -> Result<TaskId, PushError<Job>> {
+    /// Adds a job at the end; `job` is called if, and only if, that succeeds.
+    #[inline(always)]
+    pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
         match self {
-            Self::Bounded(ring) => ring.push(job).map(|position| TaskId(ring.ordinal(position))),
+            Self::Bounded(ring) => ring.push_with(job).map(|position| TaskId(ring.ordinal(position))),
             Self::Unbounded(deque) => {
                 let mut deque = deque.lock();
                 if deque.closed {
                     return Err(PushError::Closed(job));
                 }
                 let id = TaskId(deque.pushed());
-                deque.jobs.push_back(job);
+                deque.jobs.push_back(job());
                 Ok(id)
             }
         }
     }
 
-    /// Takes the oldest job.
-    #[inline]
-    pub(super) fn pop(&self) -> Result<(Job, TaskId), PopError> {
+    /// Takes the oldest job and puts it in the place of `job`, which must be empty.
+    #[inline(always)]
+    pub(super) fn pop(&self, job: Pin<&mut Job>) -> Result<TaskId, PopError> {
         match self {
-            Self::Bounded(ring) => ring.pop().map(|(job, position)| (job, TaskId(ring.ordinal(position)))),
+            Self::Bounded(ring) => ring
+                .pop_with(|popped| job.refill(popped))
+                .map(|((), position)| TaskId(ring.ordinal(position))),
             Self::Unbounded(deque) => {
                 let mut deque = deque.lock();
                 match deque.jobs.pop_front() {
-                    Some(job) => {
+                    Some(popped) => {
                         deque.popped += 1;
-                        Ok((job, TaskId(deque.popped - 1)))
+                        job.refill(popped);
+                        Ok(TaskId(deque.popped - 1))
                     }
                     None if deque.closed => Err(PopError::Closed),
                     None => Err(PopError::Empty),

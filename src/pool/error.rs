@@ -13,9 +13,10 @@ use std::time::Duration;
 /// Why a task has no result.
 pub struct JoinError(Join);
 
+/// Small: every result has room for one.
 enum Join {
     Panicked(Box<Panicked>),
-    Cancelled(Option<ContextError>),
+    Cancelled(Option<Box<ContextError>>),
     TimedOut(Duration),
     Dropped,
 }
@@ -42,7 +43,7 @@ impl JoinError {
     }
 
     pub(super) fn cancelled(error: Option<ContextError>) -> Self {
-        Self(Join::Cancelled(error))
+        Self(Join::Cancelled(error.map(Box::new)))
     }
 
     pub(super) fn timed_out(limit: Duration) -> Self {
@@ -86,7 +87,7 @@ impl JoinError {
     /// How the context ended, if it was that which cancelled the task.
     pub fn context(&self) -> Option<&ContextError> {
         match &self.0 {
-            Join::Cancelled(error) => error.as_ref(),
+            Join::Cancelled(error) => error.as_deref(),
             _ => None,
         }
     }
@@ -132,7 +133,7 @@ impl fmt::Display for JoinError {
                 None => f.write_str("the task panicked"),
             },
             Join::Cancelled(None) => f.write_str("the task was cancelled"),
-            Join::Cancelled(Some(error)) => match error.cause().and_then(Cause::text) {
+            Join::Cancelled(Some(error)) => match ContextError::cause(error).and_then(Cause::text) {
                 Some(text) => write!(f, "the task was cancelled: {text}"),
                 None => f.write_str("the task was cancelled by the end of its context"),
             },

@@ -88,9 +88,9 @@ use std::time::Duration;
 ///
 /// # Fairness
 ///
-/// Tasks are begun in the order in which they were accepted. Submitters that wait for room are served in the order of
-/// their arrival, and nobody overtakes them, except submitters that were already on their way when the first one had to
-/// wait.
+/// Tasks are begun in the order in which they were accepted. Submitters that wait for room are woken in the order of their
+/// arrival, and while one waits, newcomers wait behind it. Between being woken and being polled a submitter can be
+/// overtaken; it then goes back to the head of the line, and after the fourth time its place is kept.
 pub struct WorkerPool {
     shared: Arc<Shared>,
 }

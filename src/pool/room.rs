@@ -1,9 +1,10 @@
 //! Those who wait for room in the queue.
 //!
 //! First come, first served: while anybody waits, whoever comes later lines up behind. A waiter is not given a place but
-//! invited to take one; the place is kept for it (nobody else can, while the room is `crowded`), and passed on if it does
-//! not come. Submitters that found the room free a moment ago may still slip in: then an invited one finds the queue
-//! full, and goes back to the head of the line.
+//! invited to take one. Between the invitation and the moment at which its executor polls it, newcomers may take the
+//! places, so as not to stand still for it; then it goes back to the head of the line. Who has been overtaken so often
+//! ([`PATIENCE`]) has its place kept the next time. (Submissions that were already on their way can still get in between;
+//! their number is bounded by the number of submitters.)
 //!
 //! A worker that has made room lets the waiting in once for a number of tasks, and at the latest when it lets go of its
 //! thread, because each invitation wakes somebody.
@@ -16,17 +17,23 @@ use crossbeam_utils::CachePadded;
 use std::pin::Pin;
 use std::task::Waker;
 
+/// How often an invited waiter may find its place taken.
+const PATIENCE: u8 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 4 };
+
 #[derive(Default)]
 pub(super) struct Room {
-    /// 1 while anybody waits or is invited. Written under the lock.
+    /// 1 while anybody waits, or has a place that is kept. Written under the lock.
     crowded: CachePadded<AtomicUsize>,
     line: Mutex<Line>,
 }
 
 #[derive(Default)]
 struct Line {
-    waiting: List<()>,
+    /// Each with how often it was overtaken.
+    waiting: List<u8>,
     invited: usize,
+    /// Of those invited, how many have their place kept.
+    kept: usize,
     closed: bool,
 }
 
@@ -34,8 +41,8 @@ struct Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Waiting,
-    /// It may take a place now, and must then [`leave`](Room::leave).
-    Invited,
+    /// It may take a place now, and must then [`leave`](Room::leave). It was overtaken so often.
+    Invited(u8),
     Closed,
 }
 
@@ -55,51 +62,59 @@ impl Room {
         self.line.try_lock().map(|line| line.waiting.len())
     }
 
-    /// Without waiting: an invitation, if there is more room than people in line.
+    /// Without waiting: an invitation, if nobody waits and there is more room than is kept.
     pub(super) fn slip_in(&self, free: impl Fn() -> usize) -> bool {
         let mut line = self.line.lock();
-        if !line.waiting.is_empty() || free() <= line.invited {
+        if !line.waiting.is_empty() || free() <= line.kept {
             return false;
         }
         line.invited += 1;
-        // ORDERING: as in `line_up`.
-        self.crowded.swap(1, Ordering::SeqCst);
         true
     }
 
-    /// Lines up, at the end or (who was invited in vain) at the head. `free` is the number of free places. False, if
-    /// nobody is let in any more.
+    /// Lines up at the end. `free` is the number of free places. False, if nobody is let in any more.
     #[must_use]
-    pub(super) fn line_up(
+    pub(super) fn line_up(&self, slot: Pin<&Slot<u8>>, waker: &Waker, free: impl Fn() -> usize) -> bool {
+        let waker = waker.clone();
+        let mut line = self.line.lock();
+        if line.closed {
+            return false;
+        }
+        line.waiting.push_back(slot, 0, waker);
+        self.announce(line, free);
+        true
+    }
+
+    /// Lines up again, at the head: someone who was invited in vain. As [`line_up`](Self::line_up).
+    #[must_use]
+    pub(super) fn line_up_again(
         &self,
-        slot: Pin<&Slot<()>>,
+        slot: Pin<&Slot<u8>>,
         waker: &Waker,
-        at_head: bool,
+        overtaken: u8,
         free: impl Fn() -> usize,
     ) -> bool {
         let waker = waker.clone();
         let mut line = self.line.lock();
-        if at_head {
-            line.invited -= 1;
-        }
+        line.uninvite(overtaken);
         if line.closed {
-            self.clear(&line);
+            self.serve(line, free);
             return false;
         }
-        if at_head {
-            line.waiting.push_front(slot, (), waker);
-        } else {
-            line.waiting.push_back(slot, (), waker);
-        }
-        // ORDERING: SeqCst, before the look at the queue in `invite`; a worker pops, which is one too, and looks here
-        // afterwards. One of us sees the other.
-        self.crowded.swap(1, Ordering::SeqCst);
-        self.serve(line, free);
+        line.waiting.push_front(slot, (overtaken + 1).min(PATIENCE), waker);
+        self.announce(line, free);
         true
     }
 
+    fn announce<'a>(&'a self, line: MutexGuard<'a, Line>, free: impl Fn() -> usize) {
+        // ORDERING: SeqCst, before the look at the queue in `serve`; a worker pops, which is one too, and looks here
+        // afterwards. One of us sees the other.
+        self.crowded.swap(1, Ordering::SeqCst);
+        self.serve(line, free);
+    }
+
     /// Where someone in line stands; the waker is brought up to date.
-    pub(super) fn poll(&self, slot: Pin<&Slot<()>>, waker: &Waker) -> Turn {
+    pub(super) fn poll(&self, slot: Pin<&Slot<u8>>, waker: &Waker) -> Turn {
         if slot.outcome().is_none() {
             // Cloned outside the lock: it is the executor's code.
             let mut fresh = Some(waker.clone());
@@ -110,26 +125,26 @@ impl Room {
         }
         match slot.take() {
             None => Turn::Waiting,
-            Some((Outcome::Granted, ())) => Turn::Invited,
+            Some((Outcome::Granted, overtaken)) => Turn::Invited(overtaken),
             Some(_) => Turn::Closed,
         }
     }
 
     /// Somebody goes: `slot` is in line, invited but not polled since, or neither.
-    pub(super) fn abandon(&self, slot: Pin<&Slot<()>>, free: impl Fn() -> usize) {
+    pub(super) fn abandon(&self, slot: Pin<&Slot<u8>>, free: impl Fn() -> usize) {
         let mut line = self.line.lock();
-        let waker = line.waiting.unlink(slot).and_then(|((), waker)| waker);
-        if let Some((Outcome::Granted, ())) = slot.take() {
-            line.invited -= 1;
+        let waker = line.waiting.unlink(slot).and_then(|(_, waker)| waker);
+        if let Some((Outcome::Granted, overtaken)) = slot.take() {
+            line.uninvite(overtaken);
         }
         self.serve(line, free);
         drop(waker);
     }
 
     /// Someone who was invited has taken a place, or needs none.
-    pub(super) fn leave(&self, free: impl Fn() -> usize) {
+    pub(super) fn leave(&self, overtaken: u8, free: impl Fn() -> usize) {
         let mut line = self.line.lock();
-        line.invited -= 1;
+        line.uninvite(overtaken);
         self.serve(line, free);
     }
 
@@ -144,7 +159,7 @@ impl Room {
         wake_all(|wakes| {
             let mut line = self.line.lock();
             line.closed = true;
-            let done = line.waiting.settle(wakes, |()| Some(Outcome::Closed));
+            let done = line.waiting.settle(wakes, |_| Some(Outcome::Closed));
             self.clear(&line);
             done
         });
@@ -166,7 +181,7 @@ impl Room {
     }
 
     fn clear(&self, line: &Line) {
-        if line.waiting.is_empty() && line.invited == 0 {
+        if line.waiting.is_empty() && line.kept == 0 {
             // Relaxed: who still sees it set takes the lock.
             self.crowded.store(0, Ordering::Relaxed);
         }
@@ -179,9 +194,18 @@ impl Room {
             if !wakes.has_room() {
                 return false;
             }
-            line.waiting.pop_front(Outcome::Granted, wakes);
+            let mut overtaken = 0;
+            line.waiting.pop_front_with(Outcome::Granted, wakes, |times| overtaken = *times);
             line.invited += 1;
+            line.kept += usize::from(overtaken == PATIENCE);
         }
         true
+    }
+}
+
+impl Line {
+    fn uninvite(&mut self, overtaken: u8) {
+        self.invited -= 1;
+        self.kept -= usize::from(overtaken == PATIENCE);
     }
 }

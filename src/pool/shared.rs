@@ -32,12 +32,12 @@ use crate::wait::{List, Outcome, wake_all};
 use crossbeam_utils::CachePadded;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The most tasks after which a worker lets those in that wait for room.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
 pub(super) type OnPanic = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
 
@@ -133,15 +133,18 @@ impl Shared {
         Some(Box::new(if self.settings.tied { context } else { context.detached() }))
     }
 
-    #[inline]
-    pub(super) fn push(&self, job: Job) -> Result<TaskId, PushError<Job>> {
+    /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
+    #[inline(always)]
+    pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
         if self.handover.is_some() && !self.enter() {
             return Err(if self.backlog.is_closed() { PushError::Closed(job) } else { PushError::Full(job) });
         }
-        let pushed = self.backlog.push(job);
+        let pushed = self.backlog.push_with(job);
         match &pushed {
             Ok(_) => self.crew.work_added(|| self.backlog.len()),
-            Err(_) => drop(self.leave()),
+            Err(_) => {
+                self.leave();
+            }
         }
         pushed
     }
@@ -220,16 +223,16 @@ impl Shared {
         for seat in &self.books.seats {
             seat.nudge.wake();
         }
-        while let Ok((job, task)) = self.backlog.pop() {
-            self.sweep(job, task);
+        let mut job = pin!(Job::empty());
+        while let Ok(task) = self.backlog.pop(job.as_mut()) {
+            self.sweep(job.as_mut(), task);
         }
         self.look_for_the_end();
     }
 
     /// Drops a job that will not run, and says so to its handle.
-    pub(super) fn sweep(&self, mut job: Job, task: TaskId) {
-        let context = job.context.take();
-        let mut job = pin!(job);
+    pub(super) fn sweep(&self, mut job: Pin<&mut Job>, task: TaskId) {
+        let context = job.as_mut().take_context();
         let shell = catch_unwind(AssertUnwindSafe(|| within(context.as_deref(), || job.as_mut().discard())));
         self.books.swept(matches!(shell, Ok(Some(_))));
         job.resolve(Some(JoinError::dropped()));

@@ -73,7 +73,7 @@ pub(super) enum Step {
 pub(super) struct Job {
     ops: &'static Ops,
     /// The context in which it runs; boxed, since most have none.
-    pub(super) context: Option<Box<WorkContext>>,
+    context: Option<Box<WorkContext>>,
     data: Data,
     _pinned: PhantomPinned,
 }
@@ -103,22 +103,44 @@ pub(super) fn submit<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    if !const { fits::<F>() } {
+        return submit_boxed(pool, future, context);
+    }
+    let future = ManuallyDrop::new(future);
+    let pushed = pool.push_with(|| {
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: it fits, in size and alignment; and this is called once at most, and then the push succeeds: the
+        // future in its old place is not used again.
+        unsafe { data.as_mut_ptr().cast::<F>().write(std::ptr::read(&raw const *future)) };
+        Job { ops: const { &Inline::<F>::OPS }, context, data, _pinned: PhantomPinned }
+    });
+    match pushed {
+        Ok(id) => Ok(id),
+        Err(PushError::Full(_)) => Err(PushError::Full(ManuallyDrop::into_inner(future))),
+        Err(PushError::Closed(_)) => Err(PushError::Closed(ManuallyDrop::into_inner(future))),
+    }
+}
+
+/// As [`submit`], for a future that is too large for the job.
+fn submit_boxed<F>(
+    pool: &Shared,
+    future: F,
+    context: Option<Box<WorkContext>>,
+) -> Result<TaskId, PushError<F>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let boxed = NonNull::from(Box::leak(Box::new(future)));
     let mut data: Data = [MaybeUninit::uninit(); INLINE];
-    let (ops, take): (_, unsafe fn(Job) -> F) = if const { fits::<F>() } {
-        // SAFETY: it fits, in size and alignment.
-        unsafe { data.as_mut_ptr().cast::<F>().write(future) };
-        (const { &Inline::<F>::OPS }, Inline::<F>::take)
-    } else {
-        let boxed = Box::into_raw(Box::new(future));
-        // SAFETY: a pointer fits.
-        unsafe { data.as_mut_ptr().cast::<*mut F>().write(boxed) };
-        (const { &Boxed::<F>::OPS }, Boxed::<F>::take)
-    };
-    // SAFETY, of both: what `push` gives back is this very job, whose type is therefore right; it was not pinned.
-    pool.push(Job { ops, context, data, _pinned: PhantomPinned }).map_err(|refused| match refused {
-        PushError::Full(job) => PushError::Full(unsafe { take(job) }),
-        PushError::Closed(job) => PushError::Closed(unsafe { take(job) }),
-    })
+    // SAFETY: a pointer fits.
+    unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(boxed) };
+    let job = Job { ops: const { &Boxed::<F>::OPS }, context, data, _pinned: PhantomPinned };
+    match pool.push_with(|| job) {
+        Ok(id) => Ok(id),
+        // SAFETY, of both: the job is of this type, and was never polled.
+        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Boxed::take(job()) })),
+        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Boxed::take(job()) })),
+    }
 }
 
 /// Submits a task whose result its [`Joint`] waits for. A task that is not accepted is given back.
@@ -150,15 +172,44 @@ where
     unsafe { data.as_mut_ptr().cast::<Joined<F>>().write(Joined { cell, flags: 0 }) };
     let joint = Joint { head: cell.cast(), _result: PhantomData };
     let ops = const { &Joined::<F>::OPS };
-    match pool.push(Job { ops, context, data, _pinned: PhantomPinned }) {
+    let job = Job { ops, context, data, _pinned: PhantomPinned };
+    match pool.push_with(|| job) {
         Ok(id) => Ok((joint, id)),
-        // SAFETY, of both: as in `submit`; and the joint is here, so nobody can have claimed the future.
-        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Joined::take(job) })),
-        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Joined::take(job) })),
+        // SAFETY, of both: as in `submit_boxed`; and the joint is here, so nobody can have claimed the future.
+        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Joined::take(job()) })),
+        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Joined::take(job()) })),
     }
 }
 
 impl Job {
+    /// The place of a job, with none in it.
+    pub(super) fn empty() -> Self {
+        Self { ops: &EMPTY, context: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
+    }
+
+    /// Puts a job where one was that is over.
+    #[inline(always)]
+    pub(super) fn refill(self: Pin<&mut Self>, job: Self) {
+        debug_assert!(self.is_empty() && self.context.is_none());
+        if self.is_empty() {
+            // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
+            unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
+        }
+    }
+
+    /// The context, which goes its own way from now on.
+    #[inline(always)]
+    pub(super) fn take_context(self: Pin<&mut Self>) -> Option<Box<WorkContext>> {
+        // SAFETY: the context is not pinned.
+        unsafe { self.get_unchecked_mut() }.context.take()
+    }
+
+    /// Whether there is none, or it is over.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        std::ptr::eq(self.ops, &raw const EMPTY)
+    }
+
     /// Polls the future, and drops it if it is ready. May panic as they do.
     #[inline]
     pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step> {
@@ -179,15 +230,17 @@ impl Job {
     #[inline]
     pub(super) fn resolve(self: Pin<&mut Self>, error: Option<JoinError>) {
         let resolve = self.ops.resolve;
-        // SAFETY: as in `poll`.
-        unsafe { resolve(NonNull::from(self.get_unchecked_mut()), error) }
+        if !self.is_empty() {
+            // SAFETY: as in `poll`.
+            unsafe { resolve(NonNull::from(self.get_unchecked_mut()), error) }
+        }
     }
 }
 
 impl Drop for Job {
     #[inline]
     fn drop(&mut self) {
-        if !std::ptr::eq(self.ops, &raw const EMPTY) {
+        if !self.is_empty() {
             // SAFETY: it is being dropped: nothing moves it any more.
             let mut job = unsafe { Pin::new_unchecked(self) };
             let _ = catch_unwind(AssertUnwindSafe(|| job.as_mut().discard()));
@@ -249,17 +302,6 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
         },
         resolve: |_, _| {},
     };
-
-    /// # Safety
-    /// The job is of this type and was never polled.
-    unsafe fn take(mut job: Job) -> F {
-        // SAFETY: by the caller; an empty job does not drop it.
-        unsafe {
-            let job = NonNull::from(&mut job);
-            empty(job);
-            data::<F>(job).read()
-        }
-    }
 }
 
 /// A future too large for the job.
@@ -271,7 +313,7 @@ impl<F: Future<Output = ()> + 'static> Boxed<F> {
         poll: |job, cx| {
             // SAFETY: as said; a boxed future does not move.
             unsafe {
-                let future = *data::<*mut F>(job);
+                let future = (*data::<NonNull<F>>(job)).as_ptr();
                 let ready = Pin::new_unchecked(&mut *future).poll(cx);
                 ready.map(|()| {
                     empty(job);
@@ -284,7 +326,7 @@ impl<F: Future<Output = ()> + 'static> Boxed<F> {
             // SAFETY: as said.
             unsafe {
                 empty(job);
-                drop(Box::from_raw(*data::<*mut F>(job)));
+                drop(Box::from_raw((*data::<NonNull<F>>(job)).as_ptr()));
             }
             None
         },
@@ -298,7 +340,7 @@ impl<F: Future<Output = ()> + 'static> Boxed<F> {
         unsafe {
             let job = NonNull::from(&mut job);
             empty(job);
-            *Box::from_raw(*data::<*mut F>(job))
+            *Box::from_raw((*data::<NonNull<F>>(job)).as_ptr())
         }
     }
 }
@@ -333,6 +375,9 @@ struct CellOps {
     drop_future: unsafe fn(NonNull<()>),
     free: unsafe fn(NonNull<()>),
 }
+
+const _: () = assert!(size_of::<JoinError>() <= 16);
+const _: () = assert!(size_of::<Cell<std::future::Ready<u64>>>() <= 104);
 
 impl<F: Future> Cell<F> {
     const OPS: CellOps = CellOps {

@@ -32,12 +32,36 @@ pub trait Mode<F>: sealed::Pack<F> {}
 impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 
 mod sealed {
-    use super::{PushError, Shared};
+    use super::Shared;
+
+    /// What may be named in the signature of a public trait.
+    #[derive(Debug)]
+    pub enum Refused<F> {
+        Full(F),
+        Closed(F),
+    }
+
+    #[derive(Clone, Copy)]
+    #[allow(missing_debug_implementations, reason = "not nameable outside")]
+    pub struct Intake<'a>(pub(super) &'a Shared);
 
     pub trait Pack<F> {
         type Accepted;
 
-        fn offer(shared: &Shared, future: F) -> Result<Self::Accepted, PushError<F>>;
+        /// One attempt, past those in line.
+        fn offer(intake: Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>>;
+    }
+}
+
+use sealed::{Intake, Refused};
+
+impl<F> From<PushError<F>> for Refused<F> {
+    #[inline]
+    fn from(error: PushError<F>) -> Self {
+        match error {
+            PushError::Full(future) => Self::Full(future),
+            PushError::Closed(future) => Self::Closed(future),
+        }
     }
 }
 
@@ -49,8 +73,9 @@ where
     type Accepted = JoinHandle<F::Output>;
 
     #[inline]
-    fn offer(shared: &Shared, future: F) -> Result<Self::Accepted, PushError<F>> {
-        slot::submit_joined(shared, future, shared.capture()).map(|(joint, id)| JoinHandle::new(joint, id))
+    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>> {
+        let (joint, id) = slot::submit_joined(shared, future, shared.capture())?;
+        Ok(JoinHandle::new(joint, id))
     }
 }
 
@@ -61,8 +86,9 @@ where
     type Accepted = ();
 
     #[inline]
-    fn offer(shared: &Shared, future: F) -> Result<(), PushError<F>> {
-        slot::submit(shared, future, shared.capture()).map(|_| ())
+    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<(), Refused<F>> {
+        slot::submit(shared, future, shared.capture())?;
+        Ok(())
     }
 }
 
@@ -73,12 +99,12 @@ impl Shared {
     }
 
     #[cold]
-    fn refused<F>(&self, refused: PushError<F>) -> SubmitError<F> {
+    fn refused<F>(&self, refused: Refused<F>) -> SubmitError<F> {
         match refused {
-            PushError::Full(future) => {
+            Refused::Full(future) => {
                 self.refuse(Refusal::Full { capacity: self.capacity().unwrap_or(usize::MAX) }, future)
             }
-            PushError::Closed(future) => self.refuse(Refusal::Closed, future),
+            Refused::Closed(future) => self.refuse(Refusal::Closed, future),
         }
     }
 
@@ -88,22 +114,25 @@ impl Shared {
         if let Err(reason) = self.check() {
             return Err(self.refuse(reason, future));
         }
-        let offered =
-            if self.room.is_crowded() { self.offer_between::<F, M>(future) } else { M::offer(self, future) };
+        let offered = if self.room.is_crowded() {
+            self.offer_between::<F, M>(future)
+        } else {
+            M::offer(Intake(self), future)
+        };
         offered.map_err(|refused| self.refused(refused))
     }
 
     /// While others wait for room, or have been invited: only into a place that is not theirs.
     #[cold]
-    fn offer_between<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, PushError<F>> {
+    fn offer_between<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, Refused<F>> {
         if self.backlog.is_closed() {
-            return Err(PushError::Closed(future));
+            return Err(Refused::Closed(future));
         }
         if !self.room.slip_in(|| self.free()) {
-            return Err(PushError::Full(future));
+            return Err(Refused::Full(future));
         }
-        let offered = M::offer(self, future);
-        self.room.leave(|| self.free());
+        let offered = M::offer(Intake(self), future);
+        self.room.leave(0, || self.free());
         offered
     }
 }
@@ -118,10 +147,10 @@ pin_project! {
         shared: &'a Shared,
         // Taken when it is accepted or given back.
         future: Option<F>,
-        limit: Option<Duration>,
-        sleep: Option<Sleep>,
+        // Boxed, so that those who have none do not carry it.
+        limit: Option<Box<Limit>>,
         #[pin]
-        slot: Slot<()>,
+        slot: Slot<u8>,
         mode: PhantomData<fn() -> M>,
     }
 
@@ -135,10 +164,16 @@ pin_project! {
     }
 }
 
+struct Limit {
+    limit: Duration,
+    sleep: Option<Sleep>,
+}
+
 impl<'a, F, M> Submit<'a, F, M> {
     #[inline]
     pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>) -> Self {
-        Self { shared, future: Some(future), limit, sleep: None, slot: Slot::new(), mode: PhantomData }
+        let limit = limit.map(|limit| Box::new(Limit { limit, sleep: None }));
+        Self { shared, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
     }
 }
 
@@ -154,14 +189,14 @@ impl<F, M: Mode<F>> Future for Submit<'_, F, M> {
             match shared.try_submit::<F, M>(future) {
                 Err(refused) if refused.is_full() => {
                     *this.future = Some(refused.future);
-                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), false, || shared.free()) {
+                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free()) {
                         return give_back(shared, this.future, Refusal::Closed);
                     }
                 }
                 done => return Poll::Ready(done),
             }
         }
-        wait::<F, M>(shared, this.future, *this.limit, this.sleep, this.slot.as_ref(), cx)
+        wait::<F, M>(shared, this.future, this.limit, this.slot.as_ref(), cx)
     }
 }
 
@@ -182,34 +217,33 @@ fn give_back<F, T>(
 fn wait<F, M: Mode<F>>(
     shared: &Shared,
     future: &mut Option<F>,
-    limit: Option<Duration>,
-    sleep: &mut Option<Sleep>,
-    slot: Pin<&Slot<()>>,
+    limit: &mut Option<Box<Limit>>,
+    slot: Pin<&Slot<u8>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<M::Accepted, SubmitError<F>>> {
     let free = || shared.free();
     loop {
         match shared.room.poll(slot, cx.waker()) {
             Turn::Closed => return give_back(shared, future, Refusal::Closed),
-            Turn::Invited => {
+            Turn::Invited(overtaken) => {
                 let Some(taken) = future.take() else {
-                    shared.room.leave(free);
+                    shared.room.leave(overtaken, free);
                     return Poll::Pending;
                 };
                 if let Err(reason) = shared.check() {
-                    shared.room.leave(free);
+                    shared.room.leave(overtaken, free);
                     return Poll::Ready(Err(shared.refuse(reason, taken)));
                 }
-                match M::offer(shared, taken) {
-                    Err(PushError::Full(refused)) => {
+                match M::offer(Intake(shared), taken) {
+                    Err(Refused::Full(refused)) => {
                         *future = Some(refused);
-                        if !shared.room.line_up(slot, cx.waker(), true, free) {
+                        if !shared.room.line_up_again(slot, cx.waker(), overtaken, free) {
                             return give_back(shared, future, Refusal::Closed);
                         }
                     }
                     other => {
-                        shared.room.leave(free);
-                        *sleep = None;
+                        shared.room.leave(overtaken, free);
+                        *limit = None;
                         return Poll::Ready(other.map_err(|refused| shared.refused(refused)));
                     }
                 }
@@ -219,11 +253,12 @@ fn wait<F, M: Mode<F>>(
                     reason
                 } else {
                     let Some(limit) = limit else { return Poll::Pending };
-                    let sleep = sleep.get_or_insert_with(|| shared.settings.clock.sleep(limit));
+                    let duration = limit.limit;
+                    let sleep = limit.sleep.get_or_insert_with(|| shared.settings.clock.sleep(duration));
                     if Pin::new(sleep).poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    Refusal::TimedOut(limit)
+                    Refusal::TimedOut(duration)
                 };
                 // Out of line at once, not when the future is dropped; an invitation that came just now goes to the next.
                 shared.room.abandon(slot, free);
@@ -238,7 +273,7 @@ impl<F, M> fmt::Debug for Submit<'_, F, M> {
         f.debug_struct("Submit")
             .field("pool", &self.shared.settings.name)
             .field("waiting", &!self.slot.is_idle())
-            .field("limit", &self.limit)
+            .field("limit", &self.limit.as_ref().map(|limit| limit.limit))
             .finish_non_exhaustive()
     }
 }

@@ -57,7 +57,7 @@ pin_project! {
     struct Hand {
         index: usize,
         #[pin]
-        job: Option<Job>,
+        job: Job,
         task: Task,
         #[pin]
         rest: Slot<()>,
@@ -87,15 +87,22 @@ impl Default for Task {
 /// Why a worker stopped polling its job.
 enum End {
     Step(Step),
-    Error(JoinError),
+    /// Boxed, so that the way of every task does not move it along.
+    Error(Box<JoinError>),
     /// The pool was aborted.
     Cut,
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize) -> Self {
-        let hand =
-            Hand { index, job: None, task: Task::default(), rest: Slot::new(), reachable: None, base: None };
+        let hand = Hand {
+            index,
+            job: Job::empty(),
+            task: Task::default(),
+            rest: Slot::new(),
+            reachable: None,
+            base: None,
+        };
         Self { shared, done: false, hand }
     }
 }
@@ -103,8 +110,8 @@ impl Worker {
 impl Hand {
     /// The worker is dropped before its time.
     fn leave(mut self: Pin<&mut Self>, shared: &Shared) {
-        if self.job.is_some() {
-            self.as_mut().finish(shared, End::Error(JoinError::dropped()));
+        if !self.job.is_empty() {
+            self.as_mut().finish(shared, End::Error(Box::new(JoinError::dropped())));
             shared.leave();
         }
         let rest = self.project().rest;
@@ -116,38 +123,37 @@ impl Hand {
     }
 
     /// Takes up a job.
-    #[inline]
-    fn begin(self: Pin<&mut Self>, shared: &Shared, mut job: Job, id: TaskId) {
-        let mut this = self.project();
+    #[inline(always)]
+    fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) {
+        let this = self.project();
         this.task.id = id;
-        if job.context.is_some() {
-            this.task.context = job.context.take();
+        if let Some(context) = this.job.take_context() {
+            this.task.context = Some(context);
         }
         if let Some(limit) = shared.settings.task_timeout {
             this.task.deadline = Deadline::after(shared.settings.clock.now(), limit);
         }
-        this.job.set(Some(job));
     }
 
     /// Polls the job once, unless it must not be polled any more.
-    #[inline]
+    #[inline(always)]
     fn run(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();
-        let Some(job) = this.job.as_pin_mut() else { return Poll::Pending };
+        let job = this.job;
         let settings = &shared.settings;
-        let context = this.task.context.as_deref();
-        if let (true, Some(context)) = (settings.tied, context) {
+        let mut context = this.task.context.as_deref();
+        if let Some(context) = context.filter(|_| settings.tied) {
             if let Err(error) = context.check() {
-                return Poll::Ready(End::Error(JoinError::cancelled(Some(error))));
+                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
             }
         }
-        let context = context.or(settings.base.as_ref());
+        context = context.or(settings.base.as_ref());
         match catch_unwind(AssertUnwindSafe(|| within(context, || job.poll(cx)))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(step)) => Poll::Ready(End::Step(step)),
             Err(payload) => {
                 shared.panicked(this.task.id, &*payload);
-                Poll::Ready(End::Error(JoinError::panicked(payload)))
+                Poll::Ready(End::Error(Box::new(JoinError::panicked(payload))))
             }
         }
     }
@@ -160,13 +166,13 @@ impl Hand {
             let sleep = task.sleep.get_or_insert_with(|| shared.settings.clock.sleep_until(at));
             if Pin::new(sleep).poll(cx).is_ready() {
                 let limit = shared.settings.task_timeout.unwrap_or_default();
-                return Poll::Ready(End::Error(JoinError::timed_out(limit)));
+                return Poll::Ready(End::Error(Box::new(JoinError::timed_out(limit))));
             }
         }
         if let (true, Some(context)) = (shared.settings.tied, &task.context) {
             let watch = task.watch.get_or_insert_with(|| Box::pin(context.run(pending())));
             if let Poll::Ready(Err(error)) = watch.as_mut().poll(cx) {
-                return Poll::Ready(End::Error(JoinError::cancelled(Some(error))));
+                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
             }
         }
         if !this.reachable.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -179,15 +185,32 @@ impl Hand {
     }
 
     /// Drops what is left of the job, counts it, and tells its handle; in this order.
-    #[inline]
-    fn finish(self: Pin<&mut Self>, shared: &Shared, end: End) {
-        let mut this = self.project();
-        let Some(mut job) = this.job.as_mut().as_pin_mut() else { return };
+    #[inline(always)]
+    fn finish(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
+        if let End::Step(Step::Completed) = end {
+            let this = self.as_mut().project();
+            shared.books.ended(*this.index, None);
+            this.job.resolve(None);
+        } else {
+            self.as_mut().cut_short(shared, end);
+        }
+        let this = self.project();
+        if this.task.context.is_some() || this.task.sleep.is_some() {
+            // Contexts hold values of the user's, timers may be the user's.
+            contained(|| *this.task = Task::default());
+        }
+    }
+
+    /// The job has no result.
+    #[cold]
+    fn cut_short(self: Pin<&mut Self>, shared: &Shared, end: End) {
+        let this = self.project();
+        let mut job = this.job;
         let (mut shell, error) = match end {
             End::Step(Step::Completed) => (false, None),
             End::Step(Step::Cancelled) => (false, Some(JoinError::cancelled(None))),
             End::Step(Step::Withdrawn) => (true, None),
-            End::Error(error) => (false, Some(error)),
+            End::Error(error) => (false, Some(*error)),
             End::Cut => {
                 shared.books.interrupted(*this.index);
                 (false, Some(JoinError::cancelled(shared.reason())))
@@ -211,11 +234,6 @@ impl Hand {
             shared.books.ended(*this.index, error.as_ref().map(JoinError::ending));
         }
         job.resolve(error);
-        this.job.set(None);
-        if this.task.context.is_some() || this.task.sleep.is_some() {
-            // Contexts hold values of the user's, timers may be the user's.
-            contained(|| *this.task = Task::default());
-        }
     }
 
     /// The pool's own context ends the pool.
@@ -265,14 +283,14 @@ impl Future for Worker {
                 return Poll::Pending;
             }
         }
-        if hand.job.is_some() && shared.is_aborted() {
+        if !hand.job.is_empty() && shared.is_aborted() {
             hand.as_mut().finish(shared, End::Cut);
         }
         let mut left = TURN;
         // Places that became free since those in line were last told.
         let mut freed = 0;
         loop {
-            if hand.job.is_some() {
+            if !hand.job.is_empty() {
                 let mut polled = hand.as_mut().run(shared, cx);
                 if polled.is_pending() {
                     polled = hand.as_mut().wait(shared, cx);
@@ -298,8 +316,8 @@ impl Future for Worker {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match shared.backlog.pop() {
-                Ok((job, id)) => {
+            match shared.backlog.pop(hand.as_mut().project().job) {
+                Ok(id) => {
                     if searching {
                         searching = false;
                         contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
@@ -310,11 +328,11 @@ impl Future for Worker {
                         shared.admit();
                     }
                     if shared.is_aborted() {
-                        shared.sweep(job, id);
+                        shared.sweep(hand.as_mut().project().job, id);
                         continue;
                     }
                     left = left.saturating_sub(1);
-                    hand.as_mut().begin(shared, job, id);
+                    hand.as_mut().begin(shared, id);
                 }
                 Err(PopError::Empty) => {
                     shared.admit();
@@ -343,7 +361,7 @@ impl fmt::Debug for Worker {
         f.debug_struct("Worker")
             .field("pool", &self.shared.settings.name)
             .field("index", &self.hand.index)
-            .field("running", &self.hand.job.is_some())
+            .field("running", &!self.hand.job.is_empty())
             .field("done", &self.done)
             .finish_non_exhaustive()
     }

@@ -84,18 +84,18 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 impl<T> Cell<T> {
     /// Ends the push at `position`, whose claim has made the cell ours.
     #[inline]
-    fn fill(&self, value: T, position: usize) {
+    fn fill(&self, value: impl FnOnce() -> T, position: usize) {
         // SAFETY: the claim makes the cell ours until we stamp it, and it holds no value.
-        self.value.with_mut(|cell| unsafe { (*cell).write(value) });
+        self.value.with_mut(|cell| unsafe { (*cell).write(value()) });
         // ORDERING: Release pairs with the Acquire of every pop.
         self.stamp.store(position.wrapping_add(1), Ordering::Release);
     }
 
     /// Ends the pop at `position`, whose claim has made the value ours.
     #[inline]
-    fn empty(&self, position: usize, lap: usize) -> T {
+    fn empty<R>(&self, take: impl FnOnce(T) -> R, position: usize, lap: usize) -> R {
         // SAFETY: the stamp has said that there is a value, the claim that it is ours alone.
-        let value = self.value.with_mut(|cell| unsafe { (*cell).assume_init_read() });
+        let value = self.value.with_mut(|cell| take(unsafe { (*cell).assume_init_read() }));
         // ORDERING: Release pairs with the Acquire of every push.
         self.stamp.store(position.wrapping_add(lap), Ordering::Release);
         value
@@ -134,6 +134,16 @@ impl<T> Ring<T> {
     /// Adds a value at the end; says at which position.
     #[inline]
     pub(crate) fn push(&self, value: T) -> Result<usize, PushError<T>> {
+        self.push_with(|| value).map_err(|refused| match refused {
+            PushError::Full(value) => PushError::Full(value()),
+            PushError::Closed(value) => PushError::Closed(value()),
+        })
+    }
+
+    /// As [`push`](Self::push), of a value that is made in its cell: `value` is called if, and only if, it succeeds. It
+    /// must not panic, nor take its time: others wait for the cell.
+    #[inline(always)]
+    pub(crate) fn push_with<F: FnOnce() -> T>(&self, value: F) -> Result<usize, PushError<F>> {
         // Relaxed: a stale tail fails the comparison below or does not fit the stamp.
         let tail = self.tail.load(Ordering::Relaxed);
         // The way it mostly goes is kept small, for the sake of the callers into which it is inlined.
@@ -147,7 +157,7 @@ impl<T> Ring<T> {
     }
 
     #[inline(never)]
-    fn push_contended(&self, value: T) -> Result<usize, PushError<T>> {
+    fn push_contended<F: FnOnce() -> T>(&self, value: F) -> Result<usize, PushError<F>> {
         let mut spin = Spin::new();
         let mut tail = self.tail.load(Ordering::Relaxed);
         loop {
@@ -190,33 +200,36 @@ impl<T> Ring<T> {
             return Err(stamp);
         }
         // ORDERING: SeqCst, see "Sleepers". (The value is published by the stamp.)
-        let claim = self.tail.compare_exchange_weak(
-            tail,
-            self.after(tail, 1),
-            Ordering::SeqCst,
-            Ordering::Relaxed,
-        );
+        let claim =
+            self.tail.compare_exchange_weak(tail, self.after(tail, 1), Ordering::SeqCst, Ordering::Relaxed);
         Ok(claim.is_ok().then_some(cell))
     }
 
     /// Takes the oldest value; says from which position.
     #[inline]
     pub(crate) fn pop(&self) -> Result<(T, usize), PopError> {
+        self.pop_with(|value| value)
+    }
+
+    /// As [`pop`](Self::pop), of a value that `take` carries from its cell to where it belongs. It must not panic, nor
+    /// take its time: others wait for the cell.
+    #[inline(always)]
+    pub(crate) fn pop_with<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
         // Relaxed: as the tail in `push`.
         let head = self.head.load(Ordering::Relaxed);
         match self.claim_pop(head) {
-            Ok(Some(cell)) => Ok((cell.empty(head, self.lap), head)),
-            _ => self.pop_contended(),
+            Ok(Some(cell)) => Ok((cell.empty(take, head, self.lap), head)),
+            _ => self.pop_contended(take),
         }
     }
 
     #[inline(never)]
-    fn pop_contended(&self) -> Result<(T, usize), PopError> {
+    fn pop_contended<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
         let mut spin = Spin::new();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             match self.claim_pop(head) {
-                Ok(Some(cell)) => return Ok((cell.empty(head, self.lap), head)),
+                Ok(Some(cell)) => return Ok((cell.empty(take, head, self.lap), head)),
                 Ok(None) => spin.lost(),
                 Err(stamp) => {
                     if stamp == head {
@@ -247,12 +260,8 @@ impl<T> Ring<T> {
             return Err(stamp);
         }
         // ORDERING: SeqCst, see "Sleepers".
-        let claim = self.head.compare_exchange_weak(
-            head,
-            self.after(head, 1),
-            Ordering::SeqCst,
-            Ordering::Relaxed,
-        );
+        let claim =
+            self.head.compare_exchange_weak(head, self.after(head, 1), Ordering::SeqCst, Ordering::Relaxed);
         Ok(claim.is_ok().then_some(cell))
     }
 
@@ -295,7 +304,7 @@ impl<T> Ring<T> {
                     for nth in 0..count {
                         let position = self.after(head, nth);
                         // The vector has room: it does not grow, and so cannot fail here.
-                        values.push(self.cell(position).empty(position, self.lap));
+                        values.push(self.cell(position).empty(|value| value, position, self.lap));
                     }
                     return Ok((count, head));
                 }
