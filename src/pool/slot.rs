@@ -376,7 +376,8 @@ struct CellOps {
     free: unsafe fn(NonNull<()>),
 }
 
-const _: () = assert!(size_of::<JoinError>() <= 16);
+/// Small cells come from the allocator's quick lists, which end at some 120 bytes.
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 const _: () = assert!(size_of::<Cell<std::future::Ready<u64>>>() <= 104);
 
 impl<F: Future> Cell<F> {

@@ -7,12 +7,12 @@ mod size;
 mod ways_in;
 
 use cofferdam::pool::{JoinHandle, PoolBuilder, PoolStats, ShutdownReport, WorkerPool, Workers};
-use cofferdam::sync::{Context, Gate, Semaphore};
+use cofferdam::sync::{Context, Gate};
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim, yield_now};
 use std::cell::RefCell;
 use std::future::{Future, IntoFuture, pending, ready};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

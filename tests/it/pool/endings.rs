@@ -4,50 +4,43 @@ use super::*;
 use cofferdam::pool::TaskPanic;
 use std::panic::panic_any;
 
-/// Keeps expected panics of tasks off the terminal.
-fn quiet<R>(body: impl FnOnce() -> R) -> R {
-    crate::support::quietly(body)
-}
-
 // WP9
 #[test]
 fn a_panic_is_the_tasks_own_affair_and_its_payload_goes_to_handler_and_handle() {
-    quiet(|| {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let record = seen.clone();
-        let on_panic = move |panic: &TaskPanic<'_>| {
-            record.lock().unwrap().push((panic.task().number(), panic.message().map(str::to_owned)));
-            panic!("the handler's own");
-        };
-        let (pool, mut workers) =
-            driven(WorkerPool::builder().workers(1).queue(8).name("mill").on_panic(on_panic));
-        let text = pool.try_submit(async { panic!("grain {}", 7) }).unwrap();
-        let value = pool.try_submit(async { panic_any(42_u32) }).unwrap();
-        let late = pool
-            .try_submit(async {
-                yield_now().await;
-                panic!("late");
-            })
-            .unwrap();
-        pool.try_execute(async { panic!("nobody waits") }).unwrap();
-        let after = pool.try_submit(ready("still here")).unwrap();
-        settle(&mut workers);
-        let error = Polled::new(text).poll().unwrap().unwrap_err();
-        assert!(error.is_panic() && !error.is_cancelled());
-        assert_eq!(error.to_string(), "the task panicked: grain 7");
-        assert_eq!(error.panic_message(), Some("grain 7"));
-        let payload = Polled::new(value).poll().unwrap().unwrap_err().into_panic().unwrap();
-        assert_eq!(payload.downcast_ref::<u32>(), Some(&42));
-        assert!(Polled::new(late).poll().unwrap().unwrap_err().is_panic());
-        assert_eq!(Polled::new(after).poll().unwrap().unwrap(), "still here");
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            *seen.lock().unwrap(),
-            [(0, text("grain 7")), (1, None), (2, text("late")), (3, text("nobody waits"))]
-        );
-        let stats = balanced(pool.stats());
-        assert_eq!((stats.panicked, stats.completed), (4, 1));
-    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = seen.clone();
+    let on_panic = move |panic: &TaskPanic<'_>| {
+        record.lock().unwrap().push((panic.task().number(), panic.message().map(str::to_owned)));
+        panic!("the handler's own");
+    };
+    let (pool, mut workers) =
+        driven(WorkerPool::builder().workers(1).queue(8).name("mill").on_panic(on_panic));
+    let text = pool.try_submit(async { panic!("grain {}", 7) }).unwrap();
+    let value = pool.try_submit(async { panic_any(42_u32) }).unwrap();
+    let late = pool
+        .try_submit(async {
+            yield_now().await;
+            panic!("late");
+        })
+        .unwrap();
+    pool.try_execute(async { panic!("nobody waits") }).unwrap();
+    let after = pool.try_submit(ready("still here")).unwrap();
+    settle(&mut workers);
+    let error = Polled::new(text).poll().unwrap().unwrap_err();
+    assert!(error.is_panic() && !error.is_cancelled());
+    assert_eq!(error.to_string(), "the task panicked: grain 7");
+    assert_eq!(error.panic_message(), Some("grain 7"));
+    let payload = Polled::new(value).poll().unwrap().unwrap_err().into_panic().unwrap();
+    assert_eq!(payload.downcast_ref::<u32>(), Some(&42));
+    assert!(Polled::new(late).poll().unwrap().unwrap_err().is_panic());
+    assert_eq!(Polled::new(after).poll().unwrap().unwrap(), "still here");
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(0, text("grain 7")), (1, None), (2, text("late")), (3, text("nobody waits"))]
+    );
+    let stats = balanced(pool.stats());
+    assert_eq!((stats.panicked, stats.completed), (4, 1));
 }
 
 /// Panics when it is dropped.
@@ -61,57 +54,53 @@ impl Drop for Mine {
 // WP6, WP9
 #[test]
 fn a_future_that_panics_when_it_is_dropped_ends_its_task_and_no_worker() {
-    quiet(|| {
-        let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(8));
-        let endless = || {
-            let mine = Mine;
-            async move {
-                let _mine = mine;
-                pending::<()>().await;
-            }
-        };
-        // While it runs: cancelled; by the panic of its drop it is not ended twice.
-        let running = pool.try_submit(endless()).unwrap();
-        settle(&mut workers);
-        assert!(running.cancel());
-        settle(&mut workers);
-        assert!(Polled::new(running).poll().unwrap().unwrap_err().is_cancelled());
-        // When it is done: a panic takes the place of the result, which is dropped.
-        let drops = Arc::new(AtomicUsize::new(0));
-        let result = Dropped(drops.clone());
-        struct Done<T>(Option<T>, #[allow(dead_code)] Mine);
-        impl<T: Unpin> Future for Done<T> {
-            type Output = T;
-            fn poll(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<T> {
-                self.0.take().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-            }
+    let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(8));
+    let endless = || {
+        let mine = Mine;
+        async move {
+            let _mine = mine;
+            pending::<()>().await;
         }
-        let done = pool.try_submit(Done(Some(result), Mine)).unwrap();
-        pool.try_execute(Done(Some(()), Mine)).unwrap();
-        settle(&mut workers);
-        assert!(Polled::new(done).poll().unwrap().is_err_and(|error| error.is_panic()));
-        assert_eq!(drops.load(Ordering::Relaxed), 1);
-        // In the queue, when the pool ends.
-        let queued = pool.try_submit(endless()).unwrap();
-        pool.try_execute(endless()).unwrap();
-        drop(workers);
-        assert!(Polled::new(queued).poll().unwrap().unwrap_err().is_dropped());
-        let stats = balanced(pool.stats());
-        assert_eq!((stats.cancelled, stats.panicked, stats.dropped, stats.submitted), (1, 2, 2, 5));
-    });
+    };
+    // While it runs: cancelled; by the panic of its drop it is not ended twice.
+    let running = pool.try_submit(endless()).unwrap();
+    settle(&mut workers);
+    assert!(running.cancel());
+    settle(&mut workers);
+    assert!(Polled::new(running).poll().unwrap().unwrap_err().is_cancelled());
+    // When it is done: a panic takes the place of the result, which is dropped.
+    let drops = Arc::new(AtomicUsize::new(0));
+    let result = Dropped(drops.clone());
+    struct Done<T>(Option<T>, #[allow(dead_code)] Mine);
+    impl<T: Unpin> Future for Done<T> {
+        type Output = T;
+        fn poll(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<T> {
+            self.0.take().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+        }
+    }
+    let done = pool.try_submit(Done(Some(result), Mine)).unwrap();
+    pool.try_execute(Done(Some(()), Mine)).unwrap();
+    settle(&mut workers);
+    assert!(Polled::new(done).poll().unwrap().is_err_and(|error| error.is_panic()));
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+    // In the queue, when the pool ends.
+    let queued = pool.try_submit(endless()).unwrap();
+    pool.try_execute(endless()).unwrap();
+    drop(workers);
+    assert!(Polled::new(queued).poll().unwrap().unwrap_err().is_dropped());
+    let stats = balanced(pool.stats());
+    assert_eq!((stats.cancelled, stats.panicked, stats.dropped, stats.submitted), (1, 2, 2, 5));
 }
 
 // WP9
 #[test]
 fn a_result_that_panics_when_nobody_wants_it_harms_nobody() {
-    quiet(|| {
-        let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(8));
-        drop(pool.try_submit(async { Mine }).unwrap());
-        let after = pool.try_submit(ready(1)).unwrap();
-        settle(&mut workers);
-        assert_eq!(Polled::new(after).poll().unwrap().unwrap(), 1);
-        assert_eq!(balanced(pool.stats()).completed, 2);
-    });
+    let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(8));
+    drop(pool.try_submit(async { Mine }).unwrap());
+    let after = pool.try_submit(ready(1)).unwrap();
+    settle(&mut workers);
+    assert_eq!(Polled::new(after).poll().unwrap().unwrap(), 1);
+    assert_eq!(balanced(pool.stats()).completed, 2);
 }
 
 // WP10, CTX3
@@ -260,64 +249,61 @@ fn the_pools_own_context_is_the_tasks_and_ends_the_pool() {
 // WP6, WP11
 #[test]
 fn every_accepted_task_ends_in_exactly_one_way_whatever_happens() {
-    quiet(|| {
-        Sim::for_seeds(0..300, |sim| {
-            let ended = Arc::new([const { AtomicU64::new(0) }; 5]);
-            let builder = WorkerPool::builder().workers(3).queue(4).clock(sim.clock());
-            let pool = builder.task_timeout(Duration::from_millis(8)).start(sim).unwrap();
-            let accepted = Arc::new(AtomicU64::new(0));
-            for producer in 0..3 {
-                let (pool, ended, accepted, clock) =
-                    (pool.clone(), ended.clone(), accepted.clone(), sim.clock());
-                let fates: Vec<_> = (0..20).map(|_| (sim.random_below(10), sim.random_below(12))).collect();
-                let other = sim.clone();
-                sim.spawn(format!("producer {producer}"), async move {
-                    for (fate, pause) in fates {
-                        let task_clock = clock.clone();
-                        let pause = Duration::from_millis(pause);
-                        let task = async move {
-                            task_clock.sleep(pause).await;
-                            assert!(fate != 0, "the fate of some");
-                        };
-                        let Ok(handle) = pool.submit(task).await else { continue };
-                        accepted.fetch_add(1, Ordering::Relaxed);
-                        let (ended, clock) = (ended.clone(), clock.clone());
-                        other.spawn("waiter", async move {
-                            if fate == 1 {
-                                clock.sleep(Duration::from_millis(3)).await;
-                                handle.cancel();
+    Sim::for_seeds(0..300, |sim| {
+        let ended = Arc::new([const { AtomicU64::new(0) }; 5]);
+        let builder = WorkerPool::builder().workers(3).queue(4).clock(sim.clock());
+        let pool = builder.task_timeout(Duration::from_millis(8)).start(sim).unwrap();
+        let accepted = Arc::new(AtomicU64::new(0));
+        for producer in 0..3 {
+            let (pool, ended, accepted, clock) = (pool.clone(), ended.clone(), accepted.clone(), sim.clock());
+            let fates: Vec<_> = (0..20).map(|_| (sim.random_below(10), sim.random_below(12))).collect();
+            let other = sim.clone();
+            sim.spawn(format!("producer {producer}"), async move {
+                for (fate, pause) in fates {
+                    let task_clock = clock.clone();
+                    let pause = Duration::from_millis(pause);
+                    let task = async move {
+                        task_clock.sleep(pause).await;
+                        assert!(fate != 0, "the fate of some");
+                    };
+                    let Ok(handle) = pool.submit(task).await else { continue };
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    let (ended, clock) = (ended.clone(), clock.clone());
+                    other.spawn("waiter", async move {
+                        if fate == 1 {
+                            clock.sleep(Duration::from_millis(3)).await;
+                            handle.cancel();
+                        }
+                        let way = match handle.await {
+                            Ok(()) => 0,
+                            Err(error) if error.is_panic() => 1,
+                            Err(error) if error.is_cancelled() => 2,
+                            Err(error) if error.is_timeout() => 3,
+                            Err(error) => {
+                                assert!(error.is_dropped());
+                                4
                             }
-                            let way = match handle.await {
-                                Ok(()) => 0,
-                                Err(error) if error.is_panic() => 1,
-                                Err(error) if error.is_cancelled() => 2,
-                                Err(error) if error.is_timeout() => 3,
-                                Err(error) => {
-                                    assert!(error.is_dropped());
-                                    4
-                                }
-                            };
-                            ended[way].fetch_add(1, Ordering::Relaxed);
-                        });
-                    }
-                });
-            }
-            let limit = Duration::from_millis(20 + sim.random_below(80));
-            let clock = sim.clock();
-            let report = sim.run(async {
-                clock.sleep(limit).await;
-                balanced(pool.stats());
-                pool.shutdown(limit).await
+                        };
+                        ended[way].fetch_add(1, Ordering::Relaxed);
+                    });
+                }
             });
-            sim.run_until_idle();
-            let stats = balanced(report.stats);
-            let ways = [stats.completed, stats.panicked, stats.cancelled, stats.timed_out, stats.dropped];
-            assert_eq!(ended.iter().map(|way| way.load(Ordering::Relaxed)).collect::<Vec<_>>(), ways);
-            assert_eq!(stats.submitted, accepted.load(Ordering::Relaxed));
-            assert_eq!((stats.queued, stats.running), (0, 0));
-            assert_eq!(sim.tasks(), 0, "somebody waits for ever");
-            sim.advance(SECOND);
-            assert_eq!(sim.time().armed(), 0);
+        }
+        let limit = Duration::from_millis(20 + sim.random_below(80));
+        let clock = sim.clock();
+        let report = sim.run(async {
+            clock.sleep(limit).await;
+            balanced(pool.stats());
+            pool.shutdown(limit).await
         });
+        sim.run_until_idle();
+        let stats = balanced(report.stats);
+        let ways = [stats.completed, stats.panicked, stats.cancelled, stats.timed_out, stats.dropped];
+        assert_eq!(ended.iter().map(|way| way.load(Ordering::Relaxed)).collect::<Vec<_>>(), ways);
+        assert_eq!(stats.submitted, accepted.load(Ordering::Relaxed));
+        assert_eq!((stats.queued, stats.running), (0, 0));
+        assert_eq!(sim.tasks(), 0, "somebody waits for ever");
+        sim.advance(SECOND);
+        assert_eq!(sim.time().armed(), 0);
     });
 }

@@ -474,8 +474,14 @@ mod drops {
                     }
                 });
             }
+            // What ends the worker under test, if nothing else does.
+            let (drain, clock) = (pool.drain(), sim.clock());
+            let drain = sim.spawn("drain", async move {
+                clock.sleep(SECOND).await;
+                drain.await
+            });
             let check = move |sim: &Sim, point| {
-                let report = sim.run(pool.drain());
+                let report = sim.run(drain);
                 sim.run_until_idle();
                 let stats = balanced(report.stats);
                 assert!(stats.dropped <= 1, "{point:?}");
