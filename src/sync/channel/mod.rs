@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod linger;
 mod receiver;
 mod sender;
 mod waiters;

@@ -1,5 +1,6 @@
 //! Who waits on one side of the channel, and how they are woken.
 
+use super::linger::Linger;
 use crate::shim::{AtomicUsize, Mutex, Ordering, PATIENCE, load_seq_cst};
 use crate::wait::{List, Outcome, Slot, Wakes, wake_all};
 use std::pin::Pin;
@@ -36,11 +37,12 @@ const POSITION_SHIFT: u32 = 2;
 pub(super) struct Waiters {
     state: AtomicUsize,
     list: Mutex<List<()>>,
+    linger: Linger,
 }
 
 impl Waiters {
     pub(super) fn new() -> Self {
-        Self { state: AtomicUsize::new(0), list: Mutex::new(List::new()) }
+        Self { state: AtomicUsize::new(0), list: Mutex::new(List::new()), linger: Linger::new() }
     }
 
     /// There is work, made at position `at` of the ring.
@@ -105,7 +107,7 @@ impl Waiters {
         slot: Pin<&Slot<()>>,
         waker: &Waker,
         owing: &mut bool,
-        idle: impl FnOnce() -> bool,
+        idle: impl Fn() -> bool,
     ) -> bool {
         if let Some((outcome, ())) = slot.take() {
             *owing |= outcome == Outcome::Granted;
@@ -117,6 +119,9 @@ impl Waiters {
             drop((fresh, replaced));
             // It may have been woken before the lock was ours, and with the old waker.
             return slot.outcome().is_none();
+        }
+        if self.linger.until(|| !idle()) {
+            return false;
         }
         let waker = waker.clone();
         let mut list = self.list.lock();
