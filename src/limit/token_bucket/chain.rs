@@ -7,7 +7,7 @@
 //!
 //! A waiter moves up when someone ahead gives up; a reservation has been promised its instant and stays. Giving back
 //! therefore lowers the arrival time by `n` less what was promised behind (the rule of Go's `x/time/rate`), and never so far
-//! that a promise would find the bucket above its burst, nor a waiter pass a promise.
+//! that a promise would find the bucket above its burst: that rule alone does not see to it.
 
 use crate::limit::gcra::{Terms, scale};
 use crate::limit::{Denied, Quota};
@@ -159,7 +159,7 @@ impl Chain {
     /// Ends the waits that are due, and those that can never be served. False if `wakes` ran out of room: wake, and call
     /// again.
     pub(super) fn settle(&mut self, now: u64, wakes: &mut Wakes) -> bool {
-        let top = self.terms.at(now).saturating_add(self.terms.depth());
+        let top = self.top(now);
         while let Some(first) = self.queue.front() {
             let outcome = match first.verdict {
                 Some(_) => Outcome::Impossible,
@@ -192,7 +192,9 @@ impl Chain {
         let want = self.queue.value_mut(slot)?;
         let (n, seq, step, dead) = (want.n, want.seq, want.step, want.verdict.is_some());
         self.forget_kept(now);
-        let back = self.returned(n, seq).min(self.room(seq));
+        // The bucket before those behind is not above its burst, as it was not before this one.
+        let room = if self.promises.is_empty() { u128::MAX } else { self.room(seq, now) };
+        let back = self.returned(n, seq).min(room);
         let first = self.queue.front().is_some_and(|front| front.seq == seq);
         match self.queue.next_mut(slot) {
             Some(next) if first => {
@@ -244,7 +246,7 @@ impl Chain {
 
     /// Reservations whose instant has come are spent.
     fn forget_kept(&mut self, now: u64) {
-        let top = self.terms.at(now).saturating_add(self.terms.depth());
+        let top = self.top(now);
         while self.promises.front().is_some_and(|first| first.tat <= top) {
             self.promises.pop_front();
         }
@@ -258,12 +260,7 @@ impl Chain {
 
     /// Lowers the arrival time and everyone charged behind `seq` by `back`, or as far as may be.
     fn lift(&mut self, back: u128, seq: u64, now: u64) {
-        let start = match self.queue.front() {
-            Some(first) => self.head.saturating_sub(self.terms.price(first.n)),
-            None => self.tat,
-        };
-        // Above `now` the bucket before the first in line would be fuller than full.
-        let back = back.min(self.room(seq)).min(start.saturating_sub(self.terms.at(now)));
+        let back = back.min(self.room(seq, now));
         self.tat = self.tat.saturating_sub(back);
         match self.queue.front() {
             None => return,
@@ -284,39 +281,45 @@ impl Chain {
         self.tail = self.tail.saturating_sub(back);
     }
 
-    /// How far those behind `seq` may move up without harm to a promise. Number `seq` itself no longer counts.
-    ///
-    /// At the instant of each promise, what is in the bucket and what is promised from then on must not exceed the depth;
-    /// and no waiter passes a promise. Walks the queue once for each promise: there is rarely one of either.
-    fn room(&mut self, seq: u64) -> u128 {
-        let Self { terms, promises, queue, .. } = self;
-        let ceiling = self.tat.saturating_add(terms.depth());
-        let mut room = u128::MAX;
-        let mut owed = 0u128;
-        for promise in promises.iter().rev() {
-            owed = owed.saturating_add(terms.price(promise.n));
-            let mut place = self.head;
-            let mut first = true;
-            let mut pending = 0u128;
-            queue.for_each(|want| {
-                if !first {
-                    place = place.saturating_add(want.step);
-                }
-                first = false;
-                if want.seq == seq || place < promise.tat {
-                    return;
-                }
-                if place > promise.tat {
-                    pending = pending.saturating_add(terms.price(want.n));
-                }
-                if want.seq > seq {
-                    room = room.min(place - promise.tat);
-                }
-            });
-            let filled = promise.tat.saturating_add(owed).saturating_add(pending);
-            room = room.min(ceiling.saturating_sub(filled));
+    /// How far those charged behind `seq` may be lowered so that the bucket is above its burst neither now nor when a
+    /// promise comes due.
+    fn room(&mut self, seq: u64, now: u64) -> u128 {
+        let mut room = self.room_at(self.top(now), seq);
+        for at in 0..self.promises.len() {
+            let Some(promise) = self.promises.get(at) else { break };
+            room = room.min(self.room_at(promise.tat, seq));
         }
         room
+    }
+
+    /// As each of those sees it who are behind `seq` and not served by the instant of arrival time `tat`: what will be in
+    /// the bucket then besides his own charge, and what he knows to be promised from then on, must not exceed the depth.
+    /// The first of them sees most; if there is none, it is whoever comes next. Number `seq` itself no longer counts.
+    fn room_at(&mut self, tat: u128, seq: u64) -> u128 {
+        let Self { terms, promises, queue, head, .. } = self;
+        let concerns = |at: u128, want: &Want| (at > tat && want.seq > seq).then_some((at, want.n, want.seq));
+        let mut first = queue.front().and_then(|want| concerns(*head, want));
+        if first.is_none() {
+            // Only beside promises, or where the timer is late.
+            let mut place = None;
+            queue.for_each(|want| {
+                let at = place.map_or(*head, |ahead: u128| ahead.saturating_add(want.step));
+                place = Some(at);
+                first = first.or_else(|| concerns(at, want));
+            });
+        }
+        let (start, known) = match first {
+            Some((at, n, seq)) => (at.saturating_sub(terms.price(n)), seq),
+            None => (self.tat, u64::MAX),
+        };
+        let later = promises.iter().filter(|promise| promise.tat >= tat && promise.seq < known);
+        let owed = later.fold(0u128, |owed, promise| owed.saturating_add(terms.price(promise.n)));
+        start.saturating_add(terms.depth()).saturating_sub(tat.saturating_add(owed))
+    }
+
+    /// The latest arrival time of what is due at `now`.
+    fn top(&self, now: u64) -> u128 {
+        self.terms.at(now).saturating_add(self.terms.depth())
     }
 
     /// Changes the terms: what has come in so far came at the old rate; tokens, debts and waits are carried over as
