@@ -4,6 +4,7 @@ use crate::shim::WAKE_BATCH;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
+use std::thread::panicking;
 
 /// A batch of wakers on the stack. Push while [`has_room`](Self::has_room), then let go of the lock and
 /// [`wake`](Self::wake); take the lock again if there was more, or leave the loop to [`wake_all`].
@@ -56,6 +57,27 @@ impl Wakes {
         self.len = 0;
     }
 
+    /// Wakes everyone, then, unless that was all, goes on as [`wake_all`]. The first panic of a waker goes on when everyone
+    /// has been woken; not if the thread is panicking already, since a second panic would abort the process.
+    #[inline]
+    pub(crate) fn wake_all(&mut self, mut done: bool, mut collect: impl FnMut(&mut Self) -> bool) {
+        let mut panicked = None;
+        loop {
+            while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wake())) {
+                panicked.get_or_insert(payload);
+            }
+            if done {
+                break;
+            }
+            done = collect(self);
+        }
+        if let Some(payload) = panicked {
+            if !panicking() {
+                resume_unwind(payload);
+            }
+        }
+    }
+
     #[cold]
     fn wake_rest(&mut self) {
         while self.next < self.len {
@@ -76,21 +98,10 @@ impl Drop for Wakes {
 }
 
 /// Collects under the caller's lock and wakes without it, batch after batch, until `collect` says that there is no more
-/// (as [`List::settle`](super::List::settle) does). The first panic of a waker goes on when everyone has been woken.
+/// (as [`List::settle`](super::List::settle) does). For panics see [`Wakes::wake_all`].
 #[inline]
 pub(crate) fn wake_all(mut collect: impl FnMut(&mut Wakes) -> bool) {
     let mut wakes = Wakes::new();
-    let mut panicked = None;
-    loop {
-        let done = collect(&mut wakes);
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakes.wake())) {
-            panicked.get_or_insert(payload);
-        }
-        if done {
-            break;
-        }
-    }
-    if let Some(payload) = panicked {
-        resume_unwind(payload);
-    }
+    let done = collect(&mut wakes);
+    wakes.wake_all(done, collect);
 }

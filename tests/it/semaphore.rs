@@ -1,5 +1,7 @@
 //! SEM1-SEM12, S66-S70: permits, order, cancellation, resize, close.
 
+mod model;
+
 use cofferdam::sync::{AcquireError, Context, Order, OwnedPermit, Permit, Priority, Request, Semaphore};
 use cofferdam::testkit::{ManualClock, Polled};
 use std::sync::Arc;
@@ -55,7 +57,7 @@ fn initial_permits_can_be_fewer_and_come_later() {
     semaphore.add_permits(2).unwrap();
     assert_eq!(second.poll().unwrap().unwrap().permits(), 2);
     let error = semaphore.add_permits(4).unwrap_err();
-    assert_eq!(error.to_string(), "semaphore: permits = 4: must not be above what is in use");
+    assert_eq!(error.to_string(), "semaphore: permits = 4: must not be above what is held back");
     let error = Semaphore::builder(3).initial(4).build().unwrap_err();
     assert_eq!((error.knob(), error.value()), ("initial", "4"));
 }
@@ -509,4 +511,118 @@ fn debug_does_not_block() {
     let semaphore = Semaphore::builder(2).name("cpu").build().unwrap();
     let shown = format!("{semaphore:?}");
     assert!(shown.contains("cpu") && shown.contains("available: 2"), "{shown}");
+}
+
+#[test]
+fn what_is_held_back_can_be_added_once_whatever_is_out() {
+    // S70: adding is not a way to release twice.
+    let semaphore = Semaphore::builder(3).initial(1).build().unwrap();
+    let one = semaphore.try_acquire().unwrap();
+    assert!(semaphore.add_permits(3).is_err(), "two are held back, however many are in use");
+    semaphore.add_permits(2).unwrap();
+    assert!(semaphore.add_permits(1).is_err());
+    drop(one);
+    assert_eq!((semaphore.available(), semaphore.in_use()), (3, 0));
+}
+
+#[test]
+fn of_two_that_are_equally_far_the_higher_class_goes_first() {
+    // SEM10: the place where a newcomer looks for permits is the place where it stands in line.
+    let time = ManualClock::new();
+    let order = Order::Priority { ageing: Duration::from_secs(1) };
+    let semaphore = Semaphore::builder(2).order(order).clock(time.clock()).build().unwrap();
+    let _held = semaphore.try_acquire().unwrap();
+    let mut low = Polled::new(semaphore.acquire_with(Request::new(2).priority(Priority::Low)));
+    assert!(low.poll().is_none());
+    time.advance(Duration::from_secs(3));
+    let mut critical = Polled::new(semaphore.acquire_with(Request::new(1).priority(Priority::Critical)));
+    assert!(critical.poll().is_some(), "first in line beside a free permit");
+}
+
+/// A waker that runs `0` when it is woken.
+struct OnWake<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> OnWake<F> {
+    fn waker(action: F) -> std::task::Waker {
+        Arc::new(Self(action)).into()
+    }
+}
+
+impl<F: Fn() + Send + Sync + 'static> std::task::Wake for OnWake<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+fn poll_with<F: Future>(future: std::pin::Pin<&mut F>, waker: &std::task::Waker) -> Option<F::Output> {
+    match future.poll(&mut std::task::Context::from_waker(waker)) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn panics(action: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(action)).is_err()
+}
+
+#[test]
+fn a_panicking_waker_takes_nothing_with_it() {
+    // S67: on each way in which others are woken, those behind the panic are served all the same.
+    type Way = fn(&Semaphore, OwnedPermit);
+    let ways: [Way; 4] = [
+        |_, held| drop(held),
+        |semaphore, _held| assert_eq!(semaphore.resize(80), 40),
+        |semaphore, _held| semaphore.close(),
+        |_, _released_by_unwinding| panic!("another reason"),
+    ];
+    for order in ORDERS {
+        for (way, act) in ways.iter().enumerate() {
+            let semaphore = Arc::new(with_order(40, order));
+            let held = semaphore.try_acquire_many_owned(40).unwrap();
+            let waker = OnWake::waker(|| panic!("a broken waker"));
+            let mut broken: Vec<_> = (0..3).map(|_| Box::pin(semaphore.acquire())).collect();
+            for future in &mut broken {
+                assert!(poll_with(future.as_mut(), &waker).is_none());
+            }
+            let mut waiters: Vec<_> = (0..37).map(|_| Polled::new(semaphore.acquire())).collect();
+            assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_none()));
+            assert!(panics(|| act(&semaphore, held)), "{order:?}, way {way}");
+            let woken = waiters.iter().filter(|waiter| waiter.wakes() == 1).count();
+            assert_eq!(woken, 37, "{order:?}, way {way}");
+        }
+    }
+}
+
+#[test]
+fn a_panicking_waker_of_a_hopeless_head_leaves_room_to_the_next() {
+    let semaphore = Semaphore::new(40);
+    let _held = semaphore.try_acquire_many(10).unwrap();
+    let mut broken = Box::pin(semaphore.acquire_many(35));
+    assert!(poll_with(broken.as_mut(), &OnWake::waker(|| panic!("a broken waker"))).is_none());
+    let mut next = Polled::new(semaphore.acquire_many(20));
+    assert!(next.poll().is_none());
+    assert!(panics(|| drop(semaphore.resize(34))));
+    assert!(next.poll().unwrap().is_ok());
+}
+
+#[test]
+fn nobody_is_granted_anything_once_closed() {
+    // SEM11: not even by a permit that comes back in the middle of it.
+    for order in ORDERS {
+        let semaphore = Arc::new(with_order(1, order));
+        let held = std::sync::Mutex::new(semaphore.try_acquire_owned().ok());
+        let waker = OnWake::waker(move || {
+            let returned = held.lock().unwrap().take();
+            drop(returned);
+        });
+        let mut waiters: Vec<_> = (0..40).map(|_| Box::pin(semaphore.acquire())).collect();
+        for waiter in &mut waiters {
+            assert!(poll_with(waiter.as_mut(), &waker).is_none());
+        }
+        semaphore.close();
+        assert_eq!(semaphore.available(), 1);
+        for waiter in &mut waiters {
+            assert!(poll_with(waiter.as_mut(), &waker).unwrap().unwrap_err().is_closed(), "{order:?}");
+        }
+    }
 }

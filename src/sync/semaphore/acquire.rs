@@ -138,7 +138,9 @@ fn poll_semaphore(
     Poll::Ready(match outcome {
         Outcome::Granted => Ok(want.permits),
         Outcome::Closed => Err(Kind::Closed),
-        Outcome::Impossible => Err(Kind::Weight { wanted: want.permits, capacity: semaphore.capacity() }),
+        Outcome::Impossible => {
+            Err(Kind::Weight { wanted: want.permits, capacity: u32::try_from(want.key).unwrap_or(u32::MAX) })
+        }
     })
 }
 
@@ -175,12 +177,12 @@ impl<H: Handle> Future for AcquireTimeout<H> {
         if Pin::new(sleep).poll(cx).is_pending() {
             return Poll::Pending;
         }
-        // Out of line at once, not when the future is dropped. A grant that came between the two polls is in time.
+        // Out of line at once, not when the future is dropped. An end that came between the two polls is in time.
         if acquire.slot.outcome().is_none() {
             semaphore.leave(acquire.slot.as_ref());
         }
-        if let Some((Outcome::Granted, want)) = acquire.slot.as_ref().take() {
-            return permit(acquire.handle, want.permits);
+        if acquire.slot.outcome().is_some() {
+            return poll_slow(acquire.handle, acquire.slot.as_ref(), acquire.request, cx.waker());
         }
         let error = AcquireError::new(&semaphore.name, Kind::Timeout { limit: *this.limit });
         *acquire.handle = None;

@@ -74,7 +74,7 @@ impl SemaphoreBuilder {
             rule: self.order.rule(),
             ageing: self.order.ageing(),
             passed: AtomicU32::new(0),
-            queue: Mutex::new(Queue::new(self.capacity)),
+            queue: Mutex::new(Queue::new(self.capacity, self.capacity.saturating_sub(initial))),
             epoch: Epoch::new(self.clock),
             name: self.name,
         }

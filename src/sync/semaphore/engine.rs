@@ -2,6 +2,7 @@
 
 use super::error::Kind;
 use super::order::{Priority, Request, Rule};
+use super::permit::Permit;
 use super::queue::{Queue, Want};
 use super::{Semaphore, TryAcquireError};
 use crate::shim::Ordering;
@@ -65,20 +66,26 @@ impl Semaphore {
 
     #[inline]
     pub(super) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
-        if self.take_free(n) { Ok(()) } else { self.try_take_slow(n) }
+        if self.take_free(n) { Ok(()) } else { self.try_take_slow(|_| n).map(drop) }
+    }
+
+    #[inline]
+    pub(super) fn try_take_all(&self) -> Result<u32, TryAcquireError> {
+        self.try_take_slow(|capacity| capacity)
     }
 
     /// Says why not, or takes after all where `QUEUED` was left behind by waiters that gave up.
     #[cold]
-    fn try_take_slow(&self, n: u32) -> Result<(), TryAcquireError> {
+    fn try_take_slow(&self, wanted: impl FnOnce(u32) -> u32) -> Result<u32, TryAcquireError> {
         let queue = self.queue.lock();
+        let n = wanted(queue.capacity);
         let word = self.word.load(Ordering::Acquire);
         if word & CLOSED != 0 {
             Err(TryAcquireError::CLOSED)
         } else if n == 0 || n > queue.capacity {
             Err(TryAcquireError::weight(n, queue.capacity))
-        } else if queue.is_empty() && self.take_locked(&queue, n, 0) {
-            Ok(())
+        } else if (self.rule == Rule::Barging || queue.is_empty()) && self.take_locked(&queue, n, 0) {
+            Ok(n)
         } else {
             Err(TryAcquireError::no_permits(n, clamp(free(word))))
         }
@@ -148,17 +155,20 @@ impl Semaphore {
                 return true;
             };
             // ORDERING: Acquire: the permits' last holders happen before the waiter that is granted here.
-            if free(self.word.load(Ordering::Acquire)) < i64::from(want) {
+            let word = self.word.load(Ordering::Acquire);
+            // Once closed, whoever still waits is about to be told so.
+            if free(word) < i64::from(want) || word & CLOSED != 0 {
                 return true;
             }
             if !wakes.has_room() {
                 return false;
             }
+            // Nobody else takes while `QUEUED` is set. With nobody left, the flag goes in the same operation. Before the
+            // grant: its waiter may give the permits back at once, and there are never more free than there are.
+            let last = queue.len() == 1;
+            self.word.fetch_sub(permits(want) + if last { QUEUED } else { 0 }, Ordering::Acquire);
             queue.grant(class, wakes);
-            // Nobody else takes while `QUEUED` is set. With nobody left, the flag goes in the same operation.
-            let flag = if queue.is_empty() { QUEUED } else { 0 };
-            self.word.fetch_sub(permits(want) + flag, Ordering::Acquire);
-            if flag != 0 {
+            if last {
                 return true;
             }
         }
@@ -167,12 +177,14 @@ impl Semaphore {
     /// Barging: wakes waiters, in order, for the free permits that no woken waiter has been told of. After a release
     /// the first is woken in any case if it fits: those who were woken before it may never come.
     fn invite(&self, queue: &mut Queue, wakes: &mut Wakes, released: bool) -> bool {
-        let word = self.word.load(Ordering::Acquire);
+        let mut word = self.word.load(Ordering::Acquire);
         let mut insist = released;
         loop {
             let Some(want) = queue.first_asleep() else {
-                // Relaxed: as in `grant`.
-                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+                if word & QUEUED != 0 {
+                    // Relaxed: as in `grant`.
+                    self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+                }
                 return true;
             };
             let spare = if insist { free(word) } else { free(word) - queue.claimed().cast_signed() };
@@ -186,27 +198,39 @@ impl Semaphore {
             queue.invite(wakes);
             // With nobody asleep any more, the flag goes in the same operation.
             let last = queue.first_asleep().is_none();
-            let flag = if last { word & QUEUED } else { 0 };
-            self.word.fetch_add(INVITED - flag, Ordering::AcqRel);
+            let change = INVITED - if last { word & QUEUED } else { 0 };
+            word = self.word.fetch_add(change, Ordering::AcqRel).wrapping_add(change);
             if last {
                 return true;
             }
         }
     }
 
-    /// Ends the waits of which `how` says so, in batches.
-    pub(super) fn end_waits(&self, how: impl Fn(&Want) -> Option<Outcome>) {
+    /// Ends all waits.
+    pub(super) fn end_waits(&self) {
+        wake_all(|wakes| self.settle(&mut self.queue.lock(), wakes, |_| Some(Outcome::Closed)));
+    }
+
+    /// After a change of the capacity: ends the waits that it makes hopeless, then gives the others what they can have.
+    pub(super) fn follow_capacity(&self) {
+        let mut settled = false;
         wake_all(|wakes| {
-            let mut queue = self.queue.lock();
-            let (done, invitations) = queue.settle(wakes, &how);
-            self.word.fetch_sub(INVITED * invitations, Ordering::AcqRel);
-            done
+            let queue = &mut *self.queue.lock();
+            // As it is by now: it may have been changed once more, and this is asked of later comers too.
+            let capacity = queue.capacity;
+            if !settled {
+                settled = self
+                    .settle(queue, wakes, |want| (want.permits > capacity).then_some(Outcome::Impossible));
+            }
+            settled && self.serve(queue, wakes, true)
         });
     }
 
-    /// Ends the waits that a lower capacity makes hopeless.
-    pub(super) fn end_hopeless(&self, capacity: u32) {
-        self.end_waits(|want| (want.permits > capacity || capacity == 0).then_some(Outcome::Impossible));
+    /// One batch of ending the waits of which `how` says so. False if the batch is full and there may be more.
+    fn settle(&self, queue: &mut Queue, wakes: &mut Wakes, how: impl Fn(&Want) -> Option<Outcome>) -> bool {
+        let (done, invitations) = queue.settle(wakes, how);
+        self.word.fetch_sub(INVITED * invitations, Ordering::AcqRel);
+        done
     }
 
     /// Takes the permits or gets in line.
@@ -233,9 +257,11 @@ impl Semaphore {
             if word & QUEUED == 0 {
                 self.word.fetch_or(QUEUED, Ordering::AcqRel);
             }
-            if !queue.is_behind_others(self.rule, key) && self.take_locked(&queue, n, 0) {
+            if !queue.is_behind_others(self.rule, class, key) && self.take_locked(&queue, n, 0) {
                 drop(queue);
-                return Poll::Ready(Ok(n));
+                let taken = Permit::new(self, n);
+                drop(waker);
+                return Poll::Ready(Ok(taken.into_count()));
             }
             if queue.len() < request.max_waiting as usize {
                 let want = Want { permits: n, all: request.all, class, key, invited: false };
@@ -291,12 +317,14 @@ impl Semaphore {
         let mut wakes = Wakes::new();
         let done = self.invite(&mut queue, &mut wakes, false);
         drop(queue);
+        // Goes back if a waker panics.
+        let taken = taken.then(|| Permit::new(self, want.permits));
+        self.wake_and_go_on(wakes, done);
         drop((replaced, fresh));
-        wakes.wake();
-        if !done {
-            self.hand_over();
+        match taken {
+            Some(permit) => Poll::Ready(permit.into_count()),
+            None => Poll::Pending,
         }
-        if taken { Poll::Ready(want.permits) } else { Poll::Pending }
     }
 
     /// Takes a waiter out of line, and lets those behind it move up.
@@ -315,10 +343,13 @@ impl Semaphore {
         let mut wakes = Wakes::new();
         let done = self.serve(&mut queue, &mut wakes, false);
         drop(queue);
+        self.wake_and_go_on(wakes, done);
         drop(waker);
-        wakes.wake();
-        if !done {
-            self.hand_over();
-        }
+    }
+
+    /// Wakes what was collected under the lock, and hands over more if that batch was not all.
+    #[inline]
+    fn wake_and_go_on(&self, mut wakes: Wakes, done: bool) {
+        wakes.wake_all(done, |wakes| self.serve(&mut self.queue.lock(), wakes, false));
     }
 }

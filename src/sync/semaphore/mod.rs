@@ -19,7 +19,6 @@ pub use permit::{Handle, OwnedPermit, Permit};
 use crate::ConfigError;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::time::{Clock, Epoch};
-use crate::wait::Outcome;
 use engine::{CLOSED, clamp, free, permits};
 use order::Rule;
 use queue::Queue;
@@ -246,9 +245,7 @@ impl Semaphore {
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
     pub fn try_acquire_all(&self) -> Result<Permit<&Self>, TryAcquireError> {
-        let n = self.capacity();
-        self.try_take(n)?;
-        Ok(Permit::new(self, n))
+        Ok(Permit::new(self, self.try_take_all()?))
     }
 
     /// One owned permit, if it may be had now.
@@ -313,28 +310,26 @@ impl Semaphore {
     /// for those in use; nobody is interrupted. A waiter that wants more than the new capacity gets an error.
     pub fn resize(&self, capacity: u32) -> u32 {
         let mut queue = self.queue.lock();
-        let old = std::mem::replace(&mut queue.capacity, capacity);
+        let old = queue.capacity;
+        queue.set_capacity(capacity);
         // In two's complement this lowers the high bits where `capacity` is the smaller, and leaves the flags alone.
         self.word.fetch_add(permits(capacity).wrapping_sub(permits(old)), Ordering::AcqRel);
-        queue.follow_capacity();
         drop(queue);
-        if capacity < old {
-            self.end_hopeless(capacity);
-        }
-        self.hand_over();
+        self.follow_capacity();
         old
     }
 
     /// Adds permits that [`SemaphoreBuilder::initial`] held back, without changing the capacity.
     ///
     /// # Errors
-    /// More than are in use.
+    /// More than are still held back.
     pub fn add_permits(&self, n: u32) -> Result<(), ConfigError> {
-        let queue = self.queue.lock();
-        let in_use = i64::from(queue.capacity) - free(self.word.load(Ordering::Relaxed));
-        if i64::from(n) > in_use {
-            return Err(ConfigError::new("semaphore", "permits", n, "must not be above what is in use"));
-        }
+        let mut queue = self.queue.lock();
+        let Some(withheld) = queue.withheld.checked_sub(n) else {
+            drop(queue);
+            return Err(ConfigError::new("semaphore", "permits", n, "must not be above what is held back"));
+        };
+        queue.withheld = withheld;
         self.word.fetch_add(permits(n), Ordering::Release);
         drop(queue);
         self.hand_over();
@@ -346,7 +341,7 @@ impl Semaphore {
         let queue = self.queue.lock();
         self.word.fetch_or(CLOSED, Ordering::AcqRel);
         drop(queue);
-        self.end_waits(|_| Some(Outcome::Closed));
+        self.end_waits();
     }
 
     /// Whether it was closed.
@@ -362,12 +357,10 @@ impl Semaphore {
         let capacity = queue.capacity.saturating_sub(n);
         // What a shrink still waits for has come back by this; more than the capacity cannot be forgotten.
         let short = n - (queue.capacity - capacity);
-        queue.capacity = capacity;
+        queue.set_capacity(capacity);
         self.word.fetch_add(permits(short), Ordering::AcqRel);
-        queue.follow_capacity();
         drop(queue);
-        self.end_hopeless(capacity);
-        self.hand_over();
+        self.follow_capacity();
     }
 
     fn clock(&self) -> &Clock {

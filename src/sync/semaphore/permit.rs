@@ -47,6 +47,12 @@ impl<H: Handle> Permit<H> {
         Self { handle, permits }
     }
 
+    /// Lets go of the guard, not of the permits.
+    #[inline]
+    pub(super) fn into_count(mut self) -> u32 {
+        std::mem::take(&mut self.permits)
+    }
+
     /// How many permits it holds.
     pub fn permits(&self) -> u32 {
         self.permits

@@ -13,7 +13,8 @@ pub(super) struct Want {
     pub(super) all: bool,
     /// Its class in priority order, else 0.
     pub(super) class: u8,
-    /// Its place in line: arrival plus ageing in priority order, a running number in barging order.
+    /// Its place in line: arrival plus ageing in priority order, a running number in barging order. Once the wait has
+    /// ended as impossible, the capacity that made it so.
     pub(super) key: u64,
     /// Barging: it was woken and has not come yet.
     pub(super) invited: bool,
@@ -23,6 +24,8 @@ const CLASSES: usize = 4;
 
 pub(super) struct Queue {
     pub(super) capacity: u32,
+    /// Permits that [`initial`](super::SemaphoreBuilder::initial) held back and that have not been added yet.
+    pub(super) withheld: u32,
     next_ticket: u64,
     /// Who waits; all but priority order use the first list only.
     classes: [List<Want>; CLASSES],
@@ -35,9 +38,10 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: u32) -> Self {
+    pub(super) fn new(capacity: u32, withheld: u32) -> Self {
         Self {
             capacity,
+            withheld,
             next_ticket: 0,
             classes: [const { List::new() }; CLASSES],
             woken: List::new(),
@@ -68,11 +72,15 @@ impl Queue {
     }
 
     /// Whether a newcomer has to stand behind somebody.
-    pub(super) fn is_behind_others(&self, rule: Rule, key: u64) -> bool {
+    pub(super) fn is_behind_others(&self, rule: Rule, class: u8, key: u64) -> bool {
         match rule {
             Rule::Fifo => !self.is_empty(),
             Rule::Lifo | Rule::Barging => false,
-            Rule::Priority => self.classes.iter().filter_map(List::front).any(|want| want.key <= key),
+            // As `first` has it: at the same key the higher class goes first.
+            Rule::Priority => {
+                let goes_before = |want: &Want| want.key < key || want.key == key && want.class >= class;
+                self.classes.iter().filter_map(List::front).any(goes_before)
+            }
         }
     }
 
@@ -153,13 +161,14 @@ impl Queue {
         self.list_of(slot)?.set_waker(slot, waker)
     }
 
-    /// Requests for the whole capacity want what it is now.
-    pub(super) fn follow_capacity(&mut self) {
-        let capacity = self.capacity;
+    /// Requests for the whole capacity want what it is now. Of none they want one, which there is not: a request for nothing
+    /// would be granted.
+    pub(super) fn set_capacity(&mut self, capacity: u32) {
+        self.capacity = capacity;
         for list in self.classes.iter_mut().chain([&mut self.woken]) {
             list.for_each(|want| {
                 if want.all {
-                    want.permits = capacity;
+                    want.permits = capacity.max(1);
                 }
             });
         }
@@ -174,9 +183,13 @@ impl Queue {
         wakes: &mut Wakes,
         ends: impl Fn(&Want) -> Option<Outcome>,
     ) -> (bool, u64) {
+        let capacity = u64::from(self.capacity);
         let (mut ended, mut invited, mut claimed) = (0, 0, 0);
         let mut end = |want: &mut Want| {
             let outcome = ends(want)?;
+            if outcome == Outcome::Impossible {
+                want.key = capacity;
+            }
             ended += 1;
             if want.invited {
                 invited += 1;
