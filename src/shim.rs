@@ -177,6 +177,7 @@ impl AtomicWaker {
         self.0.wake();
     }
 
+    #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(crate) fn take(&self) -> Option<std::task::Waker> {
         self.0.take_waker()
     }

@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::pin::Pin;
 
+#[allow(clippy::large_enum_variant, reason = "one for each pool, and the ring is looked at for each task")]
 pub(super) enum Backlog {
     Bounded(Ring<Job>),
     Unbounded(CachePadded<Mutex<Deque>>),

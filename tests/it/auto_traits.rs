@@ -350,7 +350,8 @@ fn every_public_type_is_in_the_table() {
         for start in ["pub struct ", "pub enum ", "pub union ", "pub type "] {
             if let Some(rest) = line.trim_start().strip_prefix(start) {
                 let name = rest.split(|c: char| !is_word(c)).next().unwrap_or_default();
-                if !known.contains(name) {
+                // Nameable only by the sealed trait that they are for.
+                if !known.contains(name) && !["Refused", "Intake"].contains(&name) {
                     missing.push(format!("{name} ({file})"));
                 }
             }

@@ -122,7 +122,7 @@ impl Semaphore {
     fn release_to_waiters(&self, old: u64, n: u32) {
         // Those who are on their way will find what is free. (None is ever on its way in a strict order.)
         let invited = invited(old);
-        if invited > 0 && free(old) + i64::from(n) <= invited.cast_signed() {
+        if invited > 0 && free(old) + i64::from(n) <= invited as i64 {
             // Not one read-modify-write: that two releases now and then count as one only delays a courtesy.
             let passed = self.passed.load(Ordering::Relaxed).wrapping_add(1);
             self.passed.store(passed, Ordering::Relaxed);
@@ -187,7 +187,7 @@ impl Semaphore {
                 }
                 return true;
             };
-            let spare = if insist { free(word) } else { free(word) - queue.claimed().cast_signed() };
+            let spare = if insist { free(word) } else { free(word) - queue.claimed() as i64 };
             if i64::from(want) > spare || invited(word) == INVITED_MAX {
                 return true;
             }

@@ -72,7 +72,7 @@ pub enum Priority {
     Critical,
 }
 
-/// What to acquire, and how to wait for it: for [`Semaphore::acquire_with`].
+/// What to acquire, and how to wait for it: for [`Semaphore::acquire_with`](super::Semaphore::acquire_with).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is made"]
 pub struct Request {

@@ -1,9 +1,4 @@
-//! What the queue carries: a future whose type is forgotten, and the cell it shares with its handle. All pointer code
-//! of the pool is in this file.
-//!
-//! A [`Job`] owns one future. A small one lives inside the job and is moved with it until a worker polls it for the
-//! first time; a large one is boxed. A future with a [`Joint`] (the handle's side) lives in a [`Cell`] that both share:
-//! one allocation for future, result, waker and state.
+//! The cell that a job shares with its handle.
 //!
 //! # States of a cell
 //!
@@ -38,114 +33,25 @@
 //! * **P5** The counter of withdrawn tasks outlives the job. A withdrawal counts between `CLAIMED` and `WITHDRAWN`, and a
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
 
-use super::error::JoinError;
-use super::handle::TaskId;
-use super::nudge::Nudge;
-use super::shared::Shared;
+use super::{Data, INLINE, Job, Ops, Step, data, empty};
+use crate::pool::error::JoinError;
+use crate::pool::handle::TaskId;
+use crate::pool::nudge::Nudge;
+use crate::pool::shared::Shared;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
 use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
-use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-/// Words of a future that fit into a job: with the queue's own word a cell of the queue is then 128 bytes, two lines.
-const INLINE: usize = 13;
-
-type Data = [MaybeUninit<usize>; INLINE];
-
-/// How a poll of a job ended it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// With a result, which is in the cell, if there is one.
-    Completed,
-    /// Its cancellation was asked for while it ran.
-    Cancelled,
-    /// It had been cancelled in the queue, and that is counted.
-    Withdrawn,
-}
-
-/// A task as the queue carries it. May be moved until it is first polled.
-pub(super) struct Job {
-    ops: &'static Ops,
-    /// The context in which it runs; boxed, since most have none.
-    context: Option<Box<WorkContext>>,
-    data: Data,
-    _pinned: PhantomPinned,
-}
-
-// SAFETY: every constructor asks for a future that is `Send`; results cross by their own bound.
-unsafe impl Send for Job {}
-
-/// What can be done with a future whose type is forgotten. Each takes the job of the type it was made for.
-struct Ops {
-    poll: unsafe fn(NonNull<Job>, &mut Context<'_>) -> Poll<Step>,
-    /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
-    discard: unsafe fn(NonNull<Job>) -> Option<Step>,
-    /// Tells the handle how it ended: by a result (`None`) or not.
-    resolve: unsafe fn(NonNull<Job>, Option<JoinError>),
-}
-
-/// A job that is over.
-static EMPTY: Ops = Ops { poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
-
-/// Submits a task that nobody waits for. A task that is not accepted is given back.
-#[inline]
-pub(super) fn submit<F>(
-    pool: &Shared,
-    future: F,
-    context: Option<Box<WorkContext>>,
-) -> Result<TaskId, PushError<F>>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    if !const { fits::<F>() } {
-        return submit_boxed(pool, future, context);
-    }
-    let future = ManuallyDrop::new(future);
-    let pushed = pool.push_with(|| {
-        let mut data: Data = [MaybeUninit::uninit(); INLINE];
-        // SAFETY: it fits, in size and alignment; and this is called once at most, and then the push succeeds: the
-        // future in its old place is not used again.
-        unsafe { data.as_mut_ptr().cast::<F>().write(std::ptr::read(&raw const *future)) };
-        Job { ops: const { &Inline::<F>::OPS }, context, data, _pinned: PhantomPinned }
-    });
-    match pushed {
-        Ok(id) => Ok(id),
-        Err(PushError::Full(_)) => Err(PushError::Full(ManuallyDrop::into_inner(future))),
-        Err(PushError::Closed(_)) => Err(PushError::Closed(ManuallyDrop::into_inner(future))),
-    }
-}
-
-/// As [`submit`], for a future that is too large for the job.
-fn submit_boxed<F>(
-    pool: &Shared,
-    future: F,
-    context: Option<Box<WorkContext>>,
-) -> Result<TaskId, PushError<F>>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let boxed = NonNull::from(Box::leak(Box::new(future)));
-    let mut data: Data = [MaybeUninit::uninit(); INLINE];
-    // SAFETY: a pointer fits.
-    unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(boxed) };
-    let job = Job { ops: const { &Boxed::<F>::OPS }, context, data, _pinned: PhantomPinned };
-    match pool.push_with(|| job) {
-        Ok(id) => Ok(id),
-        // SAFETY, of both: the job is of this type, and was never polled.
-        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Boxed::take(job()) })),
-        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Boxed::take(job()) })),
-    }
-}
-
 /// Submits a task whose result its [`Joint`] waits for. A task that is not accepted is given back.
 #[inline]
-pub(super) fn submit_joined<F>(
+pub(in crate::pool) fn submit_joined<F>(
     pool: &Shared,
     future: F,
     context: Option<Box<WorkContext>>,
@@ -175,173 +81,10 @@ where
     let job = Job { ops, context, data, _pinned: PhantomPinned };
     match pool.push_with(|| job) {
         Ok(id) => Ok((joint, id)),
-        // SAFETY, of both: as in `submit_boxed`; and the joint is here, so nobody can have claimed the future.
+        // SAFETY: the job is of this type and was never polled; and the joint is here, so nobody has claimed the future.
         Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Joined::take(job()) })),
+        // SAFETY: as said above.
         Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Joined::take(job()) })),
-    }
-}
-
-impl Job {
-    /// The place of a job, with none in it.
-    pub(super) fn empty() -> Self {
-        Self { ops: &EMPTY, context: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
-    }
-
-    /// Puts a job where one was that is over.
-    #[inline(always)]
-    pub(super) fn refill(self: Pin<&mut Self>, job: Self) {
-        debug_assert!(self.is_empty() && self.context.is_none());
-        if self.is_empty() {
-            // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
-            unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
-        }
-    }
-
-    /// The context, which goes its own way from now on.
-    #[inline(always)]
-    pub(super) fn take_context(self: Pin<&mut Self>) -> Option<Box<WorkContext>> {
-        // SAFETY: the context is not pinned.
-        unsafe { self.get_unchecked_mut() }.context.take()
-    }
-
-    /// Whether there is none, or it is over.
-    #[inline(always)]
-    pub(super) fn is_empty(&self) -> bool {
-        std::ptr::eq(self.ops, &raw const EMPTY)
-    }
-
-    /// Polls the future, and drops it if it is ready. May panic as they do.
-    #[inline]
-    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step> {
-        let poll = self.ops.poll;
-        // SAFETY: the operation is the job's own; nothing is moved out of the pin.
-        unsafe { poll(NonNull::from(self.get_unchecked_mut()), cx) }
-    }
-
-    /// Drops the future unless that was done. May panic as its drop does; it is gone all the same.
-    #[inline]
-    pub(super) fn discard(self: Pin<&mut Self>) -> Option<Step> {
-        let discard = self.ops.discard;
-        // SAFETY: as in `poll`.
-        unsafe { discard(NonNull::from(self.get_unchecked_mut())) }
-    }
-
-    /// The last word: wakes the handle with the result (`None`) or what there is in its place. The future must be gone.
-    #[inline]
-    pub(super) fn resolve(self: Pin<&mut Self>, error: Option<JoinError>) {
-        let resolve = self.ops.resolve;
-        if !self.is_empty() {
-            // SAFETY: as in `poll`.
-            unsafe { resolve(NonNull::from(self.get_unchecked_mut()), error) }
-        }
-    }
-}
-
-impl Drop for Job {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.is_empty() {
-            // SAFETY: it is being dropped: nothing moves it any more.
-            let mut job = unsafe { Pin::new_unchecked(self) };
-            let _ = catch_unwind(AssertUnwindSafe(|| job.as_mut().discard()));
-            job.resolve(Some(JoinError::dropped()));
-        }
-    }
-}
-
-const fn fits<F>() -> bool {
-    size_of::<F>() <= size_of::<Data>() && align_of::<F>() <= align_of::<Data>()
-}
-
-/// The data of `job`.
-///
-/// # Safety
-/// The job is alive and nobody else's, and its data is a `T`.
-#[inline(always)]
-unsafe fn data<T>(job: NonNull<Job>) -> *mut T {
-    // SAFETY: alive, by the caller; no reference is made on the way.
-    unsafe { (&raw mut (*job.as_ptr()).data).cast() }
-}
-
-/// Makes `job` one that is over.
-///
-/// # Safety
-/// The job is alive and nobody else's.
-#[inline(always)]
-unsafe fn empty(job: NonNull<Job>) {
-    // SAFETY: by the caller.
-    unsafe { (*job.as_ptr()).ops = &EMPTY };
-}
-
-/// A future inside the job.
-struct Inline<F>(PhantomData<F>);
-
-impl<F: Future<Output = ()> + 'static> Inline<F> {
-    // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
-    // that a drop that panics is not repeated.
-    const OPS: Ops = Ops {
-        poll: |job, cx| {
-            // SAFETY: as said; the job is pinned, so its data is.
-            unsafe {
-                let future = data::<F>(job);
-                let ready = Pin::new_unchecked(&mut *future).poll(cx);
-                ready.map(|()| {
-                    empty(job);
-                    future.drop_in_place();
-                    Step::Completed
-                })
-            }
-        },
-        discard: |job| {
-            // SAFETY: as said.
-            unsafe {
-                empty(job);
-                data::<F>(job).drop_in_place();
-            }
-            None
-        },
-        resolve: |_, _| {},
-    };
-}
-
-/// A future too large for the job.
-struct Boxed<F>(PhantomData<F>);
-
-impl<F: Future<Output = ()> + 'static> Boxed<F> {
-    // SAFETY of each: as for `Inline`; the pointer is that of a box that the job owns.
-    const OPS: Ops = Ops {
-        poll: |job, cx| {
-            // SAFETY: as said; a boxed future does not move.
-            unsafe {
-                let future = (*data::<NonNull<F>>(job)).as_ptr();
-                let ready = Pin::new_unchecked(&mut *future).poll(cx);
-                ready.map(|()| {
-                    empty(job);
-                    drop(Box::from_raw(future));
-                    Step::Completed
-                })
-            }
-        },
-        discard: |job| {
-            // SAFETY: as said.
-            unsafe {
-                empty(job);
-                drop(Box::from_raw((*data::<NonNull<F>>(job)).as_ptr()));
-            }
-            None
-        },
-        resolve: |_, _| {},
-    };
-
-    /// # Safety
-    /// The job is of this type and was never polled.
-    unsafe fn take(mut job: Job) -> F {
-        // SAFETY: by the caller; an empty job does not drop it.
-        unsafe {
-            let job = NonNull::from(&mut job);
-            empty(job);
-            *Box::from_raw((*data::<NonNull<F>>(job)).as_ptr())
-        }
     }
 }
 
@@ -600,7 +343,7 @@ where
 }
 
 /// The handle's side of a cell.
-pub(super) struct Joint<T> {
+pub(in crate::pool) struct Joint<T> {
     head: NonNull<Head<T>>,
     _result: PhantomData<T>,
 }
@@ -617,22 +360,22 @@ impl<T> Joint<T> {
     }
 
     /// Whether the result is there.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::pool) fn is_done(&self) -> bool {
         self.head().state.load(Ordering::Acquire) & DONE != 0
     }
 
     /// The result, or the waker goes into the cell. After a result it must not be polled again.
     #[inline]
-    pub(super) fn poll(&mut self, waker: &Waker) -> Poll<Option<Result<T, JoinError>>> {
+    pub(in crate::pool) fn poll(&mut self, waker: &Waker) -> Poll<Option<Result<T, JoinError>>> {
         let head = self.head();
         // ORDERING: Acquire pairs with the Release of `DONE`: the result.
         let mut state = head.state.load(Ordering::Acquire);
         if state & DONE == 0 && state & WAKER != 0 {
-            // SAFETY: while `WAKER` is set nobody writes it (P3).
-            if head
-                .join
-                .with(|known| unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) })
-            {
+            let is_known = head.join.with(|known| {
+                // SAFETY: while `WAKER` is set nobody writes it (P3).
+                unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) }
+            });
+            if is_known {
                 return Poll::Pending;
             }
             // ORDERING: Acquire as above; if `DONE` came first the waker stays frozen.
@@ -654,7 +397,7 @@ impl<T> Joint<T> {
     }
 
     /// Asks for the end of the task; see the table of states. False if it has a result, or was asked before.
-    pub(super) fn cancel(&self) -> bool {
+    pub(in crate::pool) fn cancel(&self) -> bool {
         let head = self.head();
         // ORDERING: AcqRel: the claim, if it is ours, lets us touch the future, which whoever made this handle ours has
         // published to us; a late Acquire costs nothing here.
