@@ -133,7 +133,7 @@ macro_rules! channel_peer {
             type Handle = tokio::sync::oneshot::Receiver<u64>;
             async fn put<F: Future<Output = u64> + Send + 'static>(&self, task: F) -> Self::Handle {
                 let (result, handle) = tokio::sync::oneshot::channel();
-                let task = async move { drop(result.send(task.await)) };
+                let task = async move { assert!(result.send(task.await).is_ok()) };
                 let _ = self.0.$send(Boxed(Box::pin(task))).await;
                 handle
             }

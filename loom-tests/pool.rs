@@ -36,7 +36,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// Data that moves with a future or a result: touched without any protection of its own.
-struct Data(UnsafeCell<u32>, Arc<()>);
+struct Data(UnsafeCell<u32>, #[allow(dead_code, reason = "loom reports it if it is never dropped")] Arc<()>);
 // SAFETY: that it is handed over properly is what the models check.
 unsafe impl Send for Data {}
 

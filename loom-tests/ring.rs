@@ -158,12 +158,10 @@ fn a_push_comes_before_the_close_or_fails() {
         let pusher = thread::spawn(move || there.push(1).is_ok());
         assert!(ring.close());
         assert!(!ring.close());
-        let received = loop {
-            match ring.pop() {
-                Ok(_) => break true,
-                Err(PopError::Closed) => break false,
-                Err(PopError::Empty) => panic!("a closed ring says so"),
-            }
+        let received = match ring.pop() {
+            Ok(_) => true,
+            Err(PopError::Closed) => false,
+            Err(PopError::Empty) => panic!("a closed ring says so"),
         };
         assert_eq!(pusher.join().unwrap(), received);
         assert_eq!(ring.pop().unwrap_err(), PopError::Closed);

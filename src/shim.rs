@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+#[allow(unused_imports, reason = "some are used by the rooms behind features")]
 mod imp {
     pub(crate) use atomic_waker::AtomicWaker;
     pub(crate) use core::hint::spin_loop;
@@ -195,6 +196,7 @@ mod cell {
             Self(core::cell::UnsafeCell::new(value))
         }
 
+        #[allow(dead_code, reason = "used by the rooms behind features")]
         #[inline(always)]
         pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())

@@ -106,6 +106,7 @@ impl<const N: usize> fmt::Debug for Striped<N> {
 }
 
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+#[allow(unused_imports, reason = "used by the rooms behind features")]
 pub(crate) use lanes::lane;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 use lanes::own_lines;

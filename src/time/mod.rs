@@ -15,6 +15,7 @@ mod system;
 #[cfg(any(test, not(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))))]
 mod thread;
 mod timeout;
+#[allow(dead_code, reason = "hosts timers without a reactor, and those of `testkit`")]
 pub(crate) mod timers;
 #[cfg(feature = "tokio")]
 mod tokio;

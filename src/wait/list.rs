@@ -335,6 +335,7 @@ impl<T> List<T> {
 
     /// What the waiter behind a linked slot wants.
     #[inline]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(crate) fn next_mut(&mut self, slot: Pin<&Slot<T>>) -> Option<&mut T> {
         if !Self::is_linked(slot) {
             return None;
