@@ -218,7 +218,7 @@ fn detached(running: &Running, side: Side, tasks: u64, pool: &impl Detach) -> Du
         let pool = pool.clone();
         async move {
             for _ in 0..share {
-                pool.put(async { drop(countdown.count(1)) }).await;
+                pool.put(async { _ = countdown.count(1) }).await;
             }
         }
     })
@@ -366,7 +366,7 @@ fn latency(_: &mut Criterion) {
                 let (begun, begins) = mpsc::channel();
                 #[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
                 let submitted = Instant::now();
-                put(Box::pin(async move { drop(begun.send(submitted.elapsed())) }));
+                put(Box::pin(async move { _ = begun.send(submitted.elapsed()) }));
                 begins.recv().map_or(0, |latency| latency.as_nanos())
             })
             .collect();
