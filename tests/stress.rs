@@ -3,6 +3,8 @@
 
 #[path = "stress/breaker.rs"]
 mod breaker;
+#[path = "stress/channel.rs"]
+mod channel;
 #[path = "stress/semaphore.rs"]
 mod semaphore;
 #[path = "stress/signals.rs"]
