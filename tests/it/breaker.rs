@@ -6,6 +6,7 @@ use cofferdam::resilience::breaker::{
 use cofferdam::resilience::{CircuitBreaker, Rejection};
 use cofferdam::testkit::{ManualClock, Polled};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -276,6 +277,35 @@ fn a_reset_of_a_closed_breaker_begins_a_generation() {
     assert_eq!(rig.breaker.state(), State::Closed, "neither failure from before the reset counts");
     assert!(matches!(rig.events.lock().unwrap()[0], BreakerEvent::Cleared { .. }));
     assert!(rig.changes().is_empty());
+}
+
+#[test]
+fn a_reset_of_a_closed_breaker_with_nothing_counted_is_nothing() {
+    // S20
+    let rig = rig(|builder| builder.failure_threshold(1));
+    let running = rig.breaker.try_acquire().unwrap();
+    rig.breaker.reset().unwrap();
+    assert!(rig.events.lock().unwrap().is_empty());
+    running.failure();
+    assert_eq!((rig.breaker.state(), rig.breaker.stats().late), (State::Open, 0));
+}
+
+#[test]
+fn an_observer_that_resets_at_every_event_comes_to_an_end() {
+    // S21
+    let breaker = CircuitBreaker::builder().failure_threshold(2).build().unwrap();
+    let (inside, told) = (breaker.clone(), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&told);
+    breaker.observe(move |_: &BreakerEvent| {
+        assert!(seen.fetch_add(1, Ordering::Relaxed) < 10, "for ever");
+        inside.reset().unwrap();
+    });
+    breaker.try_acquire().unwrap().failure();
+    breaker.reset().unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    breaker.trip().unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 3, "open, closed");
+    assert_eq!((breaker.state(), breaker.observer_panics()), (State::Closed, 0));
 }
 
 #[test]

@@ -307,16 +307,19 @@ impl Machine {
         }
     }
 
-    /// Into `to`, unless it is there already. `anew`: begins a new generation even then.
+    /// Into `to`, unless it is there already. `anew`: begins a new generation even then, if there is anything to forget;
+    /// an observer that resets at whatever it sees comes to an end for that.
     pub(super) fn force(&self, to: State, trigger: Trigger, anew: bool) -> Result<(), IllegalTransition> {
         let at = self.epoch.nanos();
         let mut decided = Decided::default();
         let mut control = self.control.lock();
         let from = self.load_locked().state();
         let legal = from != State::ShutDown || to == from;
-        if legal && (from != to || anew) {
+        if legal {
             let change = Change { to, due: u64::MAX, at, trigger };
-            self.turn(&mut control, change, &mut decided, |_| true);
+            // Looked at with the word that is replaced: failures are counted without the lock.
+            let allowed = |word: Word| !word.is(to) || (anew && word.failures() > 0);
+            self.turn(&mut control, change, &mut decided, allowed);
         }
         drop(control);
         self.emit(decided);

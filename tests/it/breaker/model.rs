@@ -343,7 +343,8 @@ impl Plain {
             State::ShutDown => (Doing::ByHand(to), Trigger::Shutdown),
             _ => (Doing::ByHand(to), Trigger::Manual),
         };
-        if from != to || to == State::Closed {
+        let forgets = matches!(self.doing, Doing::Judging { failures: 1.., .. }) && to == State::Closed;
+        if from != to || forgets {
             self.become_(doing, trigger, self.now);
         }
         true
