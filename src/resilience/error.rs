@@ -106,14 +106,19 @@ impl<E> Error<E> {
         self.rejection().is_some_and(Rejection::is_shed)
     }
 
-    /// Whether the surrounding work was cancelled.
+    /// Whether the surrounding work was cancelled: a policy refused or ended the call for it, or a retry gave up.
     pub fn is_cancelled(&self) -> bool {
-        self.rejection().is_some_and(Rejection::is_cancelled)
+        self.rejection().is_some_and(Rejection::is_cancelled) || self.gave_up_for(GaveUp::Cancelled)
     }
 
-    /// Whether the deadline of the surrounding work left no time.
+    /// Whether the deadline of the surrounding work left no time: for the call, or for a retry's next attempt.
     pub fn is_deadline_exceeded(&self) -> bool {
-        self.rejection().is_some_and(Rejection::is_deadline_exceeded)
+        self.rejection().is_some_and(Rejection::is_deadline_exceeded) || self.gave_up_for(GaveUp::Deadline)
+    }
+
+    /// Whether a retry gave up for this reason, or the one inside it whose giving up it passes on.
+    fn gave_up_for(&self, reason: GaveUp) -> bool {
+        self.exhausted().is_some_and(|retry| retry.reason == reason || retry.last.gave_up_for(reason))
     }
 
     /// Whether a component was closed.

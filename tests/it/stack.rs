@@ -396,7 +396,11 @@ fn a_retry_does_not_sleep_past_the_deadline_of_the_surrounding_work() {
     let error = call.poll().unwrap().unwrap_err();
     assert_eq!((calls.get(), time.elapsed(), time.armed()), (3, ms(80), 0));
     assert_eq!(error.exhausted().unwrap().reason(), GaveUp::Deadline);
+    assert!(error.is_deadline_exceeded() && !error.is_cancelled() && !error.is_rejection());
     assert_eq!(error.inner(), Some(&"down"));
+    // Through a retry further out.
+    let outer = Exhausted::new("outer", 2, GaveUp::NotRetryable, error, None);
+    assert!(Error::Exhausted(Box::new(outer)).is_deadline_exceeded());
 }
 
 // S58
