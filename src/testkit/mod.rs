@@ -9,7 +9,8 @@
 //!
 //! None of them sleeps: an hour of virtual time takes no longer than the polls in it. Everything that this crate offers
 //! takes its time from a [`Clock`](crate::time::Clock), so a service that hands one down is tested by handing down
-//! [`Sim::clock`].
+//! [`Sim::clock`]. A component that is built without `.clock(sim.clock())` reads the system's clock: its timers know
+//! nothing of virtual time, and a world in which all that is left waits for one ends its run as in a deadlock.
 //!
 //! ```
 //! use cofferdam::sync::Semaphore;

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// * When no task can run and no timer is armed, [`run`](Self::run) panics and names who is waiting: a deadlock or a
 ///   lost wake-up is a failed test with a seed to repeat it by, not a hang.
 /// * A panic in a task ends the `run` in which it happens with that panic.
+/// * While the world runs, the thread's `fastrand` generator, from which jitter comes unless told otherwise, is the
+///   seed's, too; afterwards it goes on where it was. Other sources of chance, the order of a `HashMap` among them, are
+///   the test's to avoid.
 ///
 /// Clones are handles on one world. A handle is `Send` and `Sync` and a [`Spawn`], and wakers may be woken from any
 /// thread, but only the thread inside `run` polls.
@@ -59,6 +62,8 @@ struct World {
 
 struct State {
     rng: fastrand::Rng,
+    /// The seed of the thread's generator for the next time the world runs.
+    thread_seed: u64,
     /// Tasks that were woken and not polled since. May name tasks that are gone.
     runnable: Vec<u64>,
     tasks: BTreeMap<u64, Task>,
@@ -211,6 +216,8 @@ impl Sim {
     pub fn with_max_polls(seed: u64, max_polls: u64) -> Self {
         let state = State {
             rng: fastrand::Rng::with_seed(seed),
+            // Any fixed number does: the two sequences are not to be the same.
+            thread_seed: seed ^ 0x5bd1_e995_2545_f491,
             runnable: Vec::new(),
             tasks: BTreeMap::new(),
             next_id: 0,
@@ -305,8 +312,8 @@ impl Sim {
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let world = &self.0;
-        let since = self.enter();
-        let _leave = OnDrop(Some(|| self.leave()));
+        let (since, outside) = self.enter();
+        let _leave = OnDrop(Some(|| self.leave(outside)));
         let root = world.insert(&|_| "the future given to run".into(), None);
         let _gone = OnDrop(Some(|| drop(world.remove(root))));
         loop {
@@ -322,7 +329,8 @@ impl Sim {
                 None => {
                     let waiting = world.waiting();
                     panic!(
-                        "sim: nothing can run and no timer is armed; waiting: {waiting} ({})",
+                        "sim: nothing can run and no timer is armed; waiting: {waiting} ({}); a deadlock, a lost \
+                         wake-up, or something that waits on another clock than the world's",
                         world.where_and_when()
                     );
                 }
@@ -336,8 +344,8 @@ impl Sim {
     /// # Panics
     /// As [`run`](Self::run), except that it is no error to be idle.
     pub fn run_until_idle(&self) {
-        let since = self.enter();
-        let _leave = OnDrop(Some(|| self.leave()));
+        let (since, outside) = self.enter();
+        let _leave = OnDrop(Some(|| self.leave(outside)));
         self.settle(since);
     }
 
@@ -347,8 +355,8 @@ impl Sim {
     /// # Panics
     /// As [`run_until_idle`](Self::run_until_idle), and if `by` is past the end of time.
     pub fn advance(&self, by: Duration) {
-        let since = self.enter();
-        let _leave = OnDrop(Some(|| self.leave()));
+        let (since, outside) = self.enter();
+        let _leave = OnDrop(Some(|| self.leave(outside)));
         let time = self.time();
         let to = time.clock().now() + by;
         self.settle(since);
@@ -387,18 +395,25 @@ impl Sim {
         }
     }
 
-    /// Begins to run, and says how many polls there have been.
-    fn enter(&self) -> u64 {
+    /// Begins to run, and says how many polls there have been, and what seed to leave the thread's generator with.
+    fn enter(&self) -> (u64, u64) {
         let mut state = self.0.state.lock();
         let nested = std::mem::replace(&mut state.running, true);
-        let polls = state.polls;
+        let (polls, inside) = (state.polls, state.thread_seed);
         drop(state);
         assert!(!nested, "sim: already running: a world runs in one place at a time");
-        polls
+        let outside = fastrand::get_seed();
+        fastrand::seed(inside);
+        (polls, outside)
     }
 
-    fn leave(&self) {
-        self.0.state.lock().running = false;
+    fn leave(&self, outside: u64) {
+        let inside = fastrand::get_seed();
+        fastrand::seed(outside);
+        let mut state = self.0.state.lock();
+        state.thread_seed = inside;
+        state.running = false;
+        drop(state);
         if std::thread::panicking() {
             eprintln!("sim: panic in a run ({})", self.0.where_and_when());
         }

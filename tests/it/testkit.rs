@@ -1,6 +1,7 @@
 //! Virtual time, the simulator, and dropping at every await point.
 
 use crate::support::panic_message;
+use cofferdam::resilience::Retry;
 use cofferdam::task::Spawn;
 use cofferdam::testkit::{
     DropPoint, ManualClock, Polled, Sim, WakeCounter, drop_at_every_await, drop_at_every_await_in_sim,
@@ -305,6 +306,44 @@ mod sim {
     }
 
     #[test]
+    fn jitter_comes_from_the_seed_too() {
+        let took = |seed| {
+            let sim = Sim::new(seed);
+            let retry = Retry::builder().max_attempts(5).clock(sim.clock()).build().unwrap();
+            // In two runs: the second goes on where the first was.
+            for _ in 0..2 {
+                sim.run(retry.call(|| async { Err::<(), _>("down") })).unwrap_err();
+            }
+            sim.time().elapsed()
+        };
+        let all: std::collections::BTreeSet<_> = (0..20).map(|seed| (took(seed), took(seed))).collect();
+        assert!(all.iter().all(|(first, second)| first == second), "{all:?}");
+        assert_eq!(all.len(), 20);
+    }
+
+    #[test]
+    fn the_threads_generator_goes_on_where_it_was_also_after_a_panic() {
+        let (before, sim) = (fastrand::get_seed(), Sim::new(1));
+        sim.spawn("draws", async { assert_ne!(fastrand::u64(..), fastrand::u64(..)) });
+        sim.run_until_idle();
+        sim.advance(SECOND);
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            sim.run(async {
+                panic!("inside, {}", fastrand::u64(..));
+            })
+        }));
+        assert!(panic.is_err());
+        // A run inside a run is refused, and changes nothing either.
+        sim.run(async {
+            let inside = fastrand::get_seed();
+            assert!(catch_unwind(AssertUnwindSafe(|| sim.run_until_idle())).is_err());
+            assert_eq!(fastrand::get_seed(), inside);
+            assert_ne!(inside, before);
+        });
+        assert_eq!(fastrand::get_seed(), before);
+    }
+
+    #[test]
     fn the_future_given_to_run_may_borrow_and_need_not_be_send() {
         let sim = Sim::new(1);
         let count = Rc::new(Cell::new(0));
@@ -438,7 +477,8 @@ mod sim {
         assert_eq!(
             message,
             "sim: nothing can run and no timer is armed; waiting: `first`, `second`, `spawned 3`, \
-             `the future given to run` (seed 4711, at 5s)"
+             `the future given to run` (seed 4711, at 5s); \
+             a deadlock, a lost wake-up, or something that waits on another clock than the world's"
         );
     }
 
