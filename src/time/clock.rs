@@ -87,6 +87,11 @@ impl Clock {
     ///
     /// # Errors
     /// Outside a tokio runtime there is no such clock.
+    ///
+    /// # Panics
+    /// Not here, but at the first timer, as tokio's own do: a runtime that was built without
+    /// `enable_time` cannot be told from one that has it before a timer is asked for. A timer that is polled after the
+    /// runtime has shut down panics, too. Reading the time works with either.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Result<Self, ::tokio::runtime::TryCurrentError> {
         Ok(Self::new(super::tokio::TokioTimer::current()?))
