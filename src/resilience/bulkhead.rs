@@ -35,8 +35,16 @@ use std::time::Duration;
 /// First come, first served, unless the [builder](BulkheadBuilder::order) says otherwise. A full queue refuses at once;
 /// the bound on it is exact.
 ///
-/// # Deadlines
-/// Nobody waits past the deadline of the current [`Context`](crate::sync::Context), nor takes a place after it.
+/// # Deadlines and cancellation
+/// Nobody waits past the deadline of the current [`Context`](crate::sync::Context), nor takes a place after it. One that
+/// is cancelled is refused at once, but a cancellation does not reach a call that waits already, or runs, unless the
+/// work is inside [`Context::run`](crate::sync::Context::run).
+///
+/// # Deadlocks
+/// A call that makes another under the same bulkhead holds a place while it waits for one: with one place it waits for
+/// itself, with more it takes only as many such calls at once. Without a queue the inner one is refused instead; with a
+/// queue, a [`wait_limit`](BulkheadBuilder::wait_limit) or a deadline is what ends it. Give the inner call a bulkhead of
+/// its own.
 ///
 /// # Where it sits
 /// Inside a retry, so that no place is held while it sleeps, and outside the attempt's timeout, so that the wait for a
@@ -80,7 +88,7 @@ impl Bulkhead {
     ///
     /// # Errors
     /// The operation's own; or [full](Error::is_full): no place, and no room to wait for one or not in time; or
-    /// [closed](Error::is_closed); or the surrounding work is cancelled or out of time.
+    /// [closed](Error::is_closed); or the surrounding work was cancelled before the wait, or is out of time.
     #[inline]
     pub fn call<T, E, F, Fut>(&self, op: F) -> Call<BulkheadAttempt<'_, Once<F, Fut>>>
     where

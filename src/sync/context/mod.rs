@@ -28,8 +28,23 @@ use values::Values;
 /// arguments through every layer.
 ///
 /// A context is made [`current`](Self::current) for every poll of a future by [`scope`](Self::scope) and
-/// [`run`](Self::run), on any executor and across threads. The waits of this crate look at the current context before
-/// they have any effect: cancelled or expired work is refused at once.
+/// [`run`](Self::run), on any executor and across threads.
+///
+/// # What a wait does with it
+/// The waits of this crate look at the current context once, before they have any effect. What happens to it afterwards
+/// does not end a wait that is under way, unless the table says so: for that, run the work that waits with
+/// [`run`](Self::run).
+///
+/// | wait | the context has ended before | its deadline is too near | it ends meanwhile |
+/// |---|---|---|---|
+/// | a semaphore, a channel, a pool's queue | refused at once | waits | waits on |
+/// | a rate limiter, which knows its wait | refused at once | refused at once, nothing taken | waits on |
+/// | a bulkhead | refused at once | waits until the deadline | the deadline ends the wait, a cancellation does not |
+/// | a retry's sleep | gives up at once | gives up at once | a cancellation ends the sleep |
+/// | a gate, a oneshot, a channel as a stream | waits | waits | waits on |
+/// | anything inside [`run`](Self::run) | not polled | | dropped on the spot |
+///
+/// # Deriving one from another
 ///
 /// | method | cancelling it | deadline | values |
 /// |---|---|---|---|
