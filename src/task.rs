@@ -23,6 +23,9 @@ pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// # check(tokio);
 /// ```
 ///
+/// So is an `Arc` of one, and a reference to a closure. (A reference to any other `Spawn` cannot be one beside the closures:
+/// what takes a spawner takes it by reference.)
+///
 /// Nothing in this crate spawns unless it was handed a `Spawn`.
 pub trait Spawn: Send + Sync {
     /// Starts `task`. Must not run it in place.
@@ -35,7 +38,7 @@ impl<F: Fn(BoxTask) + Send + Sync> Spawn for F {
     }
 }
 
-impl Spawn for Arc<dyn Spawn> {
+impl<S: Spawn + ?Sized> Spawn for Arc<S> {
     fn spawn(&self, task: BoxTask) {
         (**self).spawn(task);
     }

@@ -287,7 +287,7 @@ fn cancellation_goes_down_and_not_up() {
     assert!(request.cancel("hung up"));
     assert!(!part.cancel("too late"));
     assert!(request.is_cancelled() && part.is_cancelled() && !root.is_cancelled());
-    assert_eq!(part.cause().and_then(|cause| cause.text()), Some("hung up"));
+    assert_eq!(part.cause().map(|cause| cause.to_string()).as_deref(), Some("hung up"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// use cofferdam::sync::Cause;
 ///
 /// assert_eq!(Cause::from("shutting down").to_string(), "shutting down");
+/// assert_eq!(Cause::from(format!("lost {}", "db-3")).text(), Some("lost db-3"));
 ///
 /// let cause = Cause::new(std::io::Error::other("disk full"));
 /// assert_eq!(cause.to_string(), "disk full");
@@ -23,6 +24,7 @@ enum Repr {
     #[default]
     Unspecified,
     Text(&'static str),
+    Owned(Arc<str>),
     Error(Arc<dyn Error + Send + Sync>),
 }
 
@@ -36,14 +38,15 @@ impl Cause {
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         match &self.0 {
             Repr::Error(error) => Some(&**error),
-            Repr::Unspecified | Repr::Text(_) => None,
+            Repr::Unspecified | Repr::Text(_) | Repr::Owned(_) => None,
         }
     }
 
     /// The text, if one was given.
-    pub fn text(&self) -> Option<&'static str> {
-        match self.0 {
+    pub fn text(&self) -> Option<&str> {
+        match &self.0 {
             Repr::Text(text) => Some(text),
+            Repr::Owned(text) => Some(text),
             Repr::Unspecified | Repr::Error(_) => None,
         }
     }
@@ -57,6 +60,12 @@ impl Cause {
 impl From<&'static str> for Cause {
     fn from(text: &'static str) -> Self {
         Self(Repr::Text(text))
+    }
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self(Repr::Owned(text.into()))
     }
 }
 
@@ -77,6 +86,7 @@ impl fmt::Display for Cause {
         match &self.0 {
             Repr::Unspecified => f.write_str("no cause given"),
             Repr::Text(text) => f.write_str(text),
+            Repr::Owned(text) => f.write_str(text),
             Repr::Error(error) => error.fmt(f),
         }
     }
@@ -87,6 +97,7 @@ impl fmt::Debug for Cause {
         match &self.0 {
             Repr::Unspecified => f.write_str("Cause(unspecified)"),
             Repr::Text(text) => f.debug_tuple("Cause").field(text).finish(),
+            Repr::Owned(text) => f.debug_tuple("Cause").field(text).finish(),
             Repr::Error(error) => f.debug_tuple("Cause").field(error).finish(),
         }
     }
