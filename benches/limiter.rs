@@ -1,5 +1,7 @@
 //! Rate limiters: a raw floor, ours, and the peers, each on the same clock, on the workloads of one run.
 
+#![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
+
 use cofferdam::limit::{Quota, Rate, TokenBucket};
 use cofferdam::time::Clock;
 use cofferdam_benches::on_threads;

@@ -70,7 +70,7 @@ pub(super) fn sleep_until(deadline: Instant) -> Sleep {
 }
 
 /// Here and not among the integration tests, because those are always built with `async-io`.
-#[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use futures_executor::block_on;
