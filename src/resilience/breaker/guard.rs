@@ -83,7 +83,7 @@ impl<H: Handle> Guard<H> {
     }
 
     /// The call ended so.
-    #[inline]
+    #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
         self.live = false;
         let machine = &self.handle.breaker().machine;

@@ -6,7 +6,7 @@ use super::word::Word;
 use super::{BreakerEvent, OnCancel, Open, Outcome, State};
 use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering, load_seq_cst_u64};
-use crate::sync::striped::{Striped, lane};
+use crate::sync::striped::{Lane, Striped, lane};
 use crate::time::{Clock, Epoch};
 use crossbeam_utils::CachePadded;
 use std::time::{Duration, Instant};
@@ -56,18 +56,13 @@ impl Phase {
     }
 }
 
-/// A call that was let through.
+/// A call that was let through. Two words, so that it travels in registers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    /// State and generation at that time, in such a form that it equals the breaker's word exactly if a success would
-    /// change nothing.
+    /// The plain word of that time: equal to the breaker's word exactly if a success would change nothing.
     pub(super) word: Word,
-    /// When it began, if somebody will want to know.
-    pub(super) began: u64,
-    /// A trial's place.
-    pub(super) place: u32,
-    /// Which trial has the place.
-    pub(super) trial: u64,
+    /// Of a trial: its `TrialId`. Of another call: when it began, if somebody will want to know.
+    pub(super) detail: u64,
 }
 
 /// How a call ended.
@@ -87,6 +82,38 @@ impl Now<'_> {
     #[inline]
     pub(super) fn nanos(&mut self) -> u64 {
         *self.nanos.get_or_insert_with(|| self.epoch.nanos())
+    }
+
+    /// For a path that is inlined into the user's code and seldom needs the time.
+    #[cold]
+    #[inline(never)]
+    fn nanos_out_of_line(&mut self) -> u64 {
+        self.nanos()
+    }
+}
+
+/// A refusal. Two words, as it is made where nobody should have to wait for it; [`Machine::refusal`] dresses it up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    state: State,
+    /// `u64::MAX`: nobody knows for how long.
+    remaining: u64,
+}
+
+impl Refused {
+    fn retry_after(self) -> Option<Duration> {
+        (self.remaining != u64::MAX).then(|| Duration::from_nanos(self.remaining))
+    }
+}
+
+/// From `now` to `due`. A break without end is still one that time ends; trials without a limit are not.
+#[inline]
+fn remaining(state: State, due: u64, now: u64) -> u64 {
+    let remaining = due.saturating_sub(now);
+    match state {
+        State::Open => remaining.min(u64::MAX - 1),
+        _ if due == u64::MAX => due,
+        _ => remaining,
     }
 }
 
@@ -116,6 +143,10 @@ impl Machine {
 
     pub(super) fn at(&self, now: Instant) -> Now<'_> {
         Now { epoch: &self.epoch, nanos: Some(self.epoch.nanos_at(now)) }
+    }
+
+    pub(super) fn at_nanos(&self, nanos: u64) -> Now<'_> {
+        Now { epoch: &self.epoch, nanos: Some(nanos) }
     }
 
     /// The instant of a time that has been, as far as instants reach.
@@ -163,35 +194,61 @@ impl Machine {
 
     /// Lets a call through, or not. Without the lock where the breaker is in a state that lets everything through, and
     /// where it refuses.
-    #[inline]
-    pub(super) fn admit(&self, mut now: Now<'_>) -> Result<Ticket, Open> {
+    ///
+    /// The way through a closed breaker is inlined down to the user's code, so that the ticket stays in registers.
+    #[inline(always)]
+    pub(super) fn admit(&self, mut now: Now<'_>) -> Result<Ticket, Refused> {
         // Relaxed: a first look, to refuse without a write; what counts is the look in `let_through`.
         if Word(self.word.load(Ordering::Relaxed)).lets_through() {
             if let Some(ticket) = self.let_through(&mut now) {
                 return Ok(ticket);
             }
         }
-        self.admit_or_refuse(now)
+        self.admit_or_refuse(now.nanos)
     }
 
-    #[inline]
+    #[inline(always)]
     fn let_through(&self, now: &mut Now<'_>) -> Option<Ticket> {
         let lane = lane();
         self.tally.add_then_look::<ADMITTED>(lane);
         // ORDERING: SeqCst, after the sequentially consistent addition: either this sees that the breaker is shut down,
-        // or `running`, which sums behind a fence, sees the addition.
+        // or `is_drained`, which sums behind a fence, sees the addition.
         let word = Word(load_seq_cst_u64(&self.word));
         if !word.lets_through() {
-            self.tally.take_back::<ADMITTED>(lane);
+            self.take_back(lane);
             return None;
         }
-        let began = if self.config.times_calls() { now.nanos() } else { 0 };
-        let word = if word.is(State::Disabled) { word.equal_to_none() } else { word.fresh() };
-        Some(Ticket { word, began, place: 0, trial: 0 })
+        let detail = if self.config.times_calls() { now.nanos_out_of_line() } else { 0 };
+        Some(Ticket { word: word.plain(), detail })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_back(&self, lane: Lane) {
+        self.tally.take_back::<ADMITTED>(lane);
     }
 
     #[inline(never)]
-    fn admit_or_refuse(&self, mut now: Now<'_>) -> Result<Ticket, Open> {
+    fn admit_or_refuse(&self, nanos: Option<u64>) -> Result<Ticket, Refused> {
+        // What the loop below would come to in most cases, without its detours.
+        let word = self.load();
+        if word.is(State::Open) {
+            let now = match nanos {
+                Some(now) => now,
+                None => self.epoch.nanos(),
+            };
+            return match self.due(word) {
+                Some(due) if now < due => Err(self.refuse(State::Open, remaining(State::Open, due, now))),
+                _ => self.admit_with_care(Some(now)),
+            };
+        }
+        self.admit_with_care(nanos)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_with_care(&self, nanos: Option<u64>) -> Result<Ticket, Refused> {
+        let mut now = Now { epoch: &self.epoch, nanos };
         loop {
             let word = self.load();
             if word.lets_through() {
@@ -205,13 +262,14 @@ impl Machine {
                     let Some(due) = self.due(word) else { continue };
                     let nanos = now.nanos();
                     if nanos < due && (state == State::Open || self.is_full(word)) {
-                        return Err(self.refuse(state, due, nanos));
+                        return Err(self.refuse(state, remaining(state, due, nanos)));
                     }
                     if let Some(answer) = self.admit_on_trial(word, nanos) {
-                        return answer.map_err(|due| self.refuse(State::HalfOpen, due, nanos));
+                        let state = State::HalfOpen;
+                        return answer.map_err(|due| self.refuse(state, remaining(state, due, nanos)));
                     }
                 }
-                state => return Err(self.refuse(state, u64::MAX, u64::MAX)),
+                state => return Err(self.refuse(state, u64::MAX)),
             }
         }
     }
@@ -221,42 +279,60 @@ impl Machine {
         trials.out + trials.judged >= self.config.half_open_requests
     }
 
-    fn refuse(&self, state: State, due: u64, now: u64) -> Open {
+    #[inline]
+    fn refuse(&self, state: State, remaining: u64) -> Refused {
         self.tally.add::<REJECTED>(lane());
-        // A break without end is still one that time ends; trials without a limit are not.
-        let timed = state == State::Open || state == State::HalfOpen && due != u64::MAX;
-        let retry_after = timed.then(|| Duration::from_nanos(due.saturating_sub(now)));
-        let open = Open { name: self.config.name, state, retry_after };
-        self.observers.emit(|| BreakerEvent::NotPermitted { name: open.name, state, retry_after });
-        open
+        let refused = Refused { state, remaining };
+        self.observers.emit(|| BreakerEvent::NotPermitted {
+            name: self.config.name,
+            state,
+            retry_after: refused.retry_after(),
+        });
+        refused
+    }
+
+    /// The refusal as the user gets it.
+    #[inline]
+    pub(super) fn refusal(&self, refused: Refused) -> Open {
+        Open { name: self.config.name, state: refused.state, retry_after: refused.retry_after() }
     }
 
     /// Takes note of how a call ended.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&self, ticket: Ticket, end: End, now: Now<'_>) {
         // Relaxed: nothing is read on the strength of it.
         let same = self.word.load(Ordering::Relaxed) == ticket.word.0;
         if same && matches!(end, End::Judged(Outcome::Success)) {
             self.tally.add::<SUCCEEDED>(lane());
         } else {
-            self.settle_with_effect(ticket, end, now);
+            self.settle_with_effect(ticket, end, now.nanos);
         }
     }
 
+    #[cold]
     #[inline(never)]
-    fn settle_with_effect(&self, ticket: Ticket, mut end: End, mut now: Now<'_>) {
-        if let (End::Cancelled, OnCancel::FailureIfOlderThan(limit)) = (end, self.config.on_cancel) {
-            if now.nanos().saturating_sub(ticket.began) > super::config::nanos(limit) {
-                end = End::Judged(Outcome::Failure);
-            }
-        }
+    fn settle_with_effect(&self, ticket: Ticket, mut end: End, nanos: Option<u64>) {
+        let mut now = Now { epoch: &self.epoch, nanos };
         if ticket.word.is(State::HalfOpen) {
             self.settle_trial(ticket, end, now.nanos());
         } else {
+            if self.is_slow(end, ticket.detail, &mut now) {
+                end = End::Judged(Outcome::Failure);
+            }
             self.settle_let_through(ticket, end, &mut now);
         }
         if Word(self.word.load(Ordering::Relaxed)).is(State::ShutDown) {
             self.wake_drained();
+        }
+    }
+
+    /// Whether it was dropped after so long that it counts as a failure.
+    pub(super) fn is_slow(&self, end: End, began: u64, now: &mut Now<'_>) -> bool {
+        match (end, self.config.on_cancel) {
+            (End::Cancelled, OnCancel::FailureIfOlderThan(limit)) => {
+                now.nanos().saturating_sub(began) > super::config::nanos(limit)
+            }
+            _ => false,
         }
     }
 

@@ -155,10 +155,12 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// Not let through: [`Open`].
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Guard<&Self>, Open> {
-        let ticket = self.machine.admit(self.machine.now())?;
-        Ok(Guard::new(self, ticket))
+        match self.machine.admit(self.machine.now()) {
+            Ok(ticket) => Ok(Guard::new(self, ticket)),
+            Err(refused) => Err(self.machine.refusal(refused)),
+        }
     }
 
     /// As [`try_acquire`](Self::try_acquire), at the time `now`.
@@ -166,8 +168,10 @@ impl CircuitBreaker {
     /// # Errors
     /// As there.
     pub fn try_acquire_at(&self, now: Instant) -> Result<Guard<&Self>, Open> {
-        let ticket = self.machine.admit(self.machine.at(now))?;
-        Ok(Guard::new(self, ticket))
+        match self.machine.admit(self.machine.at(now)) {
+            Ok(ticket) => Ok(Guard::new(self, ticket)),
+            Err(refused) => Err(self.machine.refusal(refused)),
+        }
     }
 
     /// As [`try_acquire`](Self::try_acquire), with a guard that can go anywhere: it holds a clone of the breaker.
@@ -175,8 +179,10 @@ impl CircuitBreaker {
     /// # Errors
     /// As there.
     pub fn try_acquire_owned(&self) -> Result<OwnedGuard, Open> {
-        let ticket = self.machine.admit(self.machine.now())?;
-        Ok(Guard::new(self.clone(), ticket))
+        match self.machine.admit(self.machine.now()) {
+            Ok(ticket) => Ok(Guard::new(self.clone(), ticket)),
+            Err(refused) => Err(self.machine.refusal(refused)),
+        }
     }
 
     /// As [`try_acquire_owned`](Self::try_acquire_owned), at the time `now`.
@@ -184,8 +190,10 @@ impl CircuitBreaker {
     /// # Errors
     /// As there.
     pub fn try_acquire_owned_at(&self, now: Instant) -> Result<OwnedGuard, Open> {
-        let ticket = self.machine.admit(self.machine.at(now))?;
-        Ok(Guard::new(self.clone(), ticket))
+        match self.machine.admit(self.machine.at(now)) {
+            Ok(ticket) => Ok(Guard::new(self.clone(), ticket)),
+            Err(refused) => Err(self.machine.refusal(refused)),
+        }
     }
 
     /// What the breaker is doing, as a call would find it now: an open one whose break is over is half-open, although

@@ -21,15 +21,36 @@ use crate::sync::striped::lane;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
     Free,
-    Out { trial: u64, lease_end: u64 },
+    Out { trial: TrialId, began: u64, lease_end: u64 },
     Judged,
+}
+
+/// Which trial of the breaker, and the index of the place that it was given.
+///
+/// | bits | what |
+/// |---|---|
+/// | 0..9 | place |
+/// | 9..64 | number of the trial, over all phases |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TrialId(u64);
+
+impl TrialId {
+    const fn new(number: u64, place: usize) -> Self {
+        Self(number << 9 | place as u64)
+    }
+
+    const fn of(ticket: Ticket) -> Self {
+        Self(ticket.detail)
+    }
+
+    const fn place(self) -> usize {
+        (self.0 & 0x1ff) as usize
+    }
 }
 
 impl Control {
     /// A place for a trial, if there is one: free, or held by a trial whose lease is over.
-    fn take_place(&mut self, config: &Config, trials: &mut Trials, now: u64) -> Option<(u32, u64)> {
-        let trial = self.next_trial;
-        let out = Place::Out { trial, lease_end: now.saturating_add(config.trial_lease) };
+    fn take_place(&mut self, config: &Config, trials: &mut Trials, now: u64) -> Option<TrialId> {
         let index = if trials.out + trials.judged < config.half_open_requests {
             if trials.out == 0 {
                 self.verdict_by = now.saturating_add(config.verdict_within);
@@ -46,9 +67,11 @@ impl Control {
             let over = |place: &Place| matches!(place, Place::Out { lease_end, .. } if *lease_end <= now);
             self.places.iter().position(over)?
         };
-        *self.places.get_mut(index)? = out;
+        let trial = TrialId::new(self.next_trial, index);
         self.next_trial += 1;
-        Some((index as u32, trial))
+        let lease_end = now.saturating_add(config.trial_lease);
+        *self.places.get_mut(index)? = Place::Out { trial, began: now, lease_end };
+        Some(trial)
     }
 
     /// From when on a refusal has to be thought over: the verdict is overdue, or a lease is over.
@@ -91,13 +114,13 @@ impl Machine {
         // In this order: who sees the place taken knows for how long.
         self.set_due(word, due);
         self.set_trials(word, trials);
-        let (place, trial) = place.ok_or(due)?;
+        let trial = place.ok_or(due)?;
         self.tally.add_then_look::<ADMITTED>(lane());
-        Ok(Ticket { word: word.equal_to_none(), began: now, place, trial })
+        Ok(Ticket { word: word.plain(), detail: trial.0 })
     }
 
     /// What the end of a trial does. Its result counts if its generation lasts and its place is not judged yet.
-    pub(super) fn settle_trial(&self, ticket: Ticket, end: End, now: u64) {
+    pub(super) fn settle_trial(&self, ticket: Ticket, mut end: End, now: u64) {
         // (Acquires the phase of the generation it sees.)
         if !self.load().same_generation(ticket.word) {
             return self.count_late(end);
@@ -108,12 +131,22 @@ impl Machine {
         // A result that comes after the verdict was due is late, whether or not anybody has noticed.
         self.end_if_overdue(&mut control, now, &mut decided);
         let word = self.load_locked();
-        let place = control.places.get(ticket.place as usize).copied();
+        let id = TrialId::of(ticket);
+        let place = control.places.get(id.place()).copied();
         let late = !word.same_generation(ticket.word) || matches!(place, None | Some(Place::Judged));
         if !late {
             let mut trials = word.trials();
             let out = matches!(place, Some(Place::Out { .. }));
-            let mine = matches!(place, Some(Place::Out { trial, .. }) if trial == ticket.trial);
+            let mine = match place {
+                Some(Place::Out { trial, began, .. }) if trial == id => {
+                    // (Of a trial that has lost its place nobody knows any more when it began.)
+                    if self.is_slow(end, began, &mut self.at_nanos(now)) {
+                        end = End::Judged(Outcome::Failure);
+                    }
+                    true
+                }
+                _ => false,
+            };
             let after = match end {
                 End::Judged(Outcome::Failure | Outcome::RetryAfter(_)) => {
                     self.open(&mut control, (now, length), Trigger::TrialFailed, &mut decided, |_| true);
@@ -133,7 +166,7 @@ impl Machine {
             if trials.successes >= self.config.success_threshold {
                 self.close(&mut control, now, Trigger::TrialsSucceeded, &mut decided);
             } else if let Some(after) = after {
-                if let Some(place) = control.places.get_mut(ticket.place as usize) {
+                if let Some(place) = control.places.get_mut(id.place()) {
                     *place = after;
                 }
                 // In this order, the reverse of `take_place`: with a due time that is too late, there is a place.

@@ -10,9 +10,12 @@ use super::State;
 /// | 3..12 | consecutive failures | trials out | 0 |
 /// | 12..21 | (of these 27 bits) | trials judged | 0 |
 /// | 21..30 | | of these, successes | 0 |
-/// | 30 | 0 | 0 | 0 |
-/// | 31 | 0; set in a guard's copy that must equal no word | | |
+/// | 30 | 0 | 1 | 1 in disabled, else 0 |
+/// | 31 | 0 | 0 | 0 |
 /// | 32..64 | generation: one more with each change of state and each reset; wraps | | |
+///
+/// A guard has the word of its call with bits 3..32 cleared: as long as that equals the word, a success has nothing to
+/// change. Bit 30 says that it is never so: the success of a trial always has, and a disabled breaker counts none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
@@ -21,7 +24,7 @@ const PAYLOAD: u32 = 3;
 const JUDGED: u32 = 12;
 const SUCCESSES: u32 = 21;
 const TRIALS: u64 = (1 << 9) - 1;
-const NEVER: u64 = 1 << 31;
+const NOT_PLAIN: u64 = 1 << 30;
 const GENERATION: u32 = 32;
 
 /// The most failures in a row that are counted.
@@ -40,14 +43,15 @@ pub(super) struct Trials {
     pub(super) successes: u32,
 }
 
+/// State and bit 30.
 const fn code(state: State) -> u64 {
     match state {
         State::Closed => 0,
         State::MetricsOnly => 1,
         State::ForcedClosed => 2,
-        State::Disabled => 3,
+        State::Disabled => 3 | NOT_PLAIN,
         State::Open => 4,
-        State::HalfOpen => 5,
+        State::HalfOpen => 5 | NOT_PLAIN,
         State::ForcedOpen => 6,
         State::ShutDown => 7,
     }
@@ -78,7 +82,7 @@ impl Word {
     }
 
     pub(super) const fn is(self, state: State) -> bool {
-        self.0 & STATE == code(state)
+        self.0 & STATE == code(state) & STATE
     }
 
     pub(super) const fn same_generation(self, other: Self) -> bool {
@@ -96,15 +100,10 @@ impl Word {
         Self(generation | code(state))
     }
 
-    /// The same generation with nothing counted: what the word of a closed breaker is as long as all goes well.
+    /// State and generation: what the word of a closed breaker is as long as all goes well.
     #[inline]
-    pub(super) const fn fresh(self) -> Self {
+    pub(super) const fn plain(self) -> Self {
         Self(self.0 >> GENERATION << GENERATION | self.0 & STATE)
-    }
-
-    /// State and generation in a form that equals no word the breaker can have.
-    pub(super) const fn equal_to_none(self) -> Self {
-        Self(self.fresh().0 | NEVER)
     }
 
     pub(super) const fn failures(self) -> u32 {
@@ -113,7 +112,7 @@ impl Word {
 
     pub(super) const fn with_failures(self, failures: u32) -> Self {
         let failures = if failures > MAX_FAILURES { MAX_FAILURES } else { failures };
-        Self(self.fresh().0 | (failures as u64) << PAYLOAD)
+        Self(self.plain().0 | (failures as u64) << PAYLOAD)
     }
 
     pub(super) const fn trials(self) -> Trials {
@@ -127,7 +126,7 @@ impl Word {
     pub(super) const fn with_trials(self, trials: Trials) -> Self {
         let Trials { out, judged, successes } = trials;
         let payload = (out as u64) << PAYLOAD | (judged as u64) << JUDGED | (successes as u64) << SUCCESSES;
-        Self(self.fresh().0 | payload)
+        Self(self.plain().0 | payload | NOT_PLAIN)
     }
 }
 
@@ -135,6 +134,7 @@ impl Word {
 mod tests {
     use super::*;
 
+    /// Those that let everything through first.
     const STATES: [State; 8] = [
         State::Closed,
         State::MetricsOnly,
@@ -153,15 +153,18 @@ mod tests {
             for _ in 0..5 {
                 word = word.next(state);
                 assert_eq!(word.state(), state);
-                assert_eq!(word.lets_through(), (word.0 & STATE) < 4);
+                assert!(STATES.iter().all(|other| word.is(*other) == (*other == state)));
+                assert_eq!(word.lets_through(), STATES[..4].contains(&state));
                 let trials = Trials { out: MAX_TRIALS, judged: 0, successes: MAX_TRIALS };
                 let full = word.with_trials(trials);
                 assert_eq!((full.trials(), full.state()), (trials, state));
                 assert!(full.same_generation(word) && !full.same_generation(word.next(state)));
+                let none = word.with_trials(Trials { out: 0, judged: 0, successes: 0 });
+                assert_ne!(none.plain(), none, "a trial's success has an effect");
                 let full = word.with_failures(u32::MAX);
                 assert_eq!((full.failures(), full.state()), (MAX_FAILURES, state));
-                assert_eq!(full.fresh(), word);
-                assert!(word.equal_to_none() != word && word.equal_to_none().same_generation(word));
+                let is_plain = !matches!(state, State::HalfOpen | State::Disabled);
+                assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
                 assert_ne!(word.parity(), word.next(state).parity());
             }
         }

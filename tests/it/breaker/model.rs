@@ -124,6 +124,7 @@ struct Admitted {
     call: u32,
     era: u32,
     began: u32,
+    on_trial: bool,
     place: usize,
 }
 
@@ -196,7 +197,7 @@ impl Plain {
 
     /// Let through, or when to try again.
     fn call(&mut self) -> Result<Admitted, Option<u32>> {
-        let mut began = Admitted { call: self.calls, era: 0, began: self.now, place: 0 };
+        let mut began = Admitted { call: self.calls, era: 0, began: self.now, on_trial: false, place: 0 };
         if matches!(self.doing, Doing::Breaking { .. } | Doing::Trying { .. }) {
             while self.pass_time() {}
         }
@@ -223,7 +224,7 @@ impl Plain {
                             places.push(Trial { holder: None, judged: false });
                         }
                         places[place].holder = holder;
-                        began.place = place;
+                        (began.place, began.on_trial) = (place, true);
                         Ok(())
                     }
                     None => {
@@ -250,13 +251,22 @@ impl Plain {
 
     /// `None`: dropped.
     fn end(&mut self, call: Admitted, mut outcome: Option<Outcome>) {
-        if outcome.is_none() && self.set.slow.is_some_and(|slow| self.now - call.began > slow) {
-            outcome = Some(Outcome::Failure);
-        }
         if call.era == self.era {
             self.pass_overdue();
         }
         let present = call.era == self.era;
+        let given_up = match &self.doing {
+            // A trial that is out and has not lost its place.
+            Doing::Trying { places, .. } if present => places
+                .get(call.place)
+                .and_then(|place| place.holder)
+                .is_none_or(|(holder, _)| holder != call.call),
+            // A trial of the past.
+            _ => call.on_trial,
+        };
+        if outcome.is_none() && !given_up && self.set.slow.is_some_and(|slow| self.now - call.began > slow) {
+            outcome = Some(Outcome::Failure);
+        }
         let asked = match outcome {
             Some(Outcome::RetryAfter(after)) => after.as_millis() as u32,
             _ => 0,
