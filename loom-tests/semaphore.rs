@@ -11,7 +11,14 @@
 //! | barging: a woken waiter that is dropped passes on | 3 | 3 | `leave` without `disclaim` |
 //! | shrink absorbs, grow wakes, sums stay exact | 3 | 3 | `resize` without `hand_over` |
 //! | close ends every wait | 3 | 3 | `close` that does not set the flag under the lock |
+//! | an exchange of roles: who waits, who gives, who gives up, who closes | 2-3 | 3 or none | `enqueue` without the `fetch_or`; `leave` without serving those behind |
+//! | never more free than there is, and nothing granted that is nothing | 2-3 | 3 | `grant` that subtracts after it has granted; requests for all that want zero after a shrink to zero |
 //! | a granted waiter polled with another waker | 2 | none | `poll_linked` that misses an outcome set since the look |
+
+//!
+//! loom remembers only the *last* access to an atomic when it looks for schedules worth trying: a thread that loads and
+//! then stores (or exchanges) hides an earlier load of another thread from the search. Models whose threads differ have a
+//! twin in which the spawned threads do what the main one does in the other.
 
 use cofferdam_loom::sync::{Order, Semaphore};
 use loom::cell::UnsafeCell;
@@ -253,4 +260,134 @@ fn a_waiter_may_change_its_waker() {
         releaser.join().unwrap();
         assert_eq!(semaphore.available(), 1);
     });
+}
+
+/// Twin of the models in which the main thread gives and a spawned one waits.
+fn given_by_a_thread(order: Order, barge: bool) {
+    bounded((order == Order::Barging).then_some(3), move || {
+        let semaphore = semaphore(1, order);
+        let held = semaphore.try_acquire_owned().unwrap();
+        let giver = {
+            let semaphore = semaphore.clone();
+            thread::spawn(move || {
+                drop(held);
+                if barge {
+                    drop(semaphore.try_acquire());
+                }
+            })
+        };
+        drop(block_on(semaphore.acquire()).unwrap());
+        giver.join().unwrap();
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn a_thread_gives_and_main_waits_fifo() {
+    given_by_a_thread(Order::Fifo, false);
+}
+
+#[test]
+fn a_thread_gives_and_main_waits_barging() {
+    given_by_a_thread(Order::Barging, true);
+}
+
+/// Twin of [`cancel`]: main gives up, a thread gives.
+fn cancelled_by_main(order: Order) {
+    bounded(Some(3), move || {
+        let semaphore = semaphore(1, order);
+        let held = semaphore.try_acquire_owned().unwrap();
+        let giver = thread::spawn(move || drop(held));
+        let waiter = {
+            let semaphore = semaphore.clone();
+            thread::spawn(move || drop(block_on(semaphore.acquire()).unwrap()))
+        };
+        poll_and_drop(&semaphore, 1);
+        giver.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!((semaphore.available(), semaphore.waiting()), (1, 0));
+    });
+}
+
+#[test]
+fn main_gives_up_and_loses_nothing_fifo() {
+    cancelled_by_main(Order::Fifo);
+}
+
+#[test]
+fn main_gives_up_and_loses_nothing_barging() {
+    cancelled_by_main(Order::Barging);
+}
+
+/// Twin of [`close`].
+fn closed_by_a_thread(order: Order) {
+    bounded(None, move || {
+        let semaphore = semaphore(1, order);
+        let _held = semaphore.try_acquire_owned().unwrap();
+        let closer = {
+            let semaphore = semaphore.clone();
+            thread::spawn(move || semaphore.close())
+        };
+        assert!(block_on(semaphore.acquire()).is_err());
+        closer.join().unwrap();
+        assert_eq!(semaphore.waiting(), 0);
+    });
+}
+
+#[test]
+fn a_thread_closes_and_main_waits_fifo() {
+    closed_by_a_thread(Order::Fifo);
+}
+
+#[test]
+fn a_thread_closes_and_main_waits_barging() {
+    closed_by_a_thread(Order::Barging);
+}
+
+#[test]
+fn there_are_never_more_free_than_there_are() {
+    bounded(Some(3), || {
+        let semaphore = semaphore(1, Order::Fifo);
+        let held = semaphore.try_acquire_owned().unwrap();
+        let waiter = {
+            let semaphore = semaphore.clone();
+            thread::spawn(move || drop(block_on(semaphore.acquire()).unwrap()))
+        };
+        let giver = thread::spawn(move || drop(held));
+        assert!(semaphore.available() <= 1);
+        giver.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(semaphore.available(), 1);
+    });
+}
+
+fn shrunk_to_nothing(order: Order) {
+    bounded(Some(3), move || {
+        let semaphore = semaphore(1, order);
+        let held = semaphore.try_acquire_owned().unwrap();
+        let resizer = {
+            let semaphore = semaphore.clone();
+            thread::spawn(move || {
+                semaphore.resize(0);
+            })
+        };
+        let giver = thread::spawn(move || drop(held));
+        if let Ok(permit) = block_on(semaphore.acquire_all()) {
+            assert_eq!(permit.permits(), 1);
+        }
+        resizer.join().unwrap();
+        giver.join().unwrap();
+        let stats = semaphore.stats();
+        assert_eq!((stats.in_use, stats.waiting), (0, 0));
+    });
+}
+
+#[test]
+fn a_shrink_to_nothing_grants_nothing_fifo() {
+    shrunk_to_nothing(Order::Fifo);
+}
+
+#[test]
+fn a_shrink_to_nothing_grants_nothing_barging() {
+    shrunk_to_nothing(Order::Barging);
 }

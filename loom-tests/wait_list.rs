@@ -464,12 +464,15 @@ fn the_list_agrees_with_a_vector() {
                     list.push_front(slot, step, waker.clone());
                     expected.insert(0, (at, step));
                 }
-                2 if idle => {
-                    let want = random.u32(..3000);
-                    list.insert_sorted_front(slot, want, waker.clone(), |a, b| a <= b);
-                    let place =
-                        expected.iter().position(|(_, value)| *value > want).unwrap_or(expected.len());
-                    expected.insert(place, (at, want));
+                2 => {
+                    if let Some(place) = moved.iter().position(|(index, _)| *index == at) {
+                        let (_, want) = moved.remove(place);
+                        let mut fresh = Some(waker.clone());
+                        assert!(other.move_back(slot, &mut list, &mut fresh, |a, b| a <= b).is_none());
+                        assert!(fresh.is_none(), "it had given its waker away");
+                        let place = expected.iter().position(|(_, value)| *value > want);
+                        expected.insert(place.unwrap_or(expected.len()), (at, want));
+                    }
                 }
                 3 => {
                     let popped = list.pop_front_with(Outcome::Granted, &mut wakes, |value| *value += 1);

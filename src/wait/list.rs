@@ -166,26 +166,6 @@ impl<T> List<T> {
         self.insert_after(None, slot, value, waker);
     }
 
-    /// Links an idle slot behind the last one at the front for which `goes_before` holds, looking from the front.
-    pub(crate) fn insert_sorted_front(
-        &mut self,
-        slot: Pin<&Slot<T>>,
-        value: T,
-        waker: Waker,
-        goes_before: impl Fn(&T, &T) -> bool,
-    ) {
-        let (mut at, mut next) = (None, self.head);
-        while let Some(linked) = next {
-            // SAFETY: linked, so initialised and alive (W1), and the lock is ours (W2).
-            let node = unsafe { &*Self::node(linked) };
-            if !goes_before(&node.value, &value) {
-                break;
-            }
-            (at, next) = (Some(linked), node.next);
-        }
-        self.insert_after(at, slot, value, waker);
-    }
-
     #[inline]
     fn insert_after(&mut self, prev: Option<NonNull<Slot<T>>>, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
         if !slot.is_idle() {
@@ -193,26 +173,11 @@ impl<T> List<T> {
             return;
         }
         let this = NonNull::from(slot.get_ref());
-        let next = match prev {
-            // SAFETY: `prev` is linked, alive and ours to touch (W1, W2).
-            Some(prev) => unsafe { (*Self::node(prev)).next },
-            None => self.head,
-        };
         slot.node.with_mut(|node| {
             // SAFETY: an idle slot's node belongs to its owner, who calls us.
-            unsafe { (*node).write(Node { prev, next, waker: Some(waker), value }) };
+            unsafe { (*node).write(Node { prev: None, next: None, waker: Some(waker), value }) };
         });
-        match prev {
-            // SAFETY: as above.
-            Some(prev) => unsafe { (*Self::node(prev)).next = Some(this) },
-            None => self.head = Some(this),
-        }
-        match next {
-            // SAFETY: as above.
-            Some(next) => unsafe { (*Self::node(next)).prev = Some(this) },
-            None => self.tail = Some(this),
-        }
-        self.len += 1;
+        self.attach(this, prev);
         // Relaxed: the others learn of the slot through the lock.
         slot.state.store(LINKED, Ordering::Relaxed);
     }
@@ -269,26 +234,66 @@ impl<T> List<T> {
         }
     }
 
-    /// Moves the first waiter to another list of the same lock, handing its waker to `wakes`: woken, still waiting.
+    /// Moves the first waiter to the end of another list of the same lock, handing its waker to `wakes`: woken, still
+    /// waiting.
+    #[inline]
     pub(crate) fn move_front(&mut self, to: &mut Self, wakes: &mut Wakes) -> bool {
         let Some(head) = self.head else { return false };
+        // SAFETY: linked, alive, lock held (W1, W2).
+        let waker = unsafe { (*Self::node(head)).waker.take() };
         self.detach(head);
-        // SAFETY: alive (its state is still `LINKED`, so W1 holds), and both lists are under the lock we hold (W2).
-        let node = unsafe { &mut *Self::node(head) };
-        let waker = node.waker.take();
-        node.prev = to.tail;
-        node.next = None;
-        match to.tail {
-            // SAFETY: linked in `to`, alive (W1), lock held (W2).
-            Some(tail) => unsafe { (*Self::node(tail)).next = Some(head) },
-            None => to.head = Some(head),
-        }
-        to.tail = Some(head);
-        to.len += 1;
+        to.attach(head, to.tail);
         if let Some(waker) = waker {
             wakes.push(waker);
         }
         true
+    }
+
+    /// Moves a linked slot to another list of the same lock, behind all at its front for which `goes_before` holds, with a
+    /// waker as in [`set_waker`](Self::set_waker): woken, and back in line.
+    #[inline]
+    pub(crate) fn move_back(
+        &mut self,
+        slot: Pin<&Slot<T>>,
+        to: &mut Self,
+        fresh: &mut Option<Waker>,
+        goes_before: impl Fn(&T, &T) -> bool,
+    ) -> Option<Waker> {
+        if !Self::is_linked(slot) {
+            return None;
+        }
+        let this = NonNull::from(slot.get_ref());
+        self.detach(this);
+        let (mut at, mut next) = (None, to.head);
+        while let Some(linked) = next {
+            // SAFETY: both are alive, in a list of the lock we hold or just out of one (W1, W2).
+            let (node, ours) = unsafe { (&*Self::node(linked), &*Self::node(this)) };
+            if !goes_before(&node.value, &ours.value) {
+                break;
+            }
+            (at, next) = (Some(linked), node.next);
+        }
+        to.attach(this, at);
+        to.set_waker(slot, fresh)
+    }
+
+    /// Links a detached slot whose node is initialised behind `prev`, at the front if there is none.
+    #[inline]
+    fn attach(&mut self, slot: NonNull<Slot<T>>, prev: Option<NonNull<Slot<T>>>) {
+        // SAFETY: all are alive and linked in lists of the lock we hold, or just out of one (W1, W2).
+        unsafe {
+            let next = match prev {
+                Some(prev) => (*Self::node(prev)).next.replace(slot),
+                None => self.head.replace(slot),
+            };
+            match next {
+                Some(next) => (*Self::node(next)).prev = Some(slot),
+                None => self.tail = Some(slot),
+            }
+            (*Self::node(slot)).prev = prev;
+            (*Self::node(slot)).next = next;
+        }
+        self.len += 1;
     }
 
     /// Gives a linked slot its present waker, cloned before the lock, unless the known one wakes the same task. What is

@@ -1,6 +1,7 @@
 //! Wakers collected under a lock, woken after it.
 
 use crate::shim::WAKE_BATCH;
+use std::any::Any;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
@@ -57,24 +58,11 @@ impl Wakes {
         self.len = 0;
     }
 
-    /// Wakes everyone, then, unless that was all, goes on as [`wake_all`]. The first panic of a waker goes on when everyone
-    /// has been woken; not if the thread is panicking already, since a second panic would abort the process.
-    #[inline]
-    pub(crate) fn wake_all(&mut self, mut done: bool, mut collect: impl FnMut(&mut Self) -> bool) {
-        let mut panicked = None;
-        loop {
-            while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wake())) {
-                panicked.get_or_insert(payload);
-            }
-            if done {
-                break;
-            }
-            done = collect(self);
-        }
-        if let Some(payload) = panicked {
-            if !panicking() {
-                resume_unwind(payload);
-            }
+    /// Wakes everyone; the first panic of a waker is kept for later.
+    #[cold]
+    fn wake_catching(&mut self, panicked: &mut Option<Box<dyn Any + Send>>) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wake())) {
+            panicked.get_or_insert(payload);
         }
     }
 
@@ -98,10 +86,42 @@ impl Drop for Wakes {
 }
 
 /// Collects under the caller's lock and wakes without it, batch after batch, until `collect` says that there is no more
-/// (as [`List::settle`](super::List::settle) does). For panics see [`Wakes::wake_all`].
+/// (as [`List::settle`](super::List::settle) does). The first panic of a waker goes on when everyone has been woken; not
+/// if the thread is panicking already, since a second panic would abort the process.
 #[inline]
-pub(crate) fn wake_all(mut collect: impl FnMut(&mut Wakes) -> bool) {
-    let mut wakes = Wakes::new();
-    let done = collect(&mut wakes);
-    wakes.wake_all(done, collect);
+pub(crate) fn wake_all(collect: impl FnMut(&mut Wakes) -> bool) {
+    go_on(Wakes::new(), collect);
+}
+
+/// As [`wake_all`], beginning with a batch that was collected already; `done` if it was all.
+#[inline]
+pub(crate) fn wake_and_go_on(mut wakes: Wakes, done: bool, collect: impl FnMut(&mut Wakes) -> bool) {
+    if done && !panicking() {
+        wakes.wake();
+    } else {
+        let mut first = Some(done);
+        let mut collect = collect;
+        go_on(wakes, |wakes| first.take().unwrap_or_else(|| collect(wakes)));
+    }
+}
+
+#[inline]
+fn go_on(mut wakes: Wakes, mut collect: impl FnMut(&mut Wakes) -> bool) {
+    let mut panicked = None;
+    loop {
+        let done = collect(&mut wakes);
+        if done && panicked.is_none() && !panicking() {
+            // The last batch: a panic needs no catching, `drop` wakes the rest.
+            return wakes.wake();
+        }
+        wakes.wake_catching(&mut panicked);
+        if done {
+            break;
+        }
+    }
+    if let Some(payload) = panicked {
+        if !panicking() {
+            resume_unwind(payload);
+        }
+    }
 }

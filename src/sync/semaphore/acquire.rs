@@ -40,8 +40,8 @@ pin_project! {
 #[inline(never)]
 fn abandon<H: Handle>(handle: &Option<H>, slot: Pin<&Slot<Want>>) {
     let Some(semaphore) = handle.as_ref().map(Handle::semaphore) else { return };
-    if slot.outcome().is_none() {
-        semaphore.leave(slot);
+    if slot.outcome().is_none() && semaphore.leave(slot) {
+        return;
     }
     if let Some((Outcome::Granted, want)) = slot.take() {
         semaphore.release(want.permits);
@@ -103,8 +103,7 @@ fn poll_slow<H: Handle>(
     match poll_semaphore(semaphore, slot, request, waker) {
         Poll::Pending => Poll::Pending,
         Poll::Ready(Ok(n)) => permit(handle, n),
-        Poll::Ready(Err(kind)) => {
-            let error = AcquireError::new(&semaphore.name, kind);
+        Poll::Ready(Err(error)) => {
             *handle = None;
             Poll::Ready(Err(error))
         }
@@ -117,11 +116,11 @@ fn poll_semaphore(
     slot: Pin<&Slot<Want>>,
     request: &Request,
     waker: &Waker,
-) -> Poll<Result<u32, Kind>> {
+) -> Poll<Result<u32, AcquireError>> {
     if slot.is_idle() {
         if context::can_end() {
             if let Err(ended) = context::check(|| semaphore.clock().now()) {
-                return Poll::Ready(Err(Kind::Ended(ended)));
+                return Poll::Ready(Err(AcquireError::new(&semaphore.name, Kind::Ended(ended))));
             }
             if semaphore.take_free(request.permits) {
                 return Poll::Ready(Ok(request.permits));
@@ -135,13 +134,14 @@ fn poll_semaphore(
         }
     }
     let Some((outcome, want)) = slot.take() else { return Poll::Pending };
-    Poll::Ready(match outcome {
-        Outcome::Granted => Ok(want.permits),
-        Outcome::Closed => Err(Kind::Closed),
+    let kind = match outcome {
+        Outcome::Granted => return Poll::Ready(Ok(want.permits)),
+        Outcome::Closed => Kind::Closed,
         Outcome::Impossible => {
-            Err(Kind::Weight { wanted: want.permits, capacity: u32::try_from(want.key).unwrap_or(u32::MAX) })
+            Kind::Weight { wanted: want.permits, capacity: u32::try_from(want.key).unwrap_or(u32::MAX) }
         }
-    })
+    };
+    Poll::Ready(Err(AcquireError::new(&semaphore.name, kind)))
 }
 
 impl<H: Handle> fmt::Debug for Acquire<H> {

@@ -4,9 +4,9 @@ use super::error::Kind;
 use super::order::{Priority, Request, Rule};
 use super::permit::Permit;
 use super::queue::{Queue, Want};
-use super::{Semaphore, TryAcquireError};
-use crate::shim::Ordering;
-use crate::wait::{Outcome, Slot, Wakes, wake_all};
+use super::{AcquireError, Semaphore, TryAcquireError};
+use crate::shim::{MutexGuard, Ordering};
+use crate::wait::{Outcome, Slot, Wakes, wake_all, wake_and_go_on};
 use std::pin::Pin;
 use std::task::{Poll, Waker};
 
@@ -92,10 +92,10 @@ impl Semaphore {
     }
 
     /// Takes permits under the lock if there are enough, past `QUEUED`: the caller has seen that nobody is ahead.
-    /// Clears `QUEUED` where nobody waits; takes `invitation` off the word together with the permits.
+    /// Clears `QUEUED` where nobody is asleep; takes `invitation` off the word together with the permits.
     #[inline]
     fn take_locked(&self, queue: &Queue, n: u32, invitation: u64) -> bool {
-        let keep = if queue.is_empty() { !QUEUED } else { !0 };
+        let keep = if queue.nobody_asleep() { !QUEUED } else { !0 };
         let mut word = self.word.load(Ordering::Relaxed);
         while word & CLOSED == 0 && free(word) >= i64::from(n) {
             let taken = (word - permits(n) - invitation) & keep;
@@ -139,6 +139,7 @@ impl Semaphore {
     }
 
     /// One batch of handing over. False if the batch is full and there may be more.
+    #[inline]
     fn serve(&self, queue: &mut Queue, wakes: &mut Wakes, released: bool) -> bool {
         match self.rule {
             Rule::Barging => self.invite(queue, wakes, released),
@@ -149,7 +150,7 @@ impl Semaphore {
     /// Strict orders: hands permits to the first in line, and so on.
     fn grant(&self, queue: &mut Queue, wakes: &mut Wakes) -> bool {
         loop {
-            let Some((class, want)) = queue.first() else {
+            let Some((class, want)) = queue.first(self.rule) else {
                 // Relaxed: the flag is read back only under this lock, or by a release that then takes it.
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
                 return true;
@@ -240,51 +241,81 @@ impl Semaphore {
         slot: Pin<&Slot<Want>>,
         request: &Request,
         waker: &Waker,
-    ) -> Poll<Result<u32, Kind>> {
-        // Foreign code, so before the lock: the waker's clone, the clock.
+    ) -> Poll<Result<u32, AcquireError>> {
+        if self.rule == Rule::Priority {
+            return self.enqueue_ranked(slot, request, waker);
+        }
+        self.enqueue_at(slot, request, waker, (0, 0))
+    }
+
+    /// Kept apart, so that the other orders do not carry the clock and the classes with them.
+    #[inline(never)]
+    fn enqueue_ranked(
+        &self,
+        slot: Pin<&Slot<Want>>,
+        request: &Request,
+        waker: &Waker,
+    ) -> Poll<Result<u32, AcquireError>> {
+        self.enqueue_at(slot, request, waker, self.rank(request.priority))
+    }
+
+    #[inline(always)]
+    fn enqueue_at(
+        &self,
+        slot: Pin<&Slot<Want>>,
+        request: &Request,
+        waker: &Waker,
+        (class, key): (u8, u64),
+    ) -> Poll<Result<u32, AcquireError>> {
+        // Foreign code, so before the lock: the waker's clone (and the clock, by now).
         let waker = waker.clone();
-        let (class, key) = self.rank(request.priority);
         let mut queue = self.queue.lock();
         let n = if request.all { queue.capacity } else { request.permits };
         let word = self.word.load(Ordering::Acquire);
-        let refused = if word & CLOSED != 0 {
+        if word & CLOSED != 0 || n == 0 || n > queue.capacity {
+            return Poll::Ready(Err(self.refuse(queue, waker, n, request)));
+        }
+        // Publish that somebody waits, then look: see "why no wake-up is lost". Where the flag is set already it
+        // stays set until we let go of the lock, and publishing again would change nothing.
+        if word & QUEUED == 0 {
+            self.word.fetch_or(QUEUED, Ordering::AcqRel);
+        }
+        if !queue.is_behind_others(self.rule, class, key) && self.take_locked(&queue, n, 0) {
+            drop(queue);
+            let taken = Permit::new(self, n);
+            drop(waker);
+            return Poll::Ready(Ok(taken.into_count()));
+        }
+        if queue.len() >= request.max_waiting as usize {
+            return Poll::Ready(Err(self.refuse(queue, waker, n, request)));
+        }
+        let want = Want { permits: n, all: request.all, class, key, invited: false };
+        queue.link(slot, want, waker, self.rule);
+        Poll::Pending
+    }
+
+    #[cold]
+    fn refuse(&self, queue: MutexGuard<'_, Queue>, waker: Waker, n: u32, request: &Request) -> AcquireError {
+        // Relaxed: `CLOSED` is set under this lock, and `QUEUED` read back only under it.
+        let word = self.word.load(Ordering::Relaxed);
+        let kind = if word & CLOSED != 0 {
             Kind::Closed
         } else if n == 0 || n > queue.capacity {
             Kind::Weight { wanted: n, capacity: queue.capacity }
         } else {
-            // Publish that somebody waits, then look: see "why no wake-up is lost". Where the flag is set already it
-            // stays set until we let go of the lock, and publishing again would change nothing.
-            if word & QUEUED == 0 {
-                self.word.fetch_or(QUEUED, Ordering::AcqRel);
-            }
-            if !queue.is_behind_others(self.rule, class, key) && self.take_locked(&queue, n, 0) {
-                drop(queue);
-                let taken = Permit::new(self, n);
-                drop(waker);
-                return Poll::Ready(Ok(taken.into_count()));
-            }
-            if queue.len() < request.max_waiting as usize {
-                let want = Want { permits: n, all: request.all, class, key, invited: false };
-                queue.link(slot, want, waker, self.rule);
-                return Poll::Pending;
-            }
-            if queue.is_empty() {
-                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
-            }
             Kind::QueueFull { allowed: request.max_waiting }
         };
+        if queue.is_empty() {
+            self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
         drop(queue);
         drop(waker);
-        Poll::Ready(Err(refused))
+        AcquireError::new(&self.name, kind)
     }
 
     /// The class and place in line in [`Order::Priority`]: arrival, later by `ageing` for each class below the highest.
     /// Since all age alike, the order of two requests never changes while they wait.
-    #[inline]
     fn rank(&self, priority: Priority) -> (u8, u64) {
-        if self.rule != Rule::Priority {
-            return (0, 0);
-        }
         let below = Priority::Critical as u64 - priority as u64;
         (priority as u8, self.epoch.nanos().saturating_add(self.ageing.saturating_mul(below)))
     }
@@ -301,55 +332,74 @@ impl Semaphore {
         }
         let Some(want) = queue.wanted(slot) else { return Poll::Pending };
         let invitation = if want.invited { INVITED } else { 0 };
-        let taken = self.take_locked(&queue, want.permits, invitation);
-        let replaced = if taken || want.invited {
-            let Some((want, old)) = queue.unlink(slot) else { return Poll::Pending };
-            if let Some(waker) = fresh.take_if(|_| !taken) {
-                // Woken, and too late: back to the old place. What was released meanwhile is seen below.
-                let flag = QUEUED & !self.word.load(Ordering::Relaxed);
-                self.word.fetch_sub(INVITED - flag, Ordering::AcqRel);
-                queue.relink(slot, want, waker);
+        if self.take_locked(&queue, want.permits, invitation) {
+            let replaced = queue.unlink(slot);
+            let wakes = self.look_behind(queue);
+            // Goes back if a waker panics.
+            let taken = Permit::new(self, want.permits);
+            if let Some((wakes, done)) = wakes {
+                self.wake_and_go_on(wakes, done);
             }
-            old
+            drop((replaced, fresh));
+            return Poll::Ready(taken.into_count());
+        }
+        let replaced = if want.invited {
+            // Woken, and too late: back to the old place. What was released meanwhile is seen below.
+            let flag = QUEUED & !self.word.load(Ordering::Relaxed);
+            self.word.fetch_sub(INVITED - flag, Ordering::AcqRel);
+            queue.back_in_line(slot, &mut fresh)
         } else {
             queue.set_waker(slot, &mut fresh)
         };
-        let mut wakes = Wakes::new();
-        let done = self.invite(&mut queue, &mut wakes, false);
-        drop(queue);
-        // Goes back if a waker panics.
-        let taken = taken.then(|| Permit::new(self, want.permits));
-        self.wake_and_go_on(wakes, done);
-        drop((replaced, fresh));
-        match taken {
-            Some(permit) => Poll::Ready(permit.into_count()),
-            None => Poll::Pending,
+        if let Some((wakes, done)) = self.look_behind(queue) {
+            self.wake_and_go_on(wakes, done);
         }
+        drop((replaced, fresh));
+        Poll::Pending
     }
 
-    /// Takes a waiter out of line, and lets those behind it move up.
-    pub(super) fn leave(&self, slot: Pin<&Slot<Want>>) {
+    /// Barging: a waiter has come, and taken permits or not; whoever is to be woken then.
+    #[inline]
+    fn look_behind(&self, mut queue: MutexGuard<'_, Queue>) -> Option<(Wakes, bool)> {
+        let want = queue.first_asleep()?;
+        // Relaxed: whoever is woken for what is seen here looks again.
+        let spare = free(self.word.load(Ordering::Relaxed)) - queue.claimed() as i64;
+        if i64::from(want) > spare {
+            return None;
+        }
+        let mut wakes = Wakes::new();
+        let done = self.invite(&mut queue, &mut wakes, false);
+        Some((wakes, done))
+    }
+
+    /// Takes a waiter out of line, and lets those behind it move up. False if its wait had ended.
+    #[inline]
+    pub(super) fn leave(&self, slot: Pin<&Slot<Want>>) -> bool {
         let mut queue = self.queue.lock();
-        let Some((want, waker)) = queue.unlink(slot) else { return };
+        let Some((want, waker)) = queue.unlink(slot) else { return false };
         if want.invited {
             self.word.fetch_sub(INVITED, Ordering::AcqRel);
         }
         if queue.is_empty() {
             // `QUEUED` stays behind; the next release or acquisition that meets it takes it away.
             drop(queue);
-            drop(waker);
-            return;
+        } else {
+            self.move_up(queue);
         }
+        drop(waker);
+        true
+    }
+
+    #[inline(never)]
+    fn move_up(&self, mut queue: MutexGuard<'_, Queue>) {
         let mut wakes = Wakes::new();
         let done = self.serve(&mut queue, &mut wakes, false);
         drop(queue);
         self.wake_and_go_on(wakes, done);
-        drop(waker);
     }
 
     /// Wakes what was collected under the lock, and hands over more if that batch was not all.
-    #[inline]
-    fn wake_and_go_on(&self, mut wakes: Wakes, done: bool) {
-        wakes.wake_all(done, |wakes| self.serve(&mut self.queue.lock(), wakes, false));
+    fn wake_and_go_on(&self, wakes: Wakes, done: bool) {
+        wake_and_go_on(wakes, done, |wakes| self.serve(&mut self.queue.lock(), wakes, false));
     }
 }

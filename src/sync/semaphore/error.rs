@@ -29,6 +29,7 @@ pub(super) enum Kind {
 impl AcquireError {
     #[allow(clippy::ptr_arg, reason = "cloned as it is: a static name stays one")]
     #[cold]
+    #[allow(clippy::ptr_arg, reason = "a borrowed name is copied as such")]
     pub(super) fn new(name: &Cow<'static, str>, kind: Kind) -> Self {
         Self(Box::new(Refusal { name: name.clone(), kind }))
     }

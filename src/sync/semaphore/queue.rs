@@ -55,13 +55,21 @@ impl Queue {
         self.len == 0
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// The class of the first in line, and how many permits it wants.
     #[inline]
-    pub(super) fn first(&self) -> Option<(usize, u32)> {
+    pub(super) fn first(&self, rule: Rule) -> Option<(usize, u32)> {
+        if rule != Rule::Priority {
+            return self.first_asleep().map(|permits| (0, permits));
+        }
+        self.first_by_class()
+    }
+
+    fn first_by_class(&self) -> Option<(usize, u32)> {
         let (class, want) = self
             .classes
             .iter()
@@ -72,6 +80,7 @@ impl Queue {
     }
 
     /// Whether a newcomer has to stand behind somebody.
+    #[inline]
     pub(super) fn is_behind_others(&self, rule: Rule, class: u8, key: u64) -> bool {
         match rule {
             Rule::Fifo => !self.is_empty(),
@@ -98,27 +107,42 @@ impl Queue {
         }
     }
 
-    /// Barging: back in line, at the old place.
-    pub(super) fn relink(&mut self, slot: Pin<&Slot<Want>>, want: Want, waker: Waker) {
-        self.len += 1;
-        let want = Want { invited: false, ..want };
-        self.classes[0].insert_sorted_front(slot, want, waker, |a, b| a.key < b.key);
+    /// Barging: a woken waiter is back in line, at its old place.
+    #[inline]
+    pub(super) fn back_in_line(
+        &mut self,
+        slot: Pin<&Slot<Want>>,
+        waker: &mut Option<Waker>,
+    ) -> Option<Waker> {
+        let want = self.woken.value_mut(slot)?;
+        want.invited = false;
+        self.claimed -= u64::from(want.permits);
+        let [asleep, ..] = &mut self.classes;
+        self.woken.move_back(slot, asleep, waker, |a, b| a.key < b.key)
+    }
+
+    /// Whether nobody waits who has not been woken.
+    #[inline]
+    pub(super) fn nobody_asleep(&self) -> bool {
+        self.len == self.woken.len()
     }
 
     /// Grants the first in line of a class.
+    #[inline]
     pub(super) fn grant(&mut self, class: usize, wakes: &mut Wakes) {
         if let Some(list) = self.classes.get_mut(class) {
             self.len -= usize::from(list.pop_front(Outcome::Granted, wakes));
         }
     }
 
-    /// Barging: how many permits the first wants who has not been woken.
+    /// All but priority order: how many permits the first wants who has not been woken.
     #[inline]
     pub(super) fn first_asleep(&self) -> Option<u32> {
         self.classes[0].front().map(|want| want.permits)
     }
 
     /// Barging: permits that the woken are on their way to take.
+    #[inline]
     pub(super) fn claimed(&self) -> u64 {
         self.claimed
     }
@@ -142,6 +166,7 @@ impl Queue {
     }
 
     /// What a linked slot wants.
+    #[inline]
     pub(super) fn wanted(&mut self, slot: Pin<&Slot<Want>>) -> Option<Want> {
         // Any list of this lock may read a linked slot.
         self.woken.value_mut(slot).copied()
@@ -157,6 +182,7 @@ impl Queue {
         unlinked
     }
 
+    #[inline]
     pub(super) fn set_waker(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>) -> Option<Waker> {
         self.list_of(slot)?.set_waker(slot, waker)
     }
