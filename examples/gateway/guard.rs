@@ -42,7 +42,7 @@ impl Breaks {
 }
 
 /// What every attempt goes through.
-type Attempt = Stack<Chain<Chain<Chain<(), CircuitBreaker>, Arc<Bulkhead>>, Timeout>>;
+type Attempt = Stack<Chain<Chain<Chain<(), CircuitBreaker>, Bulkhead>, Timeout>>;
 /// A call that may be made once.
 type Once = Stack<Chain<Chain<(), Timeout>, Arc<Attempt>>>;
 /// A call that may be made again.
@@ -73,7 +73,7 @@ pub(crate) struct Guard {
     once: Once,
     repeated: Repeated,
     breaker: CircuitBreaker,
-    bulkhead: Arc<Bulkhead>,
+    bulkhead: Bulkhead,
     counts: Arc<Counts>,
     history: Arc<History>,
 }
@@ -100,18 +100,16 @@ impl Guard {
                 }
             })
             .build()?;
-        let bulkhead = Arc::new(
-            Bulkhead::builder(limits.in_flight)
-                .queue(limits.in_flight / 4)
-                .wait_limit(limits.attempt_timeout / 2)
-                .clock(clock.clone())
-                .build()?,
-        );
+        let bulkhead = Bulkhead::builder(limits.in_flight)
+            .queue(limits.in_flight / 4)
+            .wait_limit(limits.attempt_timeout / 2)
+            .clock(clock.clone())
+            .build()?;
         let timeout = |limit, scope| Timeout::builder(limit).scope(scope).clock(clock.clone()).build();
         let attempt: Arc<Attempt> = Arc::new(
             Stack::new()
                 .breaker(breaker.clone())
-                .bulkhead(Arc::clone(&bulkhead))
+                .bulkhead(bulkhead.clone())
                 .timeout(timeout(limits.attempt_timeout, Scope::Attempt)),
         );
         let total = limits.attempt_timeout.saturating_mul(4);

@@ -8,6 +8,7 @@ use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -52,7 +53,12 @@ use std::time::Duration;
 ///
 /// # When to use something else
 /// Not for a rate: ten calls at once may be ten a minute or ten thousand. That is a [`Throttle`](super::Throttle)'s work.
-pub struct Bulkhead {
+///
+/// Clones are cheap and share the places and the queue.
+#[derive(Clone)]
+pub struct Bulkhead(Arc<Inner>);
+
+struct Inner {
     semaphore: Semaphore,
     clock: Clock,
     queue: u32,
@@ -101,20 +107,22 @@ impl Bulkhead {
     /// Changes how many calls may run at once, and returns the old number. More are let in at once; fewer take effect as
     /// calls end. Zero keeps everybody out, those who wait included.
     pub fn resize(&self, running: u32) -> u32 {
-        self.semaphore.resize(running)
+        self.0.semaphore.resize(running)
     }
 
     /// Refuses all further calls, those who wait included. Running calls go on. Idempotent.
     pub fn close(&self) {
-        self.semaphore.close();
+        self.0.semaphore.close();
     }
 
     /// What it is doing.
     pub fn stats(&self) -> BulkheadStats {
-        let stats = self.semaphore.stats();
+        let stats = self.0.semaphore.stats();
         BulkheadStats { running: stats.in_use, limit: stats.capacity, waiting: stats.waiting }
     }
+}
 
+impl Inner {
     #[cold]
     fn refused(&self, error: &AcquireError) -> Rejection {
         if let Some(ended) = error.context_error() {
@@ -135,14 +143,27 @@ impl Bulkhead {
     }
 }
 
+/// Another handle on the shared one.
+impl From<Arc<Self>> for Bulkhead {
+    fn from(shared: Arc<Self>) -> Self {
+        Self::clone(&shared)
+    }
+}
+
 impl fmt::Debug for Bulkhead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { semaphore, queue, wait_limit, .. } = &*self.0;
         f.debug_struct("Bulkhead")
-            .field("queue", &self.queue)
-            .field("wait_limit", &self.wait_limit)
-            .field("semaphore", &self.semaphore)
+            .field("queue", queue)
+            .field("wait_limit", &limit(*wait_limit))
+            .field("semaphore", semaphore)
             .finish()
     }
+}
+
+/// The limit, if it is one.
+fn limit(wait_limit: Duration) -> Option<Duration> {
+    (wait_limit < Duration::MAX).then_some(wait_limit)
 }
 
 /// What a [`Bulkhead`] is doing.
@@ -158,7 +179,7 @@ pub struct BulkheadStats {
 }
 
 /// Builds a [`Bulkhead`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {
     running: u32,
@@ -209,13 +230,26 @@ impl BulkheadBuilder {
             return Err(ConfigError::new("bulkhead", "wait_limit", value, "needs a queue to wait in"));
         }
         let semaphore = Semaphore::builder(running).order(order).name(name).clock(clock.clone()).build()?;
-        Ok(Bulkhead { semaphore, clock, queue, wait_limit, name })
+        Ok(Bulkhead(Arc::new(Inner { semaphore, clock, queue, wait_limit, name })))
+    }
+}
+
+impl fmt::Debug for BulkheadBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadBuilder")
+            .field("running", &self.running)
+            .field("queue", &self.queue)
+            .field("wait_limit", &limit(self.wait_limit))
+            .field("order", &self.order)
+            .field("name", &self.name)
+            .field("clock", &self.clock)
+            .finish()
     }
 }
 
 impl Component for Bulkhead {
     fn describe(&self, layers: &mut Vec<Layer>) {
-        layers.push(Layer::new(Kind::Bulkhead, self.name));
+        layers.push(Layer::new(Kind::Bulkhead, self.0.name));
     }
 }
 
@@ -226,14 +260,14 @@ impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
 
     #[inline]
     fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
-        BulkheadAttempt { policy: self, inner, place: None, waiting: None }
+        BulkheadAttempt { policy: &self.0, inner, place: None, waiting: None }
     }
 }
 
 pin_project! {
     /// What is inside a [`Bulkhead`].
     pub struct BulkheadAttempt<'a, A> {
-        policy: &'a Bulkhead,
+        policy: &'a Inner,
         // Before the place: what runs is dropped before its place is given to others.
         #[pin]
         inner: A,
@@ -257,7 +291,7 @@ pin_project! {
 /// Gets in line, and waits for a place, but not for too long.
 #[inline(never)]
 fn wait<'a>(
-    policy: &'a Bulkhead,
+    policy: &'a Inner,
     mut waiting: Pin<&mut Option<Waiting<'a>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Permit<&'a Semaphore>, Rejection>> {
@@ -298,7 +332,7 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     #[inline]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
-        let policy: &Bulkhead = this.policy;
+        let policy: &Inner = this.policy;
         if this.place.is_none() {
             if this.waiting.is_none() && !context::can_end() {
                 match policy.semaphore.try_acquire() {

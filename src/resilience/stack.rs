@@ -7,7 +7,6 @@ use super::{
 };
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Policies around an operation, outermost first as written.
@@ -15,7 +14,8 @@ use std::time::Duration;
 /// Statically typed and unboxed: a stack around a ready operation costs what its policies cost, and allocates nothing.
 /// It adds nothing that the policies lack; each can be used alone.
 ///
-/// A policy may be shared between stacks: put it in an `Arc`. A stack may be shared, too: a call borrows it.
+/// A policy may be shared between stacks: clones of one share what it counts and holds. So do clones of a stack; a call
+/// borrows it.
 ///
 /// # The order that suits most calls
 ///
@@ -120,8 +120,8 @@ impl<P> Stack<P> {
         self.layer(throttle)
     }
 
-    /// Adds a [`Bulkhead`], or an `Arc` of one that is shared with other stacks.
-    pub fn bulkhead(self, bulkhead: impl Into<Arc<Bulkhead>>) -> Stack<Chain<P, Arc<Bulkhead>>> {
+    /// Adds a [`Bulkhead`], or an `Arc` of one; clones share their places, also from stack to stack.
+    pub fn bulkhead(self, bulkhead: impl Into<Bulkhead>) -> Stack<Chain<P, Bulkhead>> {
         self.layer(bulkhead.into())
     }
 

@@ -336,6 +336,29 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     });
 }
 
+/// Whatever the policies: a stack is handed about by cloning it.
+#[test]
+fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
+    fn clone_of<T: Clone>(it: &T) -> T {
+        it.clone()
+    }
+    let bulkhead = Bulkhead::new(1).expect("valid");
+    let bucket = limit::TokenBucket::new("2/h".parse().expect("valid"));
+    let stack = Stack::new()
+        .timeout(resilience::Timeout::total(Duration::from_secs(1)))
+        .retry(Retry::builder().max_attempts(1).build().expect("valid"))
+        .breaker(CircuitBreaker::new())
+        .throttle(resilience::Throttle::new(bucket))
+        .bulkhead(bulkhead.clone());
+    let other = clone_of(&stack);
+    let mut running = testkit::Polled::new(stack.call(std::future::pending::<Result<(), ()>>));
+    assert!(running.poll().is_none());
+    assert_eq!(bulkhead.stats().running, 1);
+    let ok = || async { Ok::<_, ()>(()) };
+    assert!(futures_executor::block_on(other.call(ok)).is_err_and(|error| error.is_full()));
+    assert!(futures_executor::block_on(other.call(ok)).is_err_and(|error| error.is_rate_limited()));
+}
+
 /// Nobody adds a type and forgets to say what it is.
 #[test]
 fn every_public_type_is_in_the_table() {

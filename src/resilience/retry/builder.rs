@@ -7,6 +7,7 @@ use crate::resilience::Error;
 use crate::shim::Mutex;
 use crate::time::{Backoff, Clock};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Builds a [`Retry`].
@@ -30,7 +31,7 @@ impl RetryBuilder {
             rng: None,
             name: "retry",
             clock: Clock::system(),
-            observers: Observers::new(),
+            observers: Arc::new(Observers::new()),
         })
     }
 }
@@ -119,7 +120,7 @@ impl<J> RetryBuilder<J> {
 
     /// Where jitter comes from: each run that needs it forks a generator off this one. Default: the thread's generator.
     pub fn rng(self, rng: fastrand::Rng) -> Self {
-        Self(Retry { rng: Some(Mutex::new(rng)), ..self.0 })
+        Self(Retry { rng: Some(Arc::new(Mutex::new(rng))), ..self.0 })
     }
 
     /// What errors and events call it. Default: "retry".

@@ -16,6 +16,7 @@ use crate::shim::Mutex;
 use crate::time::{Backoff, Clock, Spread};
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Tries again what failed, after a delay, a bounded number of times.
@@ -74,6 +75,9 @@ use std::time::Duration;
 ///
 /// # When to use something else
 /// An operation that must not take effect twice must not be tried twice, unless the callee can tell.
+///
+/// Clones are cheap, and share the budget, the observers and the generator of jitter.
+#[derive(Clone)]
 pub struct Retry<J = Retryable> {
     max_attempts: u32,
     backoff: Backoff,
@@ -87,10 +91,11 @@ pub struct Retry<J = Retryable> {
     yields: bool,
     /// Whether there is anything to do when a run begins.
     has_beginning: bool,
-    rng: Option<Mutex<fastrand::Rng>>,
+    // Shared, unlike the rest, which the first attempt of every call reads.
+    rng: Option<Arc<Mutex<fastrand::Rng>>>,
     name: &'static str,
     clock: Clock,
-    observers: Observers<RetryEvent>,
+    observers: Arc<Observers<RetryEvent>>,
 }
 
 impl Retry {
