@@ -133,7 +133,10 @@ impl FromStr for Quota {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         text::parse_quota(text.trim()).ok_or_else(|| {
-            ConfigError::new("quota", "text", text, "must be like 100/s, 5/min burst 20, 1/90s or unlimited")
+            let (rate, burst) = text.trim().split_once("burst").unwrap_or((text, "0"));
+            let fits = text::is_rate(rate) && text::is_whole(burst);
+            let like = "must be like 100/s, 5/min burst 20, 1/90s or unlimited";
+            ConfigError::new("quota", "text", format_args!("{text:?}"), if fits { text::RANGE } else { like })
         })
     }
 }

@@ -199,7 +199,9 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         text::parse_rate(text.trim()).map(|(rate, _)| rate).ok_or_else(|| {
-            ConfigError::new("rate", "text", text, "must be like 100/s, 5/min, 0.1/s, 1/90s or unlimited")
+            let like = "must be like 100/s, 5/min, 0.1/s, 1/90s or unlimited";
+            let rule = if text::is_rate(text) { text::RANGE } else { like };
+            ConfigError::new("rate", "text", format_args!("{text:?}"), rule)
         })
     }
 }

@@ -100,6 +100,34 @@ pub(super) fn parse_quota(text: &str) -> Option<Quota> {
     (!rate.is_unlimited()).then(|| Quota::new(rate, burst))
 }
 
+/// What is wrong with a text that has the right form.
+pub(super) const RANGE: &str =
+    "must have numbers below 2^64 and a period of whole nanoseconds, at least one and under 2^64";
+
+/// Whether it has the form of a rate that is not unlimited, whatever its numbers.
+pub(super) fn is_rate(text: &str) -> bool {
+    let Some((count, period)) = text.split_once('/') else { return false };
+    let period = period.trim();
+    let (number, unit) =
+        period.split_at(period.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(period.len()));
+    let number = number.trim_end();
+    is_number(count.trim())
+        && (number.is_empty() || is_number(number))
+        && UNITS.iter().any(|(name, _)| *name == unit)
+}
+
+/// Whether it is a decimal number of any size.
+fn is_number(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    is_whole(whole) && is_whole(fraction)
+}
+
+/// Whether it is a whole number of any size.
+pub(super) fn is_whole(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 pub(super) fn write_rate(f: &mut fmt::Formatter<'_>, rate: Rate) -> fmt::Result {
     if rate.is_unlimited() {
         return f.write_str("unlimited");

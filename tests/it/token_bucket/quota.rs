@@ -113,13 +113,24 @@ fn quotas_are_read_leniently_in_form_and_strictly_in_sense() {
         "99999999999999999999/s",
         "1/0.1ns",
         "1/600000d",
+        "1/s burst 99999999999999999999",
         "NaN/s",
     ];
     for text in refused {
         let error = text.parse::<Quota>().unwrap_err();
-        assert_eq!((error.component(), error.knob(), error.value()), ("quota", "text", text));
+        let quoted = format!("{text:?}");
+        assert_eq!((error.component(), error.knob(), error.value()), ("quota", "text", quoted.as_str()));
+        // One that has the form is told of the range.
+        let out_of_range =
+            ["10/0s", "99999999999999999999/s", "1/0.1ns", "1/600000d", "1/s burst 99999999999999999999"];
+        let rule = if out_of_range.contains(&text) { "must have numbers below" } else { "must be like" };
+        assert!(error.rule().starts_with(rule), "{error}");
     }
-    assert!("10/s burst 3".parse::<Rate>().is_err());
+    let rule = |text: &str| text.parse::<Rate>().unwrap_err().rule();
+    assert!(rule("10/s burst 3").starts_with("must be like"));
+    assert!(rule("10/0s").starts_with("must have numbers below"));
+    let empty = "".parse::<Rate>().unwrap_err().to_string();
+    assert!(empty.starts_with("rate: text = \"\": must be like"), "{empty}");
 }
 
 proptest! {
