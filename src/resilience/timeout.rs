@@ -22,7 +22,7 @@ use std::time::Duration;
 /// use std::time::Duration;
 ///
 /// # futures_executor::block_on(async {
-/// let timeout = Timeout::builder(Duration::from_millis(5)).name("inventory").build();
+/// let timeout = Timeout::attempt(Duration::from_millis(5)).name("inventory");
 /// let error = timeout.call(std::future::pending::<Result<(), ()>>).await.unwrap_err();
 /// assert!(error.is_timeout());
 /// assert_eq!(error.rejection().unwrap().policy(), "inventory");
@@ -54,6 +54,18 @@ impl Timeout {
     /// A limit with other than default settings.
     pub fn builder(limit: Duration) -> TimeoutBuilder {
         TimeoutBuilder(Self { limit, scope: Scope::Attempt, name: "timeout", clock: Clock::system() })
+    }
+
+    /// The same with another name, for errors. Default: "timeout".
+    #[must_use]
+    pub fn name(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same on another clock. Default: the system's.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// The limit.

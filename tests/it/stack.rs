@@ -656,3 +656,17 @@ fn a_panic_of_the_operation_passes_through_and_leaves_everything_behind() {
     assert_eq!(panic.downcast_ref::<i32>(), Some(&42));
     assert_eq!((bulkhead.stats().running, time.armed()), (0, 0));
 }
+
+#[test]
+fn a_timeout_takes_its_name_and_clock_after_its_limit() {
+    let time = ManualClock::new();
+    let timeout = Timeout::total(ms(5)).clock(time.clock()).name("inventory");
+    let mut call = Polled::new(timeout.call(std::future::pending::<Result<(), ()>>));
+    assert!(call.poll().is_none());
+    time.advance(ms(5));
+    let error = call.poll().unwrap().unwrap_err();
+    assert_eq!(
+        error.rejection().unwrap().to_string(),
+        "inventory: call not finished within its limit of 5ms"
+    );
+}
