@@ -1,4 +1,4 @@
-//! L4. Rate limiting: pure decisions over exact integers, and thin waiting faces.
+//! Rate limiting: pure decisions over exact integers, and thin waiting faces.
 //!
 //! A [`Rate`] is an exact rational, a [`Quota`] a rate with a burst, a [`TokenBucket`] admits by a quota. All three are
 //! integers from end to end: no float and no truncated interval decides anything, so that over any stretch of time

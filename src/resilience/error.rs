@@ -19,6 +19,41 @@ use std::time::Duration;
 /// assert_eq!(error.to_string(), "inventory: attempt not finished within its limit of 2s");
 /// assert!(error.into_inner().is_none());
 /// ```
+///
+/// It is a [`std::error::Error`] if `E` is one. A `Box<dyn Error>` is none, so a call whose operation fails with one
+/// gives an error that `?` does not take; [`map`](Self::map) the box into a type of your own:
+///
+/// ```
+/// use cofferdam::resilience::Timeout;
+/// use std::fmt;
+/// use std::time::Duration;
+///
+/// type Boxed = Box<dyn std::error::Error + Send + Sync>;
+///
+/// #[derive(Debug)]
+/// struct CallFailed(Boxed);
+///
+/// impl fmt::Display for CallFailed {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         self.0.fmt(f)
+///     }
+/// }
+///
+/// impl std::error::Error for CallFailed {}
+///
+/// async fn operation() -> Result<u32, Boxed> {
+///     Ok("17".parse()?)
+/// }
+///
+/// # fn main() -> Result<(), Boxed> {
+/// # futures_executor::block_on(async {
+/// let timeout = Timeout::total(Duration::from_secs(1));
+/// let number = timeout.call(operation).await.map_err(|error| error.map(CallFailed))?;
+/// assert_eq!(number, 17);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error<E> {

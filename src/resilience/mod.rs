@@ -1,4 +1,4 @@
-//! L4. Policies that keep a call from making things worse, and the stack that composes them.
+//! Policies that keep a call from making things worse, and the stack that composes them.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! L3. Primitives that wait.
+//! Primitives that wait.
 
 mod cancel;
 mod channel;

@@ -1,4 +1,4 @@
-//! Virtual time and instruments for tests, ours and yours. (Layer 2.)
+//! Virtual time and instruments for tests, ours and yours.
 //!
 //! | to test | take |
 //! |---|---|

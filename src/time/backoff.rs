@@ -2,6 +2,8 @@
 
 use super::Jitter;
 use crate::ConfigError;
+use fastrand::Rng;
+use std::fmt;
 use std::time::Duration;
 
 /// How long to wait before each retry: a small value, and a factory of iterators.
@@ -32,7 +34,7 @@ use std::time::Duration;
 /// let millis: Vec<_> = backoff.delays().take(4).map(|delay| delay.as_millis()).collect();
 /// assert_eq!(millis, [100, 200, 400, 500]);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Backoff {
     shape: Shape,
     base: Duration,
@@ -131,15 +133,15 @@ impl Backoff {
     /// The delays of one run with jitter from `rng`: the same seed gives the same delays.
     ///
     /// ```
-    /// use cofferdam::time::{Backoff, Jitter};
+    /// use cofferdam::time::{Backoff, Jitter, Rng};
     /// use std::time::Duration;
     ///
     /// let backoff = Backoff::exponential(Duration::from_millis(100)).jitter(Jitter::Full);
-    /// let delays = |seed| backoff.delays_with(fastrand::Rng::with_seed(seed)).take(8);
+    /// let delays = |seed| backoff.delays_with(Rng::with_seed(seed)).take(8);
     /// assert!(delays(1).eq(delays(1)));
     /// assert!(delays(1).ne(delays(2)));
     /// ```
-    pub fn delays_with(&self, rng: fastrand::Rng) -> Delays {
+    pub fn delays_with(&self, rng: Rng) -> Delays {
         Delays { backoff: *self, index: 0, spread: self.spread(Some(rng)) }
     }
 
@@ -167,6 +169,17 @@ impl Backoff {
         let delay = self.delay(index);
         spread.previous = self.jitter.spread(delay, self.base, self.cap, spread.previous, &mut spread.rng);
         spread.previous
+    }
+}
+
+impl fmt::Debug for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backoff")
+            .field("shape", &self.shape)
+            .field("base", &self.base)
+            .field("cap", &(self.cap < Duration::MAX).then_some(self.cap))
+            .field("jitter", &self.jitter)
+            .finish()
     }
 }
 

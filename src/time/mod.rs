@@ -27,6 +27,8 @@ pub use clock::{Clock, Sleep, Timer};
 pub use deadline::Deadline;
 #[allow(unused_imports, reason = "rooms behind features keep their own time from it")]
 pub(crate) use epoch::Epoch;
+/// The generator from which jitter comes, where you give it one: `fastrand`'s.
+pub use fastrand::Rng;
 pub use jitter::*;
 #[allow(unused_imports, reason = "rooms behind features arm it")]
 pub(crate) use timeout::Alarm;

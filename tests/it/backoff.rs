@@ -1,6 +1,6 @@
 //! Backoff and jitter.
 
-use cofferdam::time::{Backoff, Jitter};
+use cofferdam::time::{Backoff, Jitter, Rng};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn first(backoff: Backoff, n: usize) -> Vec<Duration> {
 }
 
 fn seeded(backoff: Backoff, seed: u64, n: usize) -> Vec<Duration> {
-    backoff.delays_with(fastrand::Rng::with_seed(seed)).take(n).collect()
+    backoff.delays_with(Rng::with_seed(seed)).take(n).collect()
 }
 
 #[test]
@@ -160,4 +160,11 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn no_cap_prints_as_none() {
+    let text = |backoff: Backoff| format!("{backoff:?}");
+    assert!(text(Backoff::fixed(ms(1))).contains("cap: None"));
+    assert!(text(Backoff::fixed(ms(1)).cap(ms(2))).contains("cap: Some(2ms)"));
 }

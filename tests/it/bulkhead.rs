@@ -284,3 +284,10 @@ fn dropped_at_any_await_a_call_gives_back_its_place_and_lets_the_next_in() {
     });
     assert!(points > 400, "{points}");
 }
+
+#[test]
+fn no_wait_limit_prints_as_none() {
+    let builder = Bulkhead::builder(1).queue(1);
+    assert!(format!("{builder:?}").contains("wait_limit: None"));
+    assert!(format!("{:?}", builder.build().unwrap()).contains("wait_limit: None"));
+}

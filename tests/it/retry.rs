@@ -478,6 +478,10 @@ fn a_ratio_has_a_floor_for_those_with_little_traffic() {
 
 #[test]
 fn budgets_that_make_no_sense_are_refused() {
+    assert_eq!(
+        Budget::quota(0).build().unwrap_err().to_string(),
+        "retry budget: tokens = 0: must be at least 1"
+    );
     assert_eq!(Budget::quota(5).cost(0).build().unwrap_err().knob(), "cost");
     assert_eq!(Budget::quota(5).cost(6).build().unwrap_err().knob(), "cost");
     for ratio in [f64::NAN, -0.1, f64::INFINITY] {

@@ -189,8 +189,8 @@ impl Builder {
         self
     }
 
-    /// No break is longer, neither by growth nor because the callee asked for it with
-    /// [`Outcome::RetryAfter`](super::Outcome::RetryAfter). Default: ten recovery times, but at least five minutes.
+    /// No break is longer, neither by growth, nor as computed by [`recovery_with`](Self::recovery_with), nor because the
+    /// callee asked for it with [`Outcome::RetryAfter`](super::Outcome::RetryAfter). Default: ten recovery times, but at least five minutes.
     pub const fn recovery_cap(mut self, cap: Duration) -> Self {
         self.recovery_cap = Some(cap);
         self

@@ -284,8 +284,11 @@ impl QuotaBudgetBuilder {
     /// The budget.
     ///
     /// # Errors
-    /// A cost of zero, which would bound nothing, or above the tokens, which would allow no retry ever.
+    /// No tokens; a cost of zero, which would bound nothing, or above the tokens, which would allow no retry ever.
     pub fn build(self) -> Result<Budget, ConfigError> {
+        if self.tokens == 0 {
+            return Err(ConfigError::new("retry budget", "tokens", self.tokens, "must be at least 1"));
+        }
         if self.cost == 0 {
             return Err(ConfigError::new("retry budget", "cost", self.cost, "must be at least 1"));
         }

@@ -5,7 +5,7 @@ use crate::ConfigError;
 use crate::observe::{Observe, Observers};
 use crate::resilience::Error;
 use crate::shim::Mutex;
-use crate::time::{Backoff, Clock};
+use crate::time::{Backoff, Clock, Rng};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,8 @@ impl<J> RetryBuilder<J> {
         Self(Retry { max_attempts, ..self.0 })
     }
 
-    /// How long to wait between attempts. Default: the default [`Backoff`].
+    /// How long to wait between attempts. Default: the default [`Backoff`]. Another one replaces all of that: its cap and
+    /// its jitter, too, which the constructors of a backoff start without.
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self(Retry { backoff, ..self.0 })
     }
@@ -93,7 +94,9 @@ impl<J> RetryBuilder<J> {
         Self(Retry { trim, ..self.0 })
     }
 
-    /// The longest time for which a callee may send us away ([`Verdict::RetryAfter`]). Default: a minute.
+    /// The longest time for which an attempt may send us away, be it the callee ([`Verdict::RetryAfter`]) or a policy
+    /// inside that knows when: a throttle of our own that asks for longer is asked again when this is over, too early.
+    /// Default: a minute.
     pub fn server_delay_cap(self, cap: Duration) -> Self {
         Self(Retry { server_delay_cap: cap, ..self.0 })
     }
@@ -119,7 +122,7 @@ impl<J> RetryBuilder<J> {
     }
 
     /// Where jitter comes from: each run that needs it forks a generator off this one. Default: the thread's generator.
-    pub fn rng(self, rng: fastrand::Rng) -> Self {
+    pub fn rng(self, rng: Rng) -> Self {
         Self(Retry { rng: Some(Arc::new(Mutex::new(rng))), ..self.0 })
     }
 
