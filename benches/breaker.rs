@@ -3,6 +3,8 @@
 //! The floors: a load and a compare-and-swap (the least that could count outcomes in one word), a load alone (the least
 //! that could refuse), a clock read (what a refusal cannot do without that says when to come back).
 
+#![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
+
 use cofferdam::resilience::CircuitBreaker;
 use cofferdam::resilience::breaker::Outcome;
 use cofferdam::time::Clock;
@@ -72,12 +74,12 @@ fn closed(c: &mut Criterion, name: &str, nth: u64) {
     let mut n = 0_u64;
     let mut answer = move || {
         n += 1;
-        if nth != 0 && n % nth == 0 { Err(black_box(n)) } else { Ok(black_box(n)) }
+        if nth != 0 && n.is_multiple_of(nth) { Err(black_box(n)) } else { Ok(black_box(n)) }
     };
     let word = &AtomicU64::new(0);
     on_one_and_two(&mut group, "floor", move || drop(black_box(floor(black_box(word), answer()))));
     let ours = &CircuitBreaker::new();
-    on_one_and_two(&mut group, "cofferdam", move || drop(black_box(black_box(ours).call_sync(&mut answer))));
+    on_one_and_two(&mut group, "cofferdam", move || drop(black_box(black_box(ours).call_sync(answer))));
     on_one_and_two(&mut group, "cofferdam-guard", move || {
         if let Ok(guard) = black_box(ours).try_acquire() {
             guard.record(if answer().is_ok() { Outcome::Success } else { Outcome::Failure });
@@ -85,11 +87,11 @@ fn closed(c: &mut Criterion, name: &str, nth: u64) {
     });
     let peer = &peer_failsafe();
     on_one_and_two(&mut group, "failsafe", move || {
-        drop(black_box(Failsafe::call(black_box(peer), &mut answer)));
+        drop(black_box(Failsafe::call(black_box(peer), answer)));
     });
     let peer = &peer_recloser();
     on_one_and_two(&mut group, "recloser", move || {
-        drop(black_box(black_box(peer).call(&mut answer)));
+        drop(black_box(black_box(peer).call(answer)));
     });
 }
 

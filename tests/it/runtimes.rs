@@ -290,7 +290,7 @@ on_every_runtime! {
             call.await;
         }
         let late = cofferdam::resilience::Timeout::builder(TINY).clock(clock.clone()).build();
-        assert!(late.call(|| pending::<Result<(), ()>>()).await.unwrap_err().is_rejection());
+        assert!(late.call(pending::<Result<(), ()>>).await.unwrap_err().is_rejection());
     }
 
     async fn a_token_bucket_lets_through_as_much_as_its_rate(runtime: Runtime) {

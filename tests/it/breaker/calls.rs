@@ -76,7 +76,7 @@ fn the_classifier_decides() {
     rig.breaker.reset().unwrap();
     assert_eq!(classified.call_sync(|| Answer::Ok(503)), Ok(503));
     assert!(classified.call_sync(|| Answer::Ok(503)).is_err_and(|error| error.is_circuit_open()));
-    assert_eq!(now(Stack::new().layer(classified).call(|| ready(Answer::Ok(1)))).is_ok(), false);
+    assert!(!now(Stack::new().layer(classified).call(|| ready(Answer::Ok(1)))).is_ok());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_timeout_outside_cancels_and_a_timeout_inside_fails() {
         let rig = rig(|builder| hair_trigger(builder).on_cancel(on_cancel));
         let timeout = Timeout::builder(limit).clock(rig.time.clock()).build();
         let stack = Stack::new().layer(timeout).layer(rig.breaker.clone());
-        let mut call = Polled::new(stack.call(|| pending::<Answer>()));
+        let mut call = Polled::new(stack.call(pending::<Answer>));
         assert!(call.poll().is_none());
         rig.time.advance(limit);
         let error = call.poll().unwrap().unwrap_err();
@@ -125,7 +125,7 @@ fn a_timeout_outside_cancels_and_a_timeout_inside_fails() {
     let rig = rig(|builder| builder.failure_threshold(1));
     let timeout = Timeout::builder(limit).clock(rig.time.clock()).build();
     let stack = Stack::new().layer(rig.breaker.clone()).layer(timeout);
-    let mut call = Polled::new(stack.call(|| pending::<Answer>()));
+    let mut call = Polled::new(stack.call(pending::<Answer>));
     assert!(call.poll().is_none());
     rig.time.advance(limit - MS);
     assert!(call.poll().is_none());
@@ -172,7 +172,7 @@ fn a_panic_elsewhere_that_drops_a_pending_call_is_not_its_failure() {
     // S2, S5
     let rig = rig(hair_trigger);
     let panic = catch_unwind(AssertUnwindSafe(|| {
-        let mut call = Polled::new(rig.breaker.call(|| pending::<Answer>()));
+        let mut call = Polled::new(rig.breaker.call(pending::<Answer>));
         assert!(call.poll().is_none());
         std::panic::resume_unwind(Box::new("of a neighbour"));
     }));

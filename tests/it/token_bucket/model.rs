@@ -354,11 +354,10 @@ proptest! {
                         }
                     }
                 }
-                Op::Try(n) => {
-                    if bucket.try_acquire_many(n).is_ok() {
+                Op::Try(n)
+                    if bucket.try_acquire_many(n).is_ok() => {
                         events.push((now, order, Event::Taken(n)));
                     }
-                }
                 Op::Wait(n) => {
                     let mut waiter = Polled::new(bucket.acquire_many(n));
                     match waiter.poll() {
