@@ -329,7 +329,7 @@ impl Source {
             line.match_indices(word).any(|(at, _)| {
                 let before = line[..at].chars().next_back().is_some_and(is_word);
                 let after = line[at + word.len()..].chars().next().is_some_and(is_word);
-                !(before && word.starts_with(is_word)) && !(after && word.ends_with(is_word))
+                !(before && word.starts_with(is_word) || after && word.ends_with(is_word))
             })
         };
         self.code.lines().enumerate().filter(|(_, line)| whole(line)).map(|(at, _)| at + 1).collect()

@@ -76,7 +76,7 @@ fn the_classifier_decides() {
     rig.breaker.reset().unwrap();
     assert_eq!(classified.call_sync(|| Answer::Ok(503)), Ok(503));
     assert!(classified.call_sync(|| Answer::Ok(503)).is_err_and(|error| error.is_circuit_open()));
-    assert!(!now(Stack::new().layer(classified).call(|| ready(Answer::Ok(1)))).is_ok());
+    assert!(now(Stack::new().layer(classified).call(|| ready(Answer::Ok(1)))).is_err());
 }
 
 #[test]
