@@ -16,7 +16,8 @@
 //! By hand any state but the last can become any of closed ([`reset`](CircuitBreaker::reset)), metrics only, forced
 //! closed, disabled, forced open and shut down; closed and half-open can become open ([`trip`](CircuitBreaker::trip)).
 //! Asking for the state it is in changes nothing, except that a [`reset`](CircuitBreaker::reset) of a closed breaker
-//! forgets the failures that are counted, if there are any; asking for anything else is an [`IllegalTransition`].
+//! begins a new generation and forgets the failures that are counted; asking for anything else is an
+//! [`IllegalTransition`].
 //!
 //! Each change begins a new *generation*. An outcome belongs to the generation in which its call was let through: when
 //! that has passed, it is *late*, is counted as such, and changes nothing. (Generations are 32 bits and wrap: a call
@@ -224,7 +225,7 @@ impl CircuitBreaker {
     /// Closes it with nothing counted against the callee: from open or half-open, and out of every state that was
     /// entered by hand. The calls that are running no longer count.
     ///
-    /// A closed breaker with no failures counted is left as it is: its calls go on, and observers hear nothing.
+    /// Of a closed breaker with no failures counted observers hear nothing.
     ///
     /// # Errors
     /// If it is shut down.

@@ -116,6 +116,10 @@ impl Machine {
         };
         let (name, from, when) = (self.config.name, before.state(), self.instant(at));
         let event = if from == to {
+            // Nothing was counted, so there is nothing to tell; and an observer that resets comes to an end.
+            if before.failures() == 0 {
+                return Some(after);
+            }
             BreakerEvent::Cleared { name, at: when }
         } else {
             control.changes += 1;
@@ -317,8 +321,7 @@ impl Machine {
         let legal = from != State::ShutDown || to == from;
         if legal {
             let change = Change { to, due: u64::MAX, at, trigger };
-            // Looked at with the word that is replaced: failures are counted without the lock.
-            let allowed = |word: Word| !word.is(to) || (anew && word.failures() > 0);
+            let allowed = |word: Word| anew || !word.is(to);
             self.turn(&mut control, change, &mut decided, allowed);
         }
         drop(control);

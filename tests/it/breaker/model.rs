@@ -353,8 +353,7 @@ impl Plain {
             State::ShutDown => (Doing::ByHand(to), Trigger::Shutdown),
             _ => (Doing::ByHand(to), Trigger::Manual),
         };
-        let forgets = matches!(self.doing, Doing::Judging { failures: 1.., .. }) && to == State::Closed;
-        if from != to || forgets {
+        if from != to || to == State::Closed {
             self.become_(doing, trigger, self.now);
         }
         true
