@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 ///
 /// # Exact
 /// Integers from end to end: over any time `t`, exactly `burst + rate * t` tokens are admitted to whoever asks often enough.
-/// It is the generic cell rate algorithm, a token bucket whose whole state is one number. A clock that goes back admits
-/// nobody twice: it only makes them wait.
+/// It is the generic cell rate algorithm, a token bucket whose whole state is one number. Instants of those who wait or
+/// reserve are exact too, and rounded up to the nanosecond when they are told; a timer that fires late does not push back
+/// those behind. A clock that goes back admits nobody twice: it only makes them wait.
 ///
 /// # Deciding
 /// | operation | lock |
@@ -38,10 +39,11 @@ use std::time::{Duration, Instant};
 /// | waiting, giving up, reserving, refunding, draining, changing the quota | a short mutex |
 /// | every decision on a quota whose numbers are too large for a 56-bit word | the same mutex |
 ///
-/// The last kind are quotas whose burst takes longer than about a year to fill, in units of a nanosecond over the count in
-/// lowest terms: `777777/d` with its full burst, or one in ten years. They are as exact as the others. The word also counts
-/// from a base that must be moved now and then: every two years for `100/s`, every few tens of milliseconds for a prime
-/// number of thousand millions a second. That decision takes the mutex too.
+/// The last kind are quotas that need more than 2^55 units for a full bucket, with `c` units to a nanosecond where the rate is
+/// `c` tokens per period in lowest terms: one in ten years (`c` is 1, and 2^55 ns are a year), or `777777/d` with its full
+/// burst (`c` is 259259). They are as exact as the others. The word also counts from a base that must be moved now and then:
+/// every year or two for `100/s`, every few tens of milliseconds for a prime number of thousand millions a second. The
+/// decision that moves it takes the mutex too.
 ///
 /// Reading the clock costs several times the decision. If you have the time already, [`try_acquire_at`](Self::try_acquire_at)
 /// spares it; [`Clock::quanta`](crate::time::Clock) reads it cheaply.
