@@ -133,6 +133,20 @@ fn waiters_behind_a_cancelled_reservation_move_up() {
     assert_eq!(bucket.tokens(), 0.0);
 }
 
+// S36, S37: who waits ahead of a promise does not know of it.
+#[test]
+fn a_promise_behind_does_not_hold_a_waiter_back() {
+    let (time, bucket) = with_initial(Quota::per_second(1).burst(3), 2);
+    let mut waiter = Polled::new(bucket.acquire_many(3));
+    assert!(waiter.poll().is_none());
+    let promised = bucket.reserve(1).unwrap();
+    assert_eq!(promised.delay_from(time.clock().now()), secs(2));
+    bucket.refund(1);
+    assert_eq!(waiter.wakes(), 1);
+    assert!(waiter.poll().unwrap().is_ok());
+    promised.commit();
+}
+
 // S37, S36
 #[test]
 fn a_promise_stands_when_a_waiter_ahead_gives_up() {
