@@ -191,3 +191,35 @@ fn a_token_bucket_decides_without_allocating() {
     });
     assert_eq!(count, 0);
 }
+
+#[test]
+fn a_circuit_breaker_allocates_only_when_its_state_changes() {
+    let time = ManualClock::new();
+    let breaker = CircuitBreaker::builder()
+        .failure_threshold(u32::MAX >> 6)
+        .clock(time.clock())
+        .build()
+        .expect("valid");
+    let calls = |answer: Result<u64, u64>| {
+        allocations(|| {
+            for _ in 0..100 {
+                black_box(breaker.call_sync(|| answer).is_ok());
+                black_box(FutureExt::now_or_never(breaker.call(|| std::future::ready(answer))));
+                drop(breaker.try_acquire());
+                black_box(breaker.state());
+            }
+        })
+    };
+    calls(Ok(1));
+    assert_eq!((calls(Ok(1)), calls(Err(1))), (0, 0), "closed");
+    breaker.trip().expect("closed before");
+    assert_eq!(calls(Ok(1)), 0, "open");
+    time.advance(Duration::from_secs(30));
+    breaker.poll_transition();
+    // (A success would close it.)
+    let trials =
+        allocations(|| (0..100).for_each(|_| drop(breaker.try_acquire().map(|trial| trial.ignore()))));
+    let held: Vec<_> = (0..3).map(|_| breaker.try_acquire()).collect();
+    assert_eq!((trials, calls(Ok(1))), (0, 0), "half-open");
+    drop(held);
+}

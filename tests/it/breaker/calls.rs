@@ -5,7 +5,7 @@ use cofferdam::resilience::breaker::{OnCancel, Outcome, State};
 use cofferdam::resilience::{
     Attempt, Call, CircuitBreaker, Component, Error, Layer, Policy, Reason, Rejection, Stack, Timeout,
 };
-use cofferdam::testkit::Polled;
+use cofferdam::testkit::{Polled, Sim, drop_at_every_await_in_sim};
 use futures_util::FutureExt;
 use std::cell::Cell;
 use std::future::{Future, pending, ready};
@@ -102,6 +102,57 @@ fn a_call_dropped_at_any_poll_leaves_no_trace() {
             assert_eq!(rig.breaker.state(), State::Closed);
         }
     }
+}
+
+#[test]
+fn a_trial_dropped_at_any_await_among_others_leaves_its_place() {
+    // S2, S12
+    let points = drop_at_every_await_in_sim(0..30, |sim| {
+        let breaker = CircuitBreaker::builder()
+            .recovery_time(10 * MS)
+            .half_open_requests(2)
+            .success_threshold(2)
+            .half_open_limit(Some(Duration::from_secs(1)))
+            .clock(sim.clock())
+            .build()
+            .unwrap();
+        breaker.trip().unwrap();
+        sim.advance(10 * MS);
+        let op = {
+            let clock = sim.clock();
+            move |pauses: u64| {
+                let clock = clock.clone();
+                async move {
+                    for _ in 0..pauses {
+                        clock.sleep(MS).await;
+                    }
+                    Answer::Ok(1)
+                }
+            }
+        };
+        for n in 0..3 {
+            let (breaker, op, pauses) = (breaker.clone(), op.clone(), sim.random_below(4));
+            sim.spawn(format!("other {n}"), async move { drop(breaker.call(|| op(pauses)).await) });
+        }
+        let under_test = {
+            let (breaker, op) = (breaker.clone(), op.clone());
+            async move { drop(breaker.call(|| op(3)).await) }
+        };
+        let check = move |sim: &Sim, _| {
+            sim.run(async {
+                // Others may be under way; each leaves its place. Two successes close it at the latest.
+                while breaker.state() != State::Closed {
+                    drop(breaker.call(|| op(1)).await);
+                    sim.clock().sleep(MS).await;
+                }
+            });
+            sim.advance(Duration::from_secs(1));
+            let stats = breaker.stats();
+            assert_eq!((stats.running, stats.failures, stats.state_changes), (0, 0, 3), "{stats:?}");
+        };
+        (under_test, check)
+    });
+    assert!(points >= 30 * 4);
 }
 
 #[test]
