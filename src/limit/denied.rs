@@ -10,6 +10,8 @@ use std::time::Duration;
 /// be: more was wanted than the burst, or the rate is zero and the burst is spent.
 #[derive(Clone, Copy)]
 pub struct Denied {
+    /// What kind of limiter it was.
+    limiter: &'static str,
     wanted: u64,
     burst: u64,
     /// How far off: `short / limit` nanoseconds. A `limit` of 0 is never. The division waits until somebody asks.
@@ -19,16 +21,28 @@ pub struct Denied {
 
 impl Denied {
     #[inline(always)]
-    pub(super) const fn short(wanted: u64, burst: u64, short: u64, limit: u64) -> Self {
-        Self { wanted, burst, short, limit }
+    pub(super) const fn short(
+        limiter: &'static str,
+        wanted: u64,
+        burst: u64,
+        short: u64,
+        limit: u64,
+    ) -> Self {
+        Self { limiter, wanted, burst, short, limit }
     }
 
-    pub(super) const fn after_nanos(wanted: u64, burst: u64, nanos: u64) -> Self {
-        Self { wanted, burst, short: nanos, limit: 1 }
+    pub(super) const fn after_nanos(limiter: &'static str, wanted: u64, burst: u64, nanos: u64) -> Self {
+        Self { limiter, wanted, burst, short: nanos, limit: 1 }
     }
 
-    pub(super) const fn never(wanted: u64, burst: u64) -> Self {
-        Self { wanted, burst, short: 0, limit: 0 }
+    pub(super) const fn never(limiter: &'static str, wanted: u64, burst: u64) -> Self {
+        Self { limiter, wanted, burst, short: 0, limit: 0 }
+    }
+
+    /// The same refusal of a limiter that is called something else.
+    #[allow(dead_code, reason = "for limiters that decide by another one's arithmetic")]
+    pub(super) const fn by(self, limiter: &'static str) -> Self {
+        Self { limiter, ..self }
     }
 
     pub(super) const fn retry_nanos(self) -> Option<u64> {
@@ -53,6 +67,11 @@ impl Denied {
         self.wanted > self.burst
     }
 
+    /// The kind of limiter, in words: "token bucket".
+    pub const fn limiter(self) -> &'static str {
+        self.limiter
+    }
+
     /// Tokens that were wanted.
     pub const fn wanted(self) -> u64 {
         self.wanted
@@ -66,7 +85,7 @@ impl Denied {
 
 impl PartialEq for Denied {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |denied: &Self| (denied.wanted, denied.burst, denied.retry_nanos());
+        let parts = |denied: &Self| (denied.limiter, denied.wanted, denied.burst, denied.retry_nanos());
         parts(self) == parts(other)
     }
 }
@@ -75,16 +94,16 @@ impl Eq for Denied {}
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { wanted, burst, .. } = self;
+        let Self { limiter, wanted, burst, .. } = self;
         match self.retry_after() {
             Some(after) => {
-                write!(f, "token bucket: {wanted} wanted of a burst of {burst}: to be had in {after:?}")
+                write!(f, "{limiter}: {wanted} wanted of a burst of {burst}: to be had in {after:?}")
             }
             None if self.exceeds_burst() => {
-                write!(f, "token bucket: {wanted} wanted at once, above the burst of {burst}")
+                write!(f, "{limiter}: {wanted} wanted at once, above the burst of {burst}")
             }
             None => {
-                write!(f, "token bucket: {wanted} wanted, a burst of {burst} is spent and the rate is zero")
+                write!(f, "{limiter}: {wanted} wanted, a burst of {burst} is spent and the rate is zero")
             }
         }
     }
@@ -93,6 +112,7 @@ impl fmt::Display for Denied {
 impl fmt::Debug for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Denied")
+            .field("limiter", &self.limiter)
             .field("wanted", &self.wanted)
             .field("burst", &self.burst)
             .field("retry_after", &self.retry_after())

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod denied;
 mod gcra;
 mod quota;
@@ -13,7 +14,9 @@ mod rate;
 mod text;
 mod token_bucket;
 
+pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
+pub use gcra::Gcra;
 pub use quota::Quota;
 pub use rate::Rate;
 pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};

@@ -2,6 +2,7 @@
 
 use super::chain::{Entry, Want};
 use super::{Inner, TokenBucket};
+use crate::limit::gcra::NAME;
 use crate::limit::{Denied, WaitError};
 use crate::sync::context;
 use crate::wait::{Outcome, Slot};
@@ -159,7 +160,7 @@ fn poll_queued(inner: &Inner, slot: Pin<&Slot<Want>>, waker: &Waker) -> Poll<Res
         None => Poll::Pending,
         Some((Outcome::Granted, _)) => Poll::Ready(Ok(())),
         Some((_, want)) => {
-            let denied = want.verdict.unwrap_or(Denied::never(want.n, 0));
+            let denied = want.verdict.unwrap_or(Denied::never(NAME, want.n, 0));
             Poll::Ready(Err(denied.into()))
         }
     }

@@ -9,7 +9,7 @@
 //! therefore lowers the arrival time by `n` less what was promised behind (the rule of Go's `x/time/rate`), and never so far
 //! that a promise would find the bucket above its burst: that rule alone does not see to it.
 
-use crate::limit::gcra::{Terms, scale};
+use crate::limit::gcra::{NAME, Terms, scale};
 use crate::limit::{Denied, Quota};
 use crate::wait::{List, Outcome, Slot, Wakes};
 use std::collections::VecDeque;
@@ -240,8 +240,7 @@ impl Chain {
 
     /// Leaves at most `n` tokens.
     pub(super) fn drain_to(&mut self, n: u64, now: u64) {
-        let missing = self.terms.price(self.terms.burst.saturating_sub(n));
-        self.tat = self.tat.max(self.terms.at(now).saturating_add(missing));
+        self.tat = self.terms.drained(self.tat, now, n);
     }
 
     /// Reservations whose instant has come are spent.
@@ -399,15 +398,15 @@ impl Chain {
 /// Why new terms cannot serve a waiter whose arrival time they put at `placed`.
 fn verdict(terms: Terms, n: u64, now: u64, placed: u128, limit: u64) -> Option<Denied> {
     if n > terms.burst {
-        return Some(Denied::never(n, terms.burst));
+        return Some(Denied::never(NAME, n, terms.burst));
     }
     let due = placed.saturating_sub(terms.depth());
     if due <= terms.at(now) {
         return None;
     }
     if terms.limit == 0 {
-        return Some(Denied::never(n, terms.burst));
+        return Some(Denied::never(NAME, n, terms.burst));
     }
     let due = terms.nanos(due);
-    (due > limit).then(|| Denied::after_nanos(n, terms.burst, due.saturating_sub(now)))
+    (due > limit).then(|| Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)))
 }

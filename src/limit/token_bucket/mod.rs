@@ -257,10 +257,7 @@ impl TokenBucket {
 
     fn available_at_nanos(&self, now: u64) -> u64 {
         let (tat, terms) = self.state();
-        if terms.cost == 0 {
-            return u64::MAX;
-        }
-        (terms.level(tat, now) / u128::from(terms.cost)) as u64
+        terms.available(tat, now)
     }
 
     /// Tokens in the bucket now, with their fraction, for gauges; negative by what waiters and reservations have been

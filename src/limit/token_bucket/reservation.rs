@@ -2,6 +2,7 @@
 
 use super::TokenBucket;
 use crate::limit::Denied;
+use crate::limit::gcra::NAME;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ impl Reservation {
             Some(due) => Ok(Self { bucket, n, seq, due_nanos, due, open: true }),
             None => {
                 give_back(&bucket, n, seq, bucket.inner.epoch.nanos());
-                Err(Denied::never(n, bucket.burst()))
+                Err(Denied::never(NAME, n, bucket.burst()))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The state as one atomic word, and the decision that needs no lock.
 
 use crate::limit::Denied;
-use crate::limit::gcra::Terms;
+use crate::limit::gcra::{NAME, Terms};
 use crate::shim::{AtomicU64, Ordering};
 
 /// | bits | what |
@@ -92,7 +92,7 @@ impl Fast {
                 let burst = self.burst.load(Ordering::Acquire);
                 // Relaxed: ordered behind the terms by their Acquire.
                 if self.word.load(Ordering::Relaxed) == word {
-                    return Verdict::Denied(Denied::short(n, burst, next.wrapping_sub(top), limit));
+                    return Verdict::Denied(Denied::short(NAME, n, burst, next.wrapping_sub(top), limit));
                 }
                 continue;
             }

@@ -1,0 +1,230 @@
+//! The generic cell rate algorithm in exact integers (ITU-T I.371, annex A, in its virtual scheduling form).
+//!
+//! Of a rate of `limit` tokens per `cost` nanoseconds in lowest terms, the unit of time is one `limit`-th of a nanosecond:
+//! a token costs exactly `cost` units and a nanosecond is exactly `limit` units. The whole state is one number, the
+//! theoretical arrival time: the moment at which the bucket would be full if nothing more were taken. `n` tokens are there
+//! when `max(tat, now) + n * cost <= now + burst * cost`, and taking them makes the left side the new state. A full bucket
+//! is `tat <= now`, so idling saves up nothing above the burst; a clock that steps back finds fewer tokens, never more.
+//!
+//! Zero and no limit are the same arithmetic: for zero a nanosecond is 0 units and a token 1; without limit both are 0.
+
+use super::algorithm::{Algorithm, sealed};
+use super::{Denied, Quota};
+use std::fmt;
+
+pub(super) const NAME: &str = "token bucket";
+
+/// The arithmetic of a token bucket: the generic cell rate algorithm of a [`Quota`], exact.
+///
+/// The state is the theoretical arrival time, in units of which a nanosecond has as many as the rate has tokens to a period
+/// in lowest terms: 16 bytes for each key, whatever the quota.
+///
+/// ```
+/// use cofferdam::limit::{Algorithm, Gcra, Quota};
+///
+/// let per_second = Gcra::new(Quota::per_second(10).burst(2));
+/// let mut state = per_second.fresh(0);
+/// assert!(per_second.take(&mut state, 0, 2).is_ok());
+/// let denied = per_second.take(&mut state, 30_000_000, 1).unwrap_err();
+/// assert_eq!(denied.retry_after().unwrap().as_millis(), 70);
+/// assert_eq!(per_second.charge(&mut state, 30_000_000, 1), Ok(100_000_000));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Gcra {
+    quota: Quota,
+    pub(super) terms: Terms,
+}
+
+impl Gcra {
+    /// Of this quota.
+    pub const fn new(quota: Quota) -> Self {
+        Self { quota, terms: Terms::new(quota) }
+    }
+
+    /// The quota.
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+}
+
+impl From<Quota> for Gcra {
+    fn from(quota: Quota) -> Self {
+        Self::new(quota)
+    }
+}
+
+impl fmt::Debug for Gcra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gcra({})", self.quota)
+    }
+}
+
+impl sealed::Engine for Gcra {}
+
+impl Algorithm for Gcra {
+    type State = u128;
+
+    const NAME: &'static str = NAME;
+
+    fn fresh(&self, now: u64) -> u128 {
+        self.terms.at(now)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.terms.burst
+    }
+
+    fn charge(&self, state: &mut u128, now: u64, n: u64) -> Result<u64, Denied> {
+        let denied = match self.take(state, now, n) {
+            Ok(()) => return Ok(now),
+            Err(denied) if denied.is_never() => return Err(denied),
+            Err(denied) => denied,
+        };
+        let tat = self.terms.charge(*state, now, n).ok_or(denied)?;
+        *state = tat;
+        Ok(self.terms.nanos(tat.saturating_sub(self.terms.depth())))
+    }
+
+    #[inline]
+    fn take(&self, state: &mut u128, now: u64, n: u64) -> Result<(), Denied> {
+        *state = self.terms.take(*state, now, n)?;
+        Ok(())
+    }
+
+    fn available(&self, state: &u128, now: u64) -> u64 {
+        self.terms.available(*state, now)
+    }
+
+    fn refund(&self, state: &mut u128, _: u64, n: u64) {
+        // Below the present it is a full bucket, and no more.
+        *state = state.saturating_sub(self.terms.price(n));
+    }
+
+    fn drain_to(&self, state: &mut u128, now: u64, n: u64) {
+        *state = self.terms.drained(*state, now, n);
+    }
+
+    fn carry(&self, next: &Self, state: &u128, now: u64) -> u128 {
+        let (old, new) = (self.terms, next.terms);
+        if old.cost == 0 {
+            // Without limit there was no debt.
+            return new.at(now);
+        }
+        let missing = state.saturating_sub(old.at(now));
+        let top = new.at(now).saturating_add(new.depth());
+        match missing.checked_sub(old.depth()) {
+            Some(debt) => top.saturating_add(scale(debt, new.cost, old.cost, true)),
+            None => {
+                let kept = scale(old.depth() - missing, new.cost, old.cost, false);
+                top.saturating_sub(kept.min(new.depth()))
+            }
+        }
+    }
+
+    fn fresh_at(&self, state: &u128) -> u64 {
+        if *state == 0 { 0 } else { self.terms.nanos(*state) }
+    }
+}
+
+/// A quota in units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Units in a nanosecond.
+    pub(super) limit: u64,
+    /// Units of a token.
+    pub(super) cost: u64,
+    /// Tokens at once.
+    pub(super) burst: u64,
+}
+
+impl Terms {
+    pub(super) const fn new(quota: Quota) -> Self {
+        let (limit, cost) = quota.rate().reduced();
+        Self { limit, cost, burst: quota.burst_size() }
+    }
+
+    /// Units from the epoch to `nanos` after it. Two 64-bit factors cannot overflow.
+    pub(super) const fn at(self, nanos: u64) -> u128 {
+        nanos as u128 * self.limit as u128
+    }
+
+    /// What `n` tokens cost.
+    pub(super) const fn price(self, n: u64) -> u128 {
+        n as u128 * self.cost as u128
+    }
+
+    /// What a full bucket holds.
+    pub(super) const fn depth(self) -> u128 {
+        self.price(self.burst)
+    }
+
+    /// The first nanosecond that is not before `units`; `u64::MAX` past the end of time. Of a rate that is not zero.
+    pub(super) fn nanos(self, units: u128) -> u64 {
+        match units.checked_add(u128::from(self.limit).saturating_sub(1)) {
+            Some(sum) => sum
+                .checked_div(u128::from(self.limit))
+                .and_then(|nanos| u64::try_from(nanos).ok())
+                .unwrap_or(u64::MAX),
+            None => u64::MAX,
+        }
+    }
+
+    /// The state after taking `n` tokens, whether they are there or not; `None` past the end of the numbers.
+    pub(super) fn charge(self, tat: u128, now: u64, n: u64) -> Option<u128> {
+        tat.max(self.at(now)).checked_add(self.price(n))
+    }
+
+    /// The state after taking `n` tokens that are there at `now`.
+    pub(super) fn take(self, tat: u128, now: u64, n: u64) -> Result<u128, Denied> {
+        let Self { limit, burst, .. } = self;
+        if n == 0 {
+            return Ok(tat);
+        }
+        if n > burst {
+            return Err(Denied::never(NAME, n, burst));
+        }
+        let top = self.at(now).saturating_add(self.depth());
+        match self.charge(tat, now, n) {
+            Some(next) if next <= top => Ok(next),
+            Some(_) | None if limit == 0 => Err(Denied::never(NAME, n, burst)),
+            Some(next) => Err(Denied::after_nanos(NAME, n, burst, self.nanos(next - top))),
+            None => Err(Denied::after_nanos(NAME, n, burst, u64::MAX)),
+        }
+    }
+
+    /// The state with at most `n` tokens left at `now`.
+    pub(super) fn drained(self, tat: u128, now: u64, n: u64) -> u128 {
+        let missing = self.price(self.burst.saturating_sub(n));
+        tat.max(self.at(now).saturating_add(missing))
+    }
+
+    /// Whole tokens in the bucket at `now`.
+    pub(super) fn available(self, tat: u128, now: u64) -> u64 {
+        match self.level(tat, now).checked_div(u128::from(self.cost)) {
+            Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
+            None => u64::MAX,
+        }
+    }
+
+    /// Units in the bucket at `now`.
+    pub(super) fn level(self, tat: u128, now: u64) -> u128 {
+        let now = self.at(now);
+        now.saturating_add(self.depth()).saturating_sub(tat.max(now))
+    }
+}
+
+/// `x * mul / div` without overflow on the way, saturating at the end. `div` of 0 gives 0.
+pub(super) fn scale(x: u128, mul: u64, div: u64, up: bool) -> u128 {
+    if div == 0 {
+        return 0;
+    }
+    let (mul, div, low) = (u128::from(mul), u128::from(div), u128::from(u64::MAX));
+    let bottom = (x & low) * mul;
+    let top = (x >> 64) * mul + (bottom >> 64);
+    let rest = ((top % div) << 64) | (bottom & low);
+    let (quotient, odd) = (rest / div + ((top / div) << 64), rest % div != 0);
+    if (top / div) >> 64 != 0 {
+        return u128::MAX;
+    }
+    quotient.saturating_add(u128::from(up && odd))
+}
