@@ -9,6 +9,7 @@
 mod algorithm;
 mod denied;
 mod gcra;
+mod limiter;
 mod quota;
 mod rate;
 mod text;
@@ -17,6 +18,7 @@ mod token_bucket;
 pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
+pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
-pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};
+pub use token_bucket::{TokenBucket, TokenBucketBuilder};
