@@ -206,7 +206,12 @@ impl Line<Gcra> for Chain {
             self.charge(n, now, denied)?
         } else {
             let due = self.foresee(ask)?;
-            (self.terms.charge(self.tat, now, n).ok_or_else(|| self.denied(ask, due))?, due)
+            // Close behind those in line, also where they are past their instants: they leave the pause together.
+            let tat = match self.queue.is_empty() {
+                true => self.terms.charge(self.tat, now, n),
+                false => self.tat.checked_add(self.terms.price(n)),
+            };
+            (tat.ok_or_else(|| self.denied(ask, due))?, due)
         };
         if due > limit {
             return Err(self.denied(ask, due));
@@ -391,8 +396,9 @@ impl Line<Gcra> for Chain {
             // Without limit there was no debt.
             new.at(now)
         } else {
-            // A bucket that has been full for a while is full now, and no more.
-            let tat = self.tat.saturating_sub(cut).max(old.at(now));
+            let tat = self.tat.saturating_sub(cut);
+            // A bucket that has been full for a while is full now, and no more. With somebody in line, that is his surplus.
+            let tat = if lost.is_some() { tat } else { tat.max(old.at(now)) };
             let placed = place(tat).saturating_add(lost.unwrap_or(0)).saturating_sub(zero);
             placed.max(new.at(now))
         };
