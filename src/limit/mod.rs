@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod all_of;
 mod denied;
 mod gcra;
 mod limiter;
@@ -16,6 +17,7 @@ mod text;
 mod token_bucket;
 
 pub use algorithm::Algorithm;
+pub use all_of::{AllOf, Joint, JointBuilder, Member};
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
