@@ -419,8 +419,8 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// Which limiter it is, for an order among them.
-    pub(super) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
+    pub(super) fn serial(&self) -> u64 {
+        self.inner.serial
     }
 
     pub(super) fn clock(&self) -> &Clock {
