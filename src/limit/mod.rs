@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod denied;
 mod gcra;
 mod quota;
@@ -13,6 +14,10 @@ mod rate;
 mod text;
 mod token_bucket;
 
+pub use admission::{
+    AdmissionBuilder, AdmissionControl, AdmissionPermit, AdmissionStats, Answer, NotAdmitted,
+    OwnedAdmissionPermit,
+};
 pub use denied::{Denied, WaitError};
 pub use quota::Quota;
 pub use rate::Rate;

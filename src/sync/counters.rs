@@ -84,7 +84,6 @@ impl<const KINDS: usize> Window<KINDS> {
     /// # Errors
     /// There must be between 1 and 65,536 buckets, each at least a microsecond wide, and less than 584 years in all.
     pub fn with_clock(length: Duration, buckets: usize, clock: Clock) -> Result<Self, ConfigError> {
-        const { assert!(KINDS > 0, "a window counts at least one kind of event") };
         let error = |knob, value: &dyn fmt::Display, rule| Err(ConfigError::new("window", knob, value, rule));
         if buckets == 0 || buckets > 1 << 16 {
             return error("buckets", &buckets, "must be between 1 and 65536");
@@ -100,9 +99,16 @@ impl<const KINDS: usize> Window<KINDS> {
                 "must be at least a microsecond for each bucket",
             );
         }
+        Ok(Self::of_width(width, buckets, clock))
+    }
+
+    /// Of buckets so many nanoseconds wide, for those who know that both numbers are in bounds; others are brought there.
+    pub(crate) fn of_width(width: u64, buckets: usize, clock: Clock) -> Self {
+        const { assert!(KINDS > 0, "a window counts at least one kind of event") };
+        let width = width.max(1_000);
         let cell = |_| std::array::from_fn(|_| AtomicU64::new(0));
-        let cells = (0..buckets).map(cell).collect();
-        Ok(Self { cells, width, count_bits: width.ilog2(), epoch: Epoch::new(clock) })
+        let cells = (0..buckets.clamp(1, 1 << 16)).map(cell).collect();
+        Self { cells, width, count_bits: width.ilog2(), epoch: Epoch::new(clock) }
     }
 
     /// Counts an event of kind `KIND` now.
