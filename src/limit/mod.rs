@@ -11,6 +11,8 @@ mod denied;
 mod gcra;
 mod quota;
 mod rate;
+#[cfg(feature = "serde")]
+mod serialized;
 mod text;
 mod token_bucket;
 

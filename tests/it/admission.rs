@@ -237,9 +237,9 @@ fn recovery(mut control: AdmissionControl, time: &ManualClock, down_for: Duratio
 // S79
 #[test]
 fn a_server_that_rejected_everything_is_called_as_before_two_windows_after_it_recovered() {
-    for seed in 0..20 {
+    for seed in 0..10 {
         // 100 s of ten a second: 1000 requests; and a long outage.
-        for down_for in [secs(100), secs(3600)] {
+        for down_for in [secs(100), secs(600)] {
             let time = ManualClock::new();
             let control = builder(&time).rng(Rng::with_seed(seed)).build().unwrap();
             let took = recovery(control.clone(), &time, down_for);
@@ -275,11 +275,11 @@ fn the_server_sees_about_k_times_what_it_accepts() {
         let time = ManualClock::new();
         let control = builder(&time).k(k).max(0.99).build().unwrap();
         let (mut accepted, mut received) = (0_u64, 0_u64);
-        for second in 0..20 * 60 {
+        for second in 0..10 * 60 {
             let mut room = 10;
             for _ in 0..100 {
                 if let Ok(permit) = control.try_acquire() {
-                    let settled = second >= 10 * 60;
+                    let settled = second >= 5 * 60;
                     received += u64::from(settled);
                     if room > 0 {
                         room -= 1;
@@ -294,7 +294,7 @@ fn the_server_sees_about_k_times_what_it_accepts() {
         }
         let ratio = received as f64 / accepted as f64;
         assert!((ratio - k).abs() < 0.1 * k, "k {k}: {received} received, {accepted} accepted");
-        assert!(accepted > 10 * 600 * 8 / 10, "k {k}: the server was idle: {accepted}");
+        assert!(accepted > 10 * 300 * 8 / 10, "k {k}: the server was idle: {accepted}");
     }
 }
 
@@ -308,9 +308,12 @@ fn the_same_seed_gives_the_same_decisions() {
     };
     assert_eq!(decisions(1), decisions(1));
     assert_ne!(decisions(1), decisions(2));
-    // Those at a given draw take nothing from the generator.
+    // Those that chance has no part in take nothing from the generator, nor do those at a given draw.
     let time = ManualClock::new();
     let control = builder(&time).max(0.5).rng(Rng::with_seed(1)).build().unwrap();
+    for _ in 0..50 {
+        control.try_acquire().expect("nothing was rejected yet").ignore();
+    }
     record(&control, time.clock().now(), 100, Answer::Rejected);
     for _ in 0..50 {
         assert!(control.try_acquire_at(time.clock().now(), 0.3).is_err());

@@ -28,6 +28,7 @@ mod pool;
 mod retry;
 mod runtimes;
 mod semaphore;
+mod serde;
 mod stack;
 mod support;
 mod testkit;
