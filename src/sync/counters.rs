@@ -189,16 +189,16 @@ impl<const KINDS: usize> Window<KINDS> {
     fn sums_nanos(&self, nanos: u64) -> [u64; KINDS] {
         let bucket = nanos / self.width;
         let full = (1 << self.count_bits) - 1;
+        // What an empty cell of the oldest bucket in the window holds: cells below it are of buckets before, those from
+        // it on are in the window or later. No bit is shifted out: that bucket is a number that a cell can hold.
+        let oldest = (bucket + 1).saturating_sub(self.cells.len() as u64) << self.count_bits;
         let mut sums = [0_u64; KINDS];
         for cell in &self.cells {
             for (sum, cell) in sums.iter_mut().zip(cell) {
                 // Relaxed: see `add_nanos`.
                 let seen = cell.load(Ordering::Relaxed);
-                // Of a bucket that is still in the window, or later than it. Neither side can overflow: a bucket's
-                // number has at least nine bits fewer than the word.
-                if (seen >> self.count_bits) + self.cells.len() as u64 > bucket {
-                    *sum = sum.saturating_add(seen & full);
-                }
+                let count = if seen >= oldest { seen & full } else { 0 };
+                *sum = sum.saturating_add(count);
             }
         }
         sums

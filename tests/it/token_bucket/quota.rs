@@ -182,6 +182,7 @@ fn rates_are_read_in_words_too() {
         ("1_000_000 per day burst 1_0", Quota::per(1_000_000, secs(86_400)).unwrap().burst(10)),
         ("1.2_5/s", Quota::per(5, secs(4)).unwrap().burst(1)),
         ("10/s burst 3.0", Quota::per_second(10).burst(3)),
+        ("10/s burst 3.0_0", Quota::per_second(10).burst(3)),
         ("5per minute", Quota::per_minute(5)),
         ("10/SEC", Quota::per_second(10)),
         ("7 per 3\u{b5}s", Quota::per(7, Duration::from_micros(3)).unwrap()),
