@@ -16,6 +16,11 @@ use std::time::Duration;
 /// A refusal says [when](Error::retry_after) the tokens will be there. Clones of the bucket are the same bucket: several
 /// throttles, and whatever else takes from it, share its rate.
 ///
+/// One that names no time is for good, as long as the bucket's quota stays what it is: the rate is zero and the burst is
+/// spent, or the burst has been lowered below what a call takes. Nobody waits for that, whatever the
+/// [`wait_limit`](ThrottleBuilder::wait_limit); the error is neither [temporary](Error::is_temporary) nor
+/// [retryable](Error::is_retryable).
+///
 /// ```
 /// use cofferdam::limit::{Quota, TokenBucket};
 /// use cofferdam::resilience::Throttle;

@@ -75,7 +75,7 @@ impl AdmissionBuilder {
     }
 
     /// Nothing is turned away as long as there were fewer requests in the window than this. 0 and 1 are no such
-    /// condition. Default: 10.
+    /// condition. (Envoy asks for a rate: this is that, times the window.) Default: 10.
     pub fn min_requests(self, min_requests: u64) -> Self {
         Self { min_requests, ..self }
     }
