@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod algorithm;
 mod all_of;
 mod denied;
@@ -13,9 +14,15 @@ mod gcra;
 mod limiter;
 mod quota;
 mod rate;
+#[cfg(feature = "serde")]
+mod serialized;
 mod text;
 mod token_bucket;
 
+pub use admission::{
+    AdmissionBuilder, AdmissionControl, AdmissionPermit, AdmissionStats, Answer, NotAdmitted,
+    OwnedAdmissionPermit,
+};
 pub use algorithm::Algorithm;
 pub use all_of::{AllOf, Joint, JointBuilder, Member};
 pub use denied::{Denied, WaitError};

@@ -8,6 +8,7 @@
     reason = "futures of futures, refused futures and forgotten guards are what is tested"
 )]
 
+mod admission;
 mod all_of;
 mod allocations;
 mod architecture;
@@ -29,6 +30,7 @@ mod pool;
 mod retry;
 mod runtimes;
 mod semaphore;
+mod serde;
 mod stack;
 mod support;
 mod testkit;
