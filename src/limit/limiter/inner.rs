@@ -224,7 +224,7 @@ impl<A: Algorithm> Inner<A> {
     }
 
     /// The mutex, with every change of settings past that is due at `nanos`.
-    fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+    pub(super) fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
         loop {
             let mut ledger = self.lock();
             let Some(boundary) = ledger.course.due(nanos) else { return ledger };

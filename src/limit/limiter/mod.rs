@@ -343,9 +343,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn course_deadline(&self, of: impl FnOnce(&course::Course<A>) -> Option<u64>) -> Option<Deadline> {
-        let now = self.inner.epoch.nanos();
-        let (at, ledger) = self.inner.change(now, |ledger| of(&ledger.course));
-        drop(ledger);
+        let at = of(&self.inner.lock_at(self.inner.epoch.nanos()).course);
         let at = at?;
         Some(self.inner.epoch.instant(at).filter(|_| at != u64::MAX).map_or(Deadline::NEVER, Deadline::at))
     }
