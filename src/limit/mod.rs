@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod concurrency;
 mod denied;
 mod gcra;
 mod quota;
@@ -13,6 +14,7 @@ mod rate;
 mod text;
 mod token_bucket;
 
+pub use concurrency::{AdaptiveLimiter, ConcurrencyLimiter};
 pub use denied::{Denied, WaitError};
 pub use quota::Quota;
 pub use rate::Rate;
