@@ -25,6 +25,7 @@ mod striped;
 mod breaker;
 mod cancel;
 mod channel;
+mod concurrency;
 mod counters;
 mod gate;
 mod oneshot;

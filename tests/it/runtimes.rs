@@ -1,7 +1,8 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::limit::concurrency::{Discipline, Vegas};
+use cofferdam::limit::{AdaptiveLimiter, Quota, Rate, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
@@ -317,6 +318,37 @@ on_every_runtime! {
             assert_eq!(took, Duration::from_millis(3));
         }
         assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn an_adaptive_limit_lets_all_through_and_sheds_what_hangs(runtime: Runtime) {
+        let delay = Discipline::ControlledDelay { target: TINY, interval: TINY, lifo: true };
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(3).build().unwrap());
+        let builder = builder.window(TINY).min_samples(2).clock(runtime.clock.clone());
+        let patient = builder.queue(100).build().unwrap();
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let limiter = patient.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        let guard = limiter.acquire().await.unwrap();
+                        yield_now().await;
+                        guard.success();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let stats = patient.stats();
+        assert_eq!((stats.in_flight, stats.waiting), (0, 0));
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(1).build().unwrap());
+        let hurried = builder.queue(10).discipline(delay).clock(runtime.clock.clone()).build().unwrap();
+        let held = hurried.try_acquire().unwrap();
+        // A real timer, and nobody else to wake it.
+        assert!(hurried.acquire().await.unwrap_err().is_shed());
+        held.ignore();
+        hurried.acquire().await.unwrap().success();
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {

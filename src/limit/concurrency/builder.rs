@@ -122,15 +122,8 @@ impl ConcurrencyLimiterBuilder {
             .build()?;
         let line = rule.map(|rule| Line::new(rule, &shares, clock.clone()));
         let names = names.into_boxed_slice();
-        let inner = Inner {
-            semaphore: Arc::new(semaphore),
-            line,
-            discipline,
-            names,
-            max_waiting,
-            wait_limit,
-            clock,
-        };
+        let inner =
+            Inner { semaphore: Arc::new(semaphore), line, discipline, names, max_waiting, wait_limit, clock };
         Ok(ConcurrencyLimiter { inner: Arc::new(inner) })
     }
 }

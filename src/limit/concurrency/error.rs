@@ -81,7 +81,9 @@ impl fmt::Display for AcquireError {
                 write!(f, "full: all permits of {limit} taken, {waiting} requests wait")
             }
             Kind::Timeout { limit } => write!(f, "no permit within {limit:?}"),
-            Kind::Shed { allowed } => write!(f, "shed: waited for more than {allowed:?} in an overloaded queue"),
+            Kind::Shed { allowed } => {
+                write!(f, "shed: waited for more than {allowed:?} in an overloaded queue")
+            }
             Kind::Above { wanted, limit } => write!(f, "{wanted} permits wanted, above the limit of {limit}"),
             Kind::Closed => f.write_str("closed"),
             Kind::Ended(error) => error.fmt(f),

@@ -31,7 +31,10 @@ pub(super) struct Line {
 pub(super) enum Entry {
     Admitted,
     /// In line, to be served at `shed_at` at the latest, in nanoseconds of the line, when it will have waited for `allowed`.
-    Queued { shed_at: u64, allowed: u64 },
+    Queued {
+        shed_at: u64,
+        allowed: u64,
+    },
     /// So many wait already.
     Full(usize),
     /// The semaphore has fewer permits in all.
@@ -96,8 +99,9 @@ impl Line {
         }
     }
 
+    /// Read only where it decides something: by the rule, or which of two partitions has been waiting for longer.
     fn now(&self) -> u64 {
-        if self.rule.is_timed() { self.epoch.nanos() } else { 0 }
+        if self.rule.is_timed() || !self.used.is_empty() { self.epoch.nanos() } else { 0 }
     }
 
     /// Gives those in line what they can have.
@@ -211,7 +215,13 @@ impl Line {
     }
 
     /// Takes a waiter out of line and lets those behind it move up. False if its wait had ended.
-    pub(super) fn leave(&self, semaphore: &Semaphore, slot: Pin<&Slot<Want>>, lane: usize, shed: bool) -> bool {
+    pub(super) fn leave(
+        &self,
+        semaphore: &Semaphore,
+        slot: Pin<&Slot<Want>>,
+        lane: usize,
+        shed: bool,
+    ) -> bool {
         let now = self.now();
         let mut lanes = self.lanes.lock();
         let Some(waker) = lanes.unlink(slot, lane) else { return false };

@@ -11,8 +11,8 @@ mod permit;
 
 pub use acquire::Acquire;
 pub use adaptive::{
-    AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2, Outcome, Sample,
-    Statistic, Vegas,
+    AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2, Outcome,
+    Sample, Statistic, Vegas,
 };
 pub use builder::ConcurrencyLimiterBuilder;
 pub use discipline::{Discipline, Partition, Request};

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Additive increase, multiplicative decrease: one more for each window that went well, a tenth less for each that did not.
 ///
 /// ```text
-/// a drop, or rtt > timeout     L' = floor(L * backoff)
+/// drops, or rtt > timeout      L' = floor(L * backoff)
 /// 2 * in flight >= L           L' = L + step
 /// ```
 ///
@@ -50,7 +50,7 @@ impl Algorithm for Aimd {
     fn update(&mut self, sample: &Sample) -> u32 {
         let AimdBuilder { bounds, backoff, step, timeout, .. } = self.settings;
         let late = sample.rtt.is_some_and(|rtt| rtt > timeout);
-        if sample.drops > 0 || late {
+        if sample.is_overload(bounds.tolerated) || late {
             self.slow_start = SlowStart(false);
             self.limit = bounds.clamp((self.limit * backoff).floor());
         } else if sample.tries(self.limit) {
@@ -98,6 +98,12 @@ impl AimdBuilder {
         self
     }
 
+    /// What share of calls may end in a drop without being a sign of overload. Default: 0.05.
+    pub fn tolerated_drops(mut self, share: f64) -> Self {
+        self.bounds.tolerated = share;
+        self
+    }
+
     /// What is left of the limit after a sign of overload. Default: 0.9.
     pub fn backoff(self, share: f64) -> Self {
         Self { backoff: share, ..self }
@@ -121,7 +127,7 @@ impl AimdBuilder {
     /// The algorithm.
     ///
     /// # Errors
-    /// Bounds that contradict each other; a backoff that is not above 0 and below 1; a step of zero.
+    /// Bounds that contradict each other; tolerated drops that are not a share; a backoff that is not above 0 and below 1; a step of zero.
     pub fn build(self) -> Result<Aimd, ConfigError> {
         self.bounds.check("aimd")?;
         let below_one = (0.0, 1.0 - f64::EPSILON);
@@ -133,10 +139,6 @@ impl AimdBuilder {
     }
 
     fn assemble(self) -> Aimd {
-        Aimd {
-            limit: f64::from(self.bounds.initial),
-            slow_start: SlowStart(self.slow_start),
-            settings: self,
-        }
+        Aimd { limit: f64::from(self.bounds.initial), slow_start: SlowStart(self.slow_start), settings: self }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// let mut limit = Aimd::builder().initial(10).slow_start(false).build()?;
 /// assert_eq!(limit.update(&Sample::new(100, 8)), 11);
-/// assert_eq!(limit.update(&Sample::new(100, 8).drops(1)), 9);
+/// assert_eq!(limit.update(&Sample::new(90, 8).drops(10)), 9);
 /// # Ok::<(), cofferdam::ConfigError>(())
 /// ```
 pub trait Algorithm: Send + 'static {
@@ -66,6 +66,11 @@ impl Sample {
         self.rtt.map(|rtt| rtt.as_nanos() as f64).filter(|nanos| *nanos > 0.0)
     }
 
+    /// Whether more than a tolerated share of the calls ended in a sign of overload.
+    pub(super) fn is_overload(&self, tolerated: f64) -> bool {
+        f64::from(self.drops) > tolerated * (f64::from(self.successes) + f64::from(self.drops))
+    }
+
     /// Whether enough was in flight to say anything about a limit: half of it. With less, that all went well does not mean
     /// that more would have.
     pub(super) fn tries(&self, limit: f64) -> bool {
@@ -73,17 +78,18 @@ impl Sample {
     }
 }
 
-/// Where a limit may be and where it begins.
+/// Where a limit may be and where it begins, and how many drops are no sign.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) min: u32,
     pub(super) max: u32,
     pub(super) initial: u32,
+    pub(super) tolerated: f64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { min: 1, max: 1000, initial: 20 }
+        Self { min: 1, max: 1000, initial: 20, tolerated: 0.05 }
     }
 }
 
@@ -98,7 +104,9 @@ impl Bounds {
         if self.initial < self.min || self.initial > self.max {
             return Err(ConfigError::new(component, "initial", self.initial, "must be from min to max"));
         }
-        Ok(())
+        let below_one = (-f64::EPSILON, 1.0 - f64::EPSILON);
+        let rule = "must be at least 0 and below 1";
+        check_share(component, "tolerated_drops", self.tolerated, below_one, rule)
     }
 
     /// Into the bounds; what is no number is the minimum.

@@ -44,7 +44,13 @@ impl Control {
     pub(super) fn new(builder: AdaptiveLimiterBuilder, epoch: Epoch) -> Self {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(BUSY - 1);
         let AdaptiveLimiterBuilder {
-            algorithm, window, longest_window, min_samples, statistic, rtt_floor, ..
+            algorithm,
+            window,
+            longest_window,
+            min_samples,
+            statistic,
+            rtt_floor,
+            ..
         } = builder;
         Self {
             epoch,
@@ -137,7 +143,8 @@ impl Control {
         let twice = fastest.unwrap_or(0).saturating_mul(2);
         owner.next = now.saturating_add(twice.clamp(self.shortest, self.longest)).min(BUSY - 1);
         let Some(algorithm) = &mut owner.algorithm else { return };
-        if sample.successes.saturating_add(sample.drops) < self.min_samples && !algorithm.is_probing() {
+        let probing = self.enough.load(Ordering::Relaxed) != NO_NUMBER;
+        if sample.successes.saturating_add(sample.drops) < self.min_samples && !probing {
             self.thin.fetch_add(1, Ordering::Relaxed);
             return;
         }

@@ -1,7 +1,7 @@
 //! A limit from how much slower calls have become.
 
 use super::algorithm::{Algorithm, Bounds, Sample, SlowStart, check_share, floor};
-use super::probe::{Probe, Turn};
+use super::probe::{Probe, Turn, blend};
 use crate::ConfigError;
 use crate::time::Rng;
 
@@ -11,7 +11,7 @@ use crate::time::Rng;
 /// long  = the average of rtt over some hundred windows, exponentially weighted
 /// g     = tolerance * long / rtt, between 0.5 and 1
 /// L'    = (1 - smoothing) * L + smoothing * (g * L + queue, the latter only where g is 1)
-/// a drop: L' = 0.9 * L
+/// drops: L' = 0.9 * L
 /// ```
 ///
 /// Nothing changes while less than half of the limit is in flight. A `long` that is above twice the present is lowered by a
@@ -77,6 +77,7 @@ impl Gradient2 {
     }
 
     fn measured(&mut self, rtt: f64) {
+        let rtt = blend(self.baseline, rtt);
         self.baseline = Some(rtt);
         self.long.value = rtt;
         self.long.seen = self.long.seen.max(1);
@@ -111,7 +112,7 @@ impl Algorithm for Gradient2 {
                 return self.limit();
             }
         }
-        if sample.drops > 0 {
+        if sample.is_overload(bounds.tolerated) {
             self.slow_start = SlowStart(false);
             self.limit = bounds.clamp(self.limit * 0.9);
             return self.limit();
@@ -195,6 +196,12 @@ impl Gradient2Builder {
         self
     }
 
+    /// What share of calls may end in a drop without being a sign of overload. Default: 0.05.
+    pub fn tolerated_drops(mut self, share: f64) -> Self {
+        self.bounds.tolerated = share;
+        self
+    }
+
     /// How many times slower than in the long run is still well. Default: 1.5.
     pub fn tolerance(self, times: f64) -> Self {
         Self { tolerance: times, ..self }
@@ -239,7 +246,7 @@ impl Gradient2Builder {
     /// The algorithm.
     ///
     /// # Errors
-    /// Bounds that contradict each other; a tolerance or drift that is not a number from 1 to 100; a smoothing that is not
+    /// Bounds that contradict each other; tolerated drops that are not a share; a tolerance or drift that is not a number from 1 to 100; a smoothing that is not
     /// above 0 and at most 1; a queue of zero, which would never let the limit grow; a long run of no windows.
     pub fn build(self) -> Result<Gradient2, ConfigError> {
         const ME: &str = "gradient2";

@@ -12,8 +12,8 @@ const FEW: u32 = 3;
 /// Windows in a row at the minimum that force a probe.
 const STUCK: u32 = 5;
 /// Samples that make a measurement.
-const NEEDED: u32 = 10;
-/// Windows that end without a single measurement's worth of calls, after which a probe is given up.
+const NEEDED: u32 = 50;
+/// Windows with nothing to measure, after which a probe is given up.
 const PATIENCE: u32 = 20;
 
 /// When to probe, and the probe that runs.
@@ -70,12 +70,14 @@ impl Probe {
         }
         let clean = sample.nanos().filter(|_| sample.in_flight <= self.limit);
         if let Some(running) = &mut self.running {
-            if let Some(rtt) = clean {
-                running.sum += rtt * f64::from(sample.successes);
-                running.count += sample.successes;
-            } else if sample.successes < NEEDED {
-                // (More are calls from before: a queue that drains.)
-                running.idle += 1;
+            match clean {
+                Some(rtt) => {
+                    running.sum += rtt * f64::from(sample.successes);
+                    running.count += sample.successes;
+                }
+                // Calls from before: what was in flight drains.
+                None if sample.in_flight > self.limit && sample.successes > 0 => {}
+                None => running.idle += 1,
             }
             let Running { resume, sum, count, idle } = *running;
             if count < NEEDED && idle < PATIENCE {
@@ -98,6 +100,14 @@ impl Probe {
         self.at_min = 0;
         self.running = Some(Running { resume: limit, sum: 0.0, count: 0, idle: 0 });
         Turn::Running
+    }
+}
+
+/// A baseline with one more measurement. One that is not far off is as likely noise as news, and the mean has less of it.
+pub(super) fn blend(known: Option<f64>, measured: f64) -> f64 {
+    match known {
+        Some(known) if measured > known / 2.0 && measured < known * 2.0 => (known + measured) / 2.0,
+        _ => measured,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A limit from an estimate of the queue.
 
 use super::algorithm::{Algorithm, Bounds, Sample, SlowStart, floor};
-use super::probe::{Probe, Turn};
+use super::probe::{Probe, Turn, blend};
 use crate::ConfigError;
 use crate::time::Rng;
 
@@ -12,7 +12,7 @@ use crate::time::Rng;
 /// ```text
 /// q = ceil(L * (1 - rtt0 / rtt))
 ///
-/// a drop         L' = L - log L
+/// drops          L' = L - log L
 /// q <= log L     L' = L + beta
 /// q < alpha      L' = L + log L
 /// q > beta       L' = L - log L         otherwise L' = L
@@ -21,9 +21,9 @@ use crate::time::Rng;
 /// with `log` to the base of 10 and at least 1, `alpha` and `beta` multiples of it. Nothing is raised while less than half
 /// of the limit is in flight.
 ///
-/// `rtt0` is the fastest window seen since the last probe, in which the limit is lowered to a few calls for as long as it
-/// takes to time some: it does not learn an overload, and it does learn that calls have become slower in themselves. A limit
-/// that has been at its minimum for some windows forces one.
+/// `rtt0` is measured in probes, in which the limit is lowered to a few calls for as long as it takes to time some: so it
+/// does not learn an overload, and it does learn that calls have become slower in themselves. Between probes it goes a tenth
+/// of the way towards each window that was faster. A limit that has been at its minimum for some windows forces a probe.
 ///
 /// Brakmo and Peterson, "TCP Vegas: End to End Congestion Avoidance on a Global Internet" (1995); as in Netflix's
 /// concurrency-limits; the probe as in Envoy's adaptive concurrency filter.
@@ -43,6 +43,10 @@ struct Settings {
     alpha: f64,
     beta: f64,
 }
+
+/// How far the baseline goes towards a window that was faster. All the way would be the plain Vegas: the fastest of many
+/// windows is the luckiest one, and a limit that is held against it too low.
+const TOWARDS_FASTER: f64 = 0.1;
 
 impl Vegas {
     /// With default settings.
@@ -74,31 +78,34 @@ impl Algorithm for Vegas {
         let Settings { bounds, alpha, beta } = self.settings;
         match self.probe.turn(sample, self.limit, bounds.min) {
             Turn::None => {}
-            Turn::Free(rtt) => self.baseline = Some(rtt),
+            Turn::Free(rtt) => self.baseline = Some(blend(self.baseline, rtt)),
             Turn::Running => return self.limit(),
             Turn::Over(rtt, resume) => {
-                self.baseline = rtt.or(self.baseline);
+                self.baseline = rtt.map(|rtt| blend(self.baseline, rtt)).or(self.baseline);
                 self.limit = resume;
                 return self.limit();
             }
         }
         let log = self.limit.log10().max(1.0);
-        if sample.drops > 0 {
+        if sample.is_overload(bounds.tolerated) {
             self.slow_start = SlowStart(false);
             self.limit = bounds.clamp(self.limit - log);
             return self.limit();
         }
         let Some(rtt) = sample.nanos() else { return self.limit() };
-        let baseline = self.baseline.map_or(rtt, |baseline| baseline.min(rtt));
+        let known = self.baseline.unwrap_or(rtt);
+        let baseline = known + (rtt - known).min(0.0) * TOWARDS_FASTER;
         self.baseline = Some(baseline);
         let queue = (self.limit * (1.0 - baseline / rtt)).ceil();
-        let next = if queue > beta * log {
-            self.slow_start = SlowStart(false);
-            self.limit - log
-        } else if !sample.tries(self.limit) {
-            self.limit
-        } else if let Some(next) = self.slow_start.step(self.limit, queue < alpha * log) {
+        let tries = sample.tries(self.limit);
+        // Of a large limit the least noise is a queue of many calls: what is called a sign here is a share of the time.
+        let start = self.slow_start.step(self.limit, rtt < 1.2 * baseline);
+        let next = if let Some(next) = start.filter(|_| tries) {
             next
+        } else if queue > beta * log {
+            self.limit - log
+        } else if !tries {
+            self.limit
         } else if queue <= log {
             self.limit + beta * log
         } else if queue < alpha * log {
@@ -152,6 +159,12 @@ impl VegasBuilder {
         self
     }
 
+    /// What share of calls may end in a drop without being a sign of overload. Default: 0.05.
+    pub fn tolerated_drops(mut self, share: f64) -> Self {
+        self.bounds.tolerated = share;
+        self
+    }
+
     /// How long a queue is short, in logarithms of the limit: with a shorter one the limit is raised. Default: 3.
     pub fn alpha(self, logs: u32) -> Self {
         Self { alpha: logs, ..self }
@@ -181,7 +194,7 @@ impl VegasBuilder {
     /// The algorithm.
     ///
     /// # Errors
-    /// Bounds that contradict each other; an alpha of zero; a beta that is not above alpha.
+    /// Bounds that contradict each other; tolerated drops that are not a share; an alpha of zero; a beta that is not above alpha.
     pub fn build(self) -> Result<Vegas, ConfigError> {
         self.bounds.check("vegas")?;
         if self.alpha == 0 {
