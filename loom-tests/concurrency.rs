@@ -56,7 +56,7 @@ impl Guarded {
 /// S66
 #[test]
 fn holders_exclude_each_other_and_no_release_is_lost() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let limiter = limiter(1);
         let data = Arc::new(Guarded(UnsafeCell::new(0)));
         let other = {
@@ -80,7 +80,7 @@ fn holders_exclude_each_other_and_no_release_is_lost() {
 /// S66, with the roles the other way round: loom looks for schedules by the last access only.
 #[test]
 fn a_release_against_getting_in_line() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let limiter = limiter(1);
         let held = limiter.try_acquire_owned().unwrap();
         let other = thread::spawn(move || drop(held));
@@ -99,7 +99,7 @@ fn poll_and_drop(limiter: &ConcurrencyLimiter, request: Request) -> bool {
 /// S67
 #[test]
 fn a_cancelled_waiter_loses_nothing() {
-    bounded(Some(3), || {
+    bounded(Some(2), || {
         let limiter = limiter(1);
         let held = limiter.try_acquire_owned().unwrap();
         let waiter = {
@@ -136,7 +136,7 @@ fn a_cancelled_head_lets_the_next_through() {
 /// S69
 #[test]
 fn a_growth_reaches_who_gets_in_line() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let limiter = limiter(1);
         let held = limiter.try_acquire_owned().unwrap();
         let other = {
@@ -154,7 +154,7 @@ fn a_growth_reaches_who_gets_in_line() {
 /// S69, CL5
 #[test]
 fn a_shrink_ends_a_hopeless_wait() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let limiter = limiter(2);
         let held = limiter.try_acquire_owned().unwrap();
         let other = {
@@ -196,7 +196,7 @@ fn partitions_add_up() {
 
 #[test]
 fn a_close_ends_every_wait() {
-    bounded(None, || {
+    bounded(Some(3), || {
         let limiter = limiter(1);
         let held = limiter.try_acquire_owned().unwrap();
         let other = {

@@ -3,6 +3,8 @@
 //! A [`Rate`] is an exact rational, a [`Quota`] a rate with a burst, a [`TokenBucket`] admits by a quota. All three are
 //! integers from end to end: no float and no truncated interval decides anything, so that over any stretch of time
 //! exactly `burst + rate * time` tokens are admitted and none is lost.
+//!
+//! How much at once, in place of how often: [`concurrency`].
 
 #![forbid(unsafe_code)]
 

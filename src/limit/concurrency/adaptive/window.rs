@@ -17,7 +17,7 @@ pub enum Statistic {
     #[default]
     Average,
     /// The time within which that many of a hundred calls were done; of the higher, as in a histogram of eight steps to a
-    /// doubling (2 KiB). The 90th looks at the slow ones, the 50th is not moved by a few of them.
+    /// doubling (1.2 kB). The 90th looks at the slow ones, the 50th is not moved by a few of them.
     Percentile(u8),
 }
 
