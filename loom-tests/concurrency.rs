@@ -3,15 +3,16 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | a release is never lost on somebody who gets in line | 2 | none | `release` that looks at the word with a load; `enter` that looks for permits before it counts itself in |
-//! | the same with data under the permit | 2 | none | `release` of the semaphore with `Relaxed` |
-//! | cancel or grant, never both, nothing lost | 3 | 3 | `abandon` that does not give a granted permit back; `leave` that does not serve those behind |
-//! | a growth reaches who gets in line | 2 | none | `resize` without `follow_capacity` |
-//! | a shrink ends a hopeless wait, whichever is first | 2 | none | the capacity read before the lock in `enter` |
-//! | partitions add up | 2 | 3 | `abandon` that gives back on account of the first lane |
-//! | a close ends every wait | 2 | none | `close` that leaves the line to itself |
-//! | no window loses or doubles a call | 3 | 3 | `take` with a load and a store in place of the swap; a turn without ownership |
-//! | of two turns the later limit stays | 2 | 3 | the limit resized after the window was given back |
+//! | a release is never lost on somebody who gets in line | 2 | 3 | `release` that looks at the word with a load; `enter` that looks for permits before it counts itself in |
+//! | holders exclude each other | 2 | 3 | the same two; `release` of the semaphore with `Relaxed` |
+//! | cancel or grant, never both, nothing lost | 3 | 2 | `abandon` that does not give a granted permit back |
+//! | a cancelled head lets the next through | 2 | none | `leave` that does not serve those behind |
+//! | a growth reaches who gets in line | 2 | 3 | `resize` without `follow_capacity` |
+//! | a shrink ends a hopeless wait, whichever is first | 2 | 3 | the capacity read before the lock in `enter` |
+//! | partitions add up | 3 | 2 | `abandon` that gives back on account of the first lane |
+//! | a close ends every wait | 2 | 3 | `close` that leaves the line to itself |
+//! | no window loses or doubles a call | 2 | 2 | `take` with a load and a store in place of the swap; a turn without ownership |
+//! | of two turns the later limit stays | 3 | 2 | the limit changed after the window was given back |
 
 use cofferdam_loom::limit::concurrency::{Algorithm, Discipline, Outcome, Request, Sample};
 use cofferdam_loom::limit::{AdaptiveLimiter, ConcurrencyLimiter};
@@ -172,7 +173,7 @@ fn a_shrink_ends_a_hopeless_wait() {
 
 #[test]
 fn partitions_add_up() {
-    bounded(Some(3), || {
+    bounded(Some(2), || {
         let clock = ManualClock::new().clock();
         let builder = ConcurrencyLimiter::builder(1).partition("a", 50).partition("b", 50).clock(clock);
         let limiter = builder.build().unwrap();
@@ -237,7 +238,7 @@ fn adaptive(sum: &Arc<Mutex<(u32, u32)>>) -> (ManualClock, AdaptiveLimiter) {
 /// S78: every call that is recorded is in one window.
 #[test]
 fn no_window_loses_or_doubles_a_call() {
-    bounded(Some(3), || {
+    bounded(Some(2), || {
         let sum = Arc::default();
         let (time, limiter) = adaptive(&sum);
         let start = time.clock().now();
@@ -263,7 +264,7 @@ fn no_window_loses_or_doubles_a_call() {
 /// S78: the limit is that of the last turn.
 #[test]
 fn of_two_turns_the_later_limit_stays() {
-    bounded(Some(3), || {
+    bounded(Some(2), || {
         let sum = Arc::default();
         let (time, limiter) = adaptive(&sum);
         let start = time.clock().now();
