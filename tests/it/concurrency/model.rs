@@ -160,8 +160,14 @@ struct Real {
 }
 
 impl Real {
-    /// Polls everybody; those who have ended, by number.
+    /// Polls everybody, twice: one who comes may let one in who was polled before him. Those who have ended, by number.
     fn poll(&mut self) -> Vec<(usize, End)> {
+        let mut ended = self.poll_once();
+        ended.append(&mut self.poll_once());
+        ended
+    }
+
+    fn poll_once(&mut self) -> Vec<(usize, End)> {
         let mut ended = Vec::new();
         let held = &mut self.held;
         self.waits.retain_mut(|(id, lane, wait)| {
