@@ -1,7 +1,7 @@
 //! Adaptive concurrency limits against a simulated server whose capacity changes, plotted.
 //!
 //! Two hundred clients always want more; the server has workers for 50 of them, for 20 after five minutes, and for 50
-//! again after ten; after fifteen minutes each call takes twice as long. Twenty minutes of that take a few seconds.
+//! again after ten; after fifteen minutes each call takes half as long again. Twenty minutes of that take a few seconds.
 //!
 //! ```sh
 //! cargo run --release --example adaptive_limits [-- picture.svg]
@@ -26,7 +26,7 @@ const MINUTES: u64 = 20;
 const LOAD: usize = 200;
 
 /// From which minute on, workers, and milliseconds of work on a call.
-const SCENES: [(u64, usize, u64); 4] = [(0, 50, 200), (5, 20, 200), (10, 50, 200), (15, 50, 400)];
+const SCENES: [(u64, usize, u64); 4] = [(0, 50, 200), (5, 20, 200), (10, 50, 200), (15, 50, 300)];
 
 struct Run {
     name: &'static str,
@@ -44,6 +44,7 @@ fn run(name: &'static str, colour: &'static str, timeout: Duration, algorithm: i
     let limiter = AdaptiveLimiter::builder(algorithm).clock(time.clock()).build().expect("valid settings");
     let mut server = Server::new(limiter, time.clock().now(), 1, LOAD, 1);
     server.timeout = timeout;
+    server.parts = 16;
     let (mut possible, mut slower) = (0.0, 0.0);
     for (at, scene) in SCENES.iter().enumerate() {
         let end = SCENES.get(at + 1).map_or(MINUTES, |next| next.0);
@@ -63,7 +64,8 @@ fn run(name: &'static str, colour: &'static str, timeout: Duration, algorithm: i
 fn main() {
     let path = std::env::args().nth(1).unwrap_or_else(|| "target/adaptive_limits.svg".into());
     let rng = || Rng::with_seed(1);
-    let late = Duration::from_millis(900);
+    // What that algorithm goes by.
+    let late = Duration::from_millis(500);
     let runs = [
         run("Vegas", "#0b6e4f", Duration::MAX, Vegas::builder().rng(rng()).build().expect("valid")),
         run("Gradient2", "#2f5fb3", Duration::MAX, Gradient2::builder().rng(rng()).build().expect("valid")),
@@ -92,7 +94,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 92.0;
 const PANEL: f64 = 170.0;
 const GAP: f64 = 44.0;
-const MOST: f64 = 120.0;
+const MOST: f64 = 150.0;
 
 fn x(second: f64) -> f64 {
     LEFT + second / (MINUTES * 60) as f64 * (WIDTH - LEFT - RIGHT)
@@ -133,7 +135,7 @@ fn picture(runs: &[Run]) -> String {
 
 fn panel(svg: &mut String, run: &Run) {
     let right = WIDTH - RIGHT;
-    for limit in (0..=MOST as u32).step_by(40) {
+    for limit in (0..=MOST as u32).step_by(50) {
         let at = y(f64::from(limit));
         let _ = writeln!(
             svg,
@@ -166,7 +168,7 @@ fn panel(svg: &mut String, run: &Run) {
         svg,
         r##"<polyline points="{capacity}" fill="none" stroke="#999" stroke-width="2" stroke-dasharray="6 4"/>
 <polyline points="{limits}" fill="none" stroke="{}" stroke-width="1.4" stroke-linejoin="round"/>
-<text x="{}" y="14" fill="#888" font-size="11">calls take twice as long</text>
+<text x="{}" y="14" fill="#888" font-size="11">calls take half as long again</text>
 <text x="{}" y="14" font-weight="bold" font-size="14" fill="{}">{}</text>
 <text x="{right}" y="-8" text-anchor="end" fill="#666">{:.0} % of the capacity used</text>
 <text transform="translate({} {}) rotate(-90)" text-anchor="middle">limit</text>"##,
