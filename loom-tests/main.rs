@@ -26,6 +26,7 @@ mod all_of;
 mod breaker;
 mod cancel;
 mod channel;
+mod concurrency;
 mod counters;
 mod gate;
 mod oneshot;

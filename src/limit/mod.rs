@@ -3,12 +3,15 @@
 //! A [`Rate`] is an exact rational, a [`Quota`] a rate with a burst, a [`TokenBucket`] admits by a quota. All three are
 //! integers from end to end: no float and no truncated interval decides anything, so that over any stretch of time
 //! exactly `burst + rate * time` tokens are admitted and none is lost.
+//!
+//! How much at once, in place of how often: [`concurrency`].
 
 #![forbid(unsafe_code)]
 
 mod admission;
 mod algorithm;
 mod all_of;
+pub mod concurrency;
 mod denied;
 mod gcra;
 mod limiter;
@@ -25,6 +28,7 @@ pub use admission::{
 };
 pub use algorithm::Algorithm;
 pub use all_of::{AllOf, Joint, JointBuilder, Member};
+pub use concurrency::{AdaptiveLimiter, ConcurrencyLimiter};
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};

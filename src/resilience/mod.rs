@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod adaptive;
 pub mod admission;
 pub mod breaker;
 mod bulkhead;
@@ -14,6 +15,7 @@ mod stack;
 mod throttle;
 mod timeout;
 
+pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;

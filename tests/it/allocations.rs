@@ -1,9 +1,12 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
-use cofferdam::limit::{AdmissionControl, Quota, Rate, TokenBucket};
+use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
+use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, ConcurrencyLimiter, Quota, Rate, TokenBucket};
 use cofferdam::observe::Observers;
-use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
+use cofferdam::resilience::{
+    AdaptiveBulkhead, Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout,
+};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Clock, Deadline};
@@ -258,4 +261,56 @@ fn a_circuit_breaker_allocates_only_when_its_state_changes() {
     let held: Vec<_> = (0..3).map(|_| breaker.try_acquire()).collect();
     assert_eq!((trials, calls(Ok(1))), (0, 0), "half-open");
     drop(held);
+}
+
+#[test]
+fn a_concurrency_limiter_allocates_when_it_is_made_and_never_after() {
+    let time = ManualClock::new();
+    let delay = Discipline::AdaptiveLifo { interval: Duration::from_millis(100) };
+    for discipline in [Discipline::default(), delay] {
+        let builder = ConcurrencyLimiter::builder(4).discipline(discipline).clock(time.clock());
+        let limiter = builder.build().expect("valid");
+        let held = limiter.try_acquire_many(4).expect("free");
+        let mut waits: Vec<_> = (0..20).map(|_| Polled::new(limiter.acquire())).collect();
+        let mut held = Some(held);
+        let count = allocations(|| {
+            // (A wait without a limit has a timer that never ends: no allocation.)
+            assert!(waits.iter_mut().all(|wait| wait.poll().is_none()));
+            held = None;
+            for wait in &mut waits {
+                assert!(wait.poll().is_some_and(|permit| permit.is_ok()));
+            }
+            for _ in 0..100 {
+                drop(black_box(limiter.try_acquire_many(2)));
+                assert!(FutureExt::now_or_never(limiter.acquire()).is_some_and(|permit| permit.is_ok()));
+                black_box((limiter.stats(), limiter.try_acquire_many(5).is_err()));
+            }
+        });
+        assert_eq!((count, held.is_none()), (0, true), "{discipline:?}");
+    }
+}
+
+// S85: a sample is a few additions, and the step of the algorithm is made in place.
+#[test]
+fn an_adaptive_limit_learns_without_allocating() {
+    for statistic in [Statistic::Average, Statistic::Percentile(90)] {
+        let time = ManualClock::new();
+        let builder = AdaptiveLimiter::builder(Vegas::new()).clock(time.clock()).statistic(statistic);
+        let limiter = builder.min_samples(5).build().expect("valid");
+        let bulkhead = AdaptiveBulkhead::new(limiter.clone());
+        let count = allocations(|| {
+            for round in 0..2000 {
+                let guard = limiter.try_acquire().expect("free");
+                time.advance(Duration::from_millis(100));
+                if round % 50 == 0 {
+                    guard.dropped()
+                } else {
+                    guard.success()
+                }
+                assert!(FutureExt::now_or_never(bulkhead.call(|| async { Ok::<_, ()>(1) })).is_some());
+            }
+        });
+        assert_eq!(count, 0, "{statistic:?}");
+        assert!(limiter.stats().updates > 100);
+    }
 }

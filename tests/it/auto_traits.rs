@@ -1,5 +1,6 @@
 //! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
 
+use cofferdam::limit::concurrency::{self, AdaptiveLimiter, ConcurrencyLimiter, Fixed};
 use cofferdam::observe::{Observe, Observers};
 use cofferdam::resilience::admission;
 use cofferdam::resilience::breaker::{self, CircuitBreaker};
@@ -161,6 +162,36 @@ table! {
     limit::Answer                               => yes yes yes;
     limit::NotAdmitted                          => yes yes yes;
 
+    // limit: concurrency
+    concurrency::ConcurrencyLimiter             => yes yes yes;
+    concurrency::ConcurrencyLimiterBuilder      => yes yes yes;
+    concurrency::ConcurrencyStats               => yes yes yes;
+    concurrency::PartitionStats                 => yes yes yes;
+    concurrency::Discipline                     => yes yes yes;
+    concurrency::Partition                      => yes yes yes;
+    concurrency::Request                        => yes yes yes;
+    concurrency::AcquireError                   => yes yes yes;
+    concurrency::Permit<&'static ConcurrencyLimiter>  => yes yes yes;
+    concurrency::OwnedPermit                    => yes yes yes;
+    concurrency::Acquire<&'static ConcurrencyLimiter> => yes no no;
+    concurrency::Acquire<ConcurrencyLimiter>    => yes no no;
+    concurrency::AdaptiveLimiter                => yes yes yes;
+    concurrency::AdaptiveLimiterBuilder         => yes no  yes;
+    concurrency::AdaptiveStats                  => yes yes yes;
+    concurrency::adaptive::Guard<&'static AdaptiveLimiter>   => yes yes yes;
+    concurrency::adaptive::OwnedGuard           => yes yes yes;
+    concurrency::adaptive::Acquire<&'static AdaptiveLimiter> => yes no no;
+    concurrency::Outcome                        => yes yes yes;
+    concurrency::Sample                         => yes yes yes;
+    concurrency::Statistic                      => yes yes yes;
+    concurrency::Fixed                          => yes yes yes;
+    concurrency::Aimd                           => yes yes yes;
+    concurrency::adaptive::AimdBuilder          => yes yes yes;
+    concurrency::Vegas                          => yes yes yes;
+    concurrency::adaptive::VegasBuilder         => yes yes yes;
+    concurrency::Gradient2                      => yes yes yes;
+    concurrency::adaptive::Gradient2Builder     => yes yes yes;
+
     // resilience
     Stack                                       => yes yes yes;
     Stack<Local>                                => no  no  yes;
@@ -201,6 +232,11 @@ table! {
     resilience::BulkheadStats                   => yes yes yes;
     resilience::BulkheadAttempt<'static, u8>    => yes no  no;
     resilience::BulkheadAttempt<'static, Local> => no  no  no;
+    resilience::AdaptiveBulkhead                => yes yes yes;
+    resilience::AdaptiveBulkhead<Local>         => no  no  yes;
+    resilience::ByResult                        => yes yes yes;
+    resilience::AdaptiveAttempt<'static, u8, u8>     => yes no no;
+    resilience::AdaptiveAttempt<'static, Local, u8>  => no  no no;
     resilience::Throttle                        => yes yes yes;
     resilience::ThrottleBuilder                 => yes yes yes;
     resilience::ThrottleAttempt<'static, u8>    => yes yes no;
@@ -308,6 +344,9 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (bulkhead(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
+    let adaptive = || resilience::AdaptiveBulkhead::new(AdaptiveLimiter::new(Fixed(1)).expect("valid"));
+    let (policy, own) = (adaptive(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (timeout(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
     let stack = Stack::new().timeout(timeout()).retry(retry()).breaker(breaker()).bulkhead(bulkhead());
@@ -326,6 +365,13 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     let (bucket, own) = (limit::TokenBucket::new("100/s".parse().expect("valid")), text());
     spawnable(async move {
         let _ = bucket.acquire_timeout(Duration::from_secs(1)).await;
+        operation(&own).await
+    });
+    let (limiter, adaptive, own) =
+        (ConcurrencyLimiter::new(1).expect("valid"), AdaptiveLimiter::new(Fixed(1)).expect("valid"), text());
+    spawnable(async move {
+        let _permit = limiter.acquire_timeout(Duration::from_secs(1)).await;
+        let _guard = adaptive.acquire().await;
         operation(&own).await
     });
     let ((workers, crew), own) = (pool::WorkerPool::builder().build().expect("valid"), text());

@@ -19,6 +19,7 @@ mod bulkhead;
 mod cancel;
 mod cancel_token;
 mod channel;
+mod concurrency;
 mod context;
 mod counters;
 mod errors;

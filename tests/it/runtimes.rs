@@ -1,7 +1,8 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{AdmissionControl, Answer, Quota, Rate, TokenBucket};
+use cofferdam::limit::concurrency::{Discipline, Vegas};
+use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, Answer, Quota, Rate, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
@@ -349,6 +350,37 @@ on_every_runtime! {
         let stats = control.stats();
         assert_eq!((stats.shed, stats.rejected + stats.shed, stats.running), (shed, 200, 0));
         assert!(shed > 0, "not one of two hundred");
+    }
+
+    async fn an_adaptive_limit_lets_all_through_and_sheds_what_hangs(runtime: Runtime) {
+        let delay = Discipline::ControlledDelay { target: TINY, interval: TINY, lifo: true };
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(3).build().unwrap());
+        let builder = builder.window(TINY).min_samples(2).clock(runtime.clock.clone());
+        let patient = builder.queue(100).build().unwrap();
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let limiter = patient.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        let guard = limiter.acquire().await.unwrap();
+                        yield_now().await;
+                        guard.success();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let stats = patient.stats();
+        assert_eq!((stats.in_flight, stats.waiting), (0, 0));
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(1).build().unwrap());
+        let hurried = builder.queue(10).discipline(delay).clock(runtime.clock.clone()).build().unwrap();
+        let held = hurried.try_acquire().unwrap();
+        // A real timer, and nobody else to wake it.
+        assert!(hurried.acquire().await.unwrap_err().is_shed());
+        held.ignore();
+        hurried.acquire().await.unwrap().success();
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {
