@@ -8,6 +8,7 @@
 
 mod algorithm;
 mod denied;
+pub mod feedback;
 mod gcra;
 mod quota;
 mod rate;
@@ -16,6 +17,7 @@ mod token_bucket;
 
 pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
+pub use feedback::Feedback;
 pub use gcra::Gcra;
 pub use quota::Quota;
 pub use rate::Rate;

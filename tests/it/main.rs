@@ -20,6 +20,7 @@ mod channel;
 mod context;
 mod counters;
 mod errors;
+mod feedback;
 mod gate;
 mod observe;
 mod oneshot;
