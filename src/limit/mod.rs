@@ -13,6 +13,7 @@ mod gcra;
 mod quota;
 mod rate;
 mod text;
+pub mod tiered;
 mod token_bucket;
 
 pub use algorithm::Algorithm;
@@ -21,4 +22,5 @@ pub use feedback::Feedback;
 pub use gcra::Gcra;
 pub use quota::Quota;
 pub use rate::Rate;
+pub use tiered::Tiered;
 pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};

@@ -32,5 +32,6 @@ mod stack;
 mod support;
 mod testkit;
 mod throttle;
+mod tiered;
 mod time;
 mod token_bucket;
