@@ -146,6 +146,18 @@ table! {
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
+    limit::Feedback                             => yes yes yes;
+    limit::Tiered                               => yes yes yes;
+    limit::tiered::TieredBuilder                => yes yes yes;
+    limit::tiered::TieredStats                  => yes yes yes;
+    limit::tiered::TierBucket<'static>          => yes yes yes;
+    limit::tiered::Request<'static>             => yes yes yes;
+    limit::tiered::Route                        => yes yes yes;
+    limit::tiered::ResourceTiers                => yes yes yes;
+    limit::tiered::Tier                         => yes yes yes;
+    limit::tiered::Refusal                      => yes yes yes;
+    limit::tiered::WaitError                    => yes yes yes;
+    limit::tiered::Acquire<'static>             => yes yes no;
 
     // resilience
     Stack                                       => yes yes yes;
