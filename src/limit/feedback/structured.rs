@@ -75,7 +75,10 @@ fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<Option<(&str, Option<&str>, Option<&str>)>> {
+    /// Head, value and the parameter `r`.
+    type Read<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
+    fn read(text: &str) -> Vec<Option<Read<'_>>> {
         items(text).map(|item| item.map(|item| (item.head, item.value, item.parameter("r")))).collect()
     }
 
