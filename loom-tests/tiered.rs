@@ -4,9 +4,11 @@
 //! |---|---|---|---|
 //! | a resume between the look and the wait is not missed | 2 | 3 | a newcomer counted after his last look at the buckets |
 //! | nor is a refund | 2 | 3 | the same; no last look under the queue's mutex |
-//! | two who decide at once charge all tiers or none | 2 | none | global bucket let go of between the look and the charge |
-//! | a grant and giving up: never both, the next is served | 2 | 3 | `abandon` that gives no grant back |
+//! //! | a grant and giving up: never both, the next is served | 2 | 3 | `abandon` that gives no grant back |
 //! | queueing against the firing timer: nobody sleeps on | 2 | 3 | a sleep that is ready when armed, ignored |
+//!
+//! That all tiers are charged or none is a matter of plain mutexes over several shards, among which random keys are spread;
+//! loom needs the same program each time. Real threads test it, in `tests/stress/tiered.rs`.
 
 use cofferdam_loom::limit::tiered::{Request, Tier, WaitError};
 use cofferdam_loom::limit::{Quota, Tiered};
@@ -75,23 +77,6 @@ fn a_refund_between_the_look_and_the_wait_is_not_missed() {
         block_on(wait(&limiter, A)).unwrap();
         other.join().unwrap();
         assert_eq!((limiter.stats().waiting, time.armed()), (0, 0));
-    });
-}
-
-/// S43
-#[test]
-fn two_who_decide_at_once_charge_all_tiers_or_none() {
-    bounded(None, || {
-        let (_time, limiter) = limiter(Quota::per_second(1), Quota::per_second(2));
-        let other = {
-            let limiter = limiter.clone();
-            thread::spawn(move || limiter.try_acquire(B).is_ok())
-        };
-        let mine = limiter.try_acquire(A).is_ok();
-        let theirs = other.join().unwrap();
-        assert!(mine != theirs);
-        let left = |request| limiter.bucket(Tier::Route, request).unwrap().available();
-        assert_eq!((left(A), left(B)), (2 - u64::from(mine), 2 - u64::from(theirs)));
     });
 }
 

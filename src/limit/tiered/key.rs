@@ -2,7 +2,7 @@
 //!
 //! A bucket's key is a keyed 128-bit hash of what it is about, under two keys that are drawn when the limiter is made. Nobody
 //! who does not know them can look for names that meet, in the map or in a fingerprint; by chance two of a thousand million
-//! names meet once in 10^21 limiters.
+//! names meet in one of 10^20 limiters.
 
 use super::Tier;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};

@@ -54,7 +54,7 @@ use tier::Plan;
 /// | tier | bucket | without settings |
 /// |---|---|---|
 /// | [`Global`](Tier::Global) | one | 100 a second, 100 at once |
-/// | [`Route`](Tier::Route) | of each pattern; else of method and path in normal form: numbers, UUIDs and long hexadecimal are one placeholder, empty segments and the query fall away | 50, 50 |
+/// | [`Route`](Tier::Route) | of each pattern; else of method and path in normal form: numbers, UUIDs and long hexadecimal are one placeholder, empty segments and the query fall away, percent-encoding stays as it is | 50, 50 |
 /// | [`Resource`](Tier::Resource), [`SubResource`](Tier::SubResource), [`User`](Tier::User) | of each; one tier or one each, see [`ResourceTiers`] | 20, 20 |
 ///
 /// A route's bucket is split by its [major parameters](TieredBuilder::major_parameters), and shared with other routes of which
@@ -67,8 +67,9 @@ use tier::Plan;
 ///
 /// # Waiting
 /// [`acquire`](Self::acquire) waits in one queue, of bounded length, by priority and arrival. Nobody overtakes who wants a
-/// token that somebody ahead waits for; whoever wants others may pass. One timer serves the whole queue, and each waiter is
-/// woken once.
+/// token that somebody ahead waits for; whoever wants others may pass. Who has waited for one bucket and then finds another
+/// one empty keeps the first, for no longer than he has waited, so that nobody starves between two. One timer serves the whole
+/// queue, and each waiter is woken once.
 ///
 /// # Memory
 /// At most [`max_buckets`](TieredBuilder::max_buckets). A new key takes the place of the bucket that has been idle the longest

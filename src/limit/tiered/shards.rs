@@ -9,7 +9,8 @@
 //! A shard holds at most its share of the buckets. A new key takes the place of the bucket that has been idle the longest of
 //! those that decide as fresh ones do; what is not full again, is paused or paced, or has learned its server's limit within
 //! its life, keeps its place. Where the few idle-most buckets of a shard are all active, the new key shares the overflow bucket
-//! of its shard and tier: it is limited with the others that found no room, and no active limit is forgotten for it.
+//! of its shard and tier: it is limited with the others that found no room, and no active limit is forgotten for it. (Those who
+//! wait for an overflow bucket keep their order only among those of their own key.)
 
 use super::bucket::{Bucket, Ready, Short};
 use super::key::Key;
