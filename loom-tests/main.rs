@@ -34,5 +34,6 @@ mod pool;
 mod race;
 mod ring;
 mod semaphore;
+mod tiered;
 mod token_bucket;
 mod wait_list;

@@ -9,6 +9,8 @@ mod channel;
 mod semaphore;
 #[path = "stress/signals.rs"]
 mod signals;
+#[path = "stress/tiered.rs"]
+mod tiered;
 #[path = "stress/token_bucket.rs"]
 mod token_bucket;
 

@@ -13,6 +13,7 @@ mod algorithm;
 mod all_of;
 pub mod concurrency;
 mod denied;
+pub mod feedback;
 mod gcra;
 mod limiter;
 mod quota;
@@ -20,6 +21,7 @@ mod rate;
 #[cfg(feature = "serde")]
 mod serialized;
 mod text;
+pub mod tiered;
 mod token_bucket;
 
 pub use admission::{
@@ -30,8 +32,10 @@ pub use algorithm::Algorithm;
 pub use all_of::{AllOf, Joint, JointBuilder, Member};
 pub use concurrency::{AdaptiveLimiter, ConcurrencyLimiter};
 pub use denied::{Denied, WaitError};
+pub use feedback::Feedback;
 pub use gcra::Gcra;
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
+pub use tiered::Tiered;
 pub use token_bucket::{TokenBucket, TokenBucketBuilder};

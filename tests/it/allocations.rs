@@ -2,7 +2,10 @@
 
 use crate::support::allocations;
 use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
-use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, ConcurrencyLimiter, Quota, Rate, TokenBucket};
+use cofferdam::limit::tiered::{Request, ResourceTiers};
+use cofferdam::limit::{
+    AdaptiveLimiter, AdmissionControl, ConcurrencyLimiter, Quota, Rate, Tiered, TokenBucket,
+};
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{
     AdaptiveBulkhead, Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout,
@@ -313,4 +316,34 @@ fn an_adaptive_limit_learns_without_allocating() {
         assert_eq!(count, 0, "{statistic:?}");
         assert!(limiter.stats().updates > 100);
     }
+}
+
+#[test]
+fn a_tiered_limiter_decides_on_known_keys_without_allocating() {
+    let time = ManualClock::new();
+    let limiter = Tiered::builder()
+        .major_parameters(["guild", "channel"])
+        .resource_tiers(ResourceTiers::Each)
+        .route("POST /channels/{channel}/messages", Quota::per_second(10))
+        .clock(time.clock())
+        .build()
+        .expect("valid");
+    let requests = [
+        Request::new("post", "/channels/7//messages?a=b").majors(&[("guild", "1")]).user("u"),
+        Request::new("GET", "/users/42").resource("r").sub_resource("s").user("u"),
+    ];
+    let round = || {
+        for request in requests {
+            while limiter.try_acquire(request).is_ok() {}
+            black_box(limiter.peek(request).is_ok());
+            time.advance(Duration::from_millis(200));
+            assert!(FutureExt::now_or_never(limiter.acquire(request)).is_some_and(|taken| taken.is_ok()));
+        }
+    };
+    round();
+    assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
+    // The same where a server has named the bucket.
+    limiter.heed_fields(requests[0], [("X-RateLimit-Bucket", "abc")]);
+    round();
+    assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
 }

@@ -191,6 +191,18 @@ table! {
     concurrency::adaptive::VegasBuilder         => yes yes yes;
     concurrency::Gradient2                      => yes yes yes;
     concurrency::adaptive::Gradient2Builder     => yes yes yes;
+    limit::Feedback                             => yes yes yes;
+    limit::Tiered                               => yes yes yes;
+    limit::tiered::TieredBuilder                => yes yes yes;
+    limit::tiered::TieredStats                  => yes yes yes;
+    limit::tiered::TierBucket<'static>          => yes yes yes;
+    limit::tiered::Request<'static>             => yes yes yes;
+    limit::tiered::Route                        => yes yes yes;
+    limit::tiered::ResourceTiers                => yes yes yes;
+    limit::tiered::Tier                         => yes yes yes;
+    limit::tiered::Refusal                      => yes yes yes;
+    limit::tiered::WaitError                    => yes yes yes;
+    limit::tiered::Acquire<'static>             => yes yes no;
 
     // resilience
     Stack                                       => yes yes yes;

@@ -2,7 +2,8 @@
 
 use crate::support::{Kind, on_every_runtime};
 use cofferdam::limit::concurrency::{Discipline, Vegas};
-use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, Answer, Quota, Rate, TokenBucket};
+use cofferdam::limit::tiered::Request;
+use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, Answer, Quota, Rate, Tiered, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
@@ -381,6 +382,35 @@ on_every_runtime! {
         assert!(hurried.acquire().await.unwrap_err().is_shed());
         held.ignore();
         hurried.acquire().await.unwrap().success();
+    }
+
+    async fn a_tiered_limiter_lets_through_as_much_as_its_tightest_tier(runtime: Runtime) {
+        let limiter = Tiered::builder()
+            .global(Quota::new(Rate::per_second(5_000), 5))
+            .clock(runtime.clock.clone())
+            .build()
+            .unwrap();
+        let start = runtime.clock.now();
+        let tasks: Vec<_> = ["/a", "/b", "/c", "/d"]
+            .into_iter()
+            .map(|path| {
+                let limiter = limiter.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        limiter.acquire(Request::new("GET", path)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let took = runtime.clock.now() - start;
+        assert!(took >= Duration::from_millis(3), "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, Duration::from_millis(3));
+        }
+        assert_eq!(limiter.stats().waiting, 0);
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {
