@@ -8,6 +8,7 @@
     reason = "futures of futures, refused futures and forgotten guards are what is tested"
 )]
 
+mod algorithms;
 mod allocations;
 mod architecture;
 mod auto_traits;
