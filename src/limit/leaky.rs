@@ -1,7 +1,7 @@
 //! The leaky bucket as a meter: what comes in must find room in a bucket that leaks.
 
-use super::algorithm::{Algorithm, sealed};
-use super::{Denied, Gcra, Quota, Rate};
+use super::limiter::{Engine, Params, Plan, Step};
+use super::{Algorithm, Denied, Gcra, Limiter, Quota, Rate};
 use std::fmt;
 
 const NAME: &str = "leaky bucket";
@@ -72,7 +72,34 @@ impl fmt::Debug for Leaky {
     }
 }
 
-impl sealed::Engine for Leaky {}
+/// Packed as the token bucket is.
+impl Engine for Leaky {
+    type Line = Plan<Self>;
+
+    fn params(&self, base: u64) -> Params {
+        self.gcra.params(base)
+    }
+
+    fn span(&self) -> u64 {
+        self.gcra.span()
+    }
+
+    fn encode(&self, state: &u128, base: u64) -> Option<u64> {
+        self.gcra.encode(state, base)
+    }
+
+    fn decode(&self, bits: u64, base: u64) -> u128 {
+        self.gcra.decode(bits, base)
+    }
+
+    #[inline(always)]
+    fn step(params: &Params, bits: u64, since: u64, n: u64) -> Step {
+        match Gcra::step(params, bits, since, n) {
+            Step::Denied(denied) => Step::Denied(denied.by(NAME)),
+            step => step,
+        }
+    }
+}
 
 impl Algorithm for Leaky {
     type State = u128;
@@ -114,5 +141,34 @@ impl Algorithm for Leaky {
 
     fn fresh_at(&self, state: &u128) -> u64 {
         self.gcra.fresh_at(state)
+    }
+}
+
+/// Lets in what a leaking bucket has room for; see [`Leaky`]. Lock-free to decide, as [`TokenBucket`](super::TokenBucket) is.
+///
+/// ```
+/// use cofferdam::limit::{LeakyBucket, Rate};
+///
+/// let bucket = LeakyBucket::new(2, Rate::per_minute(1));
+/// assert!(bucket.try_acquire_many(2).is_ok());
+/// assert_eq!(bucket.level(), 2);
+/// assert!(bucket.try_acquire().is_err());
+/// ```
+pub type LeakyBucket = Limiter<Leaky>;
+
+impl Limiter<Leaky> {
+    /// An empty bucket on the system's clock.
+    pub fn new(capacity: u64, leak: Rate) -> Self {
+        Self::of(Leaky::new(capacity, leak))
+    }
+
+    /// What is in the bucket now, rounded up.
+    pub fn level(&self) -> u64 {
+        self.look(|leaky, state, now| leaky.level(state, now))
+    }
+
+    /// What leaks out.
+    pub fn leak(&self) -> Rate {
+        self.algorithm().leak()
     }
 }

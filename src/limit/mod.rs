@@ -10,6 +10,7 @@ mod algorithm;
 mod denied;
 mod gcra;
 mod leaky;
+mod limiter;
 mod quota;
 mod rate;
 mod several;
@@ -23,11 +24,15 @@ mod window;
 pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
-pub use leaky::Leaky;
+pub use leaky::{Leaky, LeakyBucket};
+pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
-pub use several::{Several, SeveralBuilder, SeveralState};
-pub use spacing::Spacing;
-pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};
-pub use warm_up::{WarmUp, WarmUpState};
-pub use window::{CounterState, Fixed, FixedState, LogState, SlidingCounter, SlidingLog};
+pub use several::{Several, SeveralBuilder, SeveralQuotas, SeveralState};
+pub use spacing::{Shaper, Spacing};
+pub use token_bucket::{TokenBucket, TokenBucketBuilder};
+pub use warm_up::{WarmUp, WarmUpLimiter, WarmUpState};
+pub use window::{
+    CounterState, Fixed, FixedState, FixedWindow, LogState, SlidingCounter, SlidingLog, SlidingWindow,
+    SlidingWindowLog,
+};

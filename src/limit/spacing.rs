@@ -1,8 +1,8 @@
 //! The leaky bucket as a shaper: what goes out goes out evenly spaced.
 
-use super::algorithm::{Algorithm, sealed};
 use super::gcra::Terms;
-use super::{Denied, Gcra, Quota, Rate};
+use super::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use super::{Algorithm, Denied, Gcra, Limiter, Quota, Rate};
 use std::fmt;
 
 const NAME: &str = "shaper";
@@ -106,7 +106,45 @@ impl fmt::Debug for Spacing {
     }
 }
 
-impl sealed::Engine for Spacing {}
+/// Packed as the token bucket is. Parameters: units in a nanosecond, cost of a token, of the slack, and the largest request.
+impl Engine for Spacing {
+    type Line = Plan<Self>;
+
+    fn params(&self, base: u64) -> Params {
+        let [limit, cost, slack, _] = self.gcra.params(base);
+        [limit, cost, slack, self.largest]
+    }
+
+    fn span(&self) -> u64 {
+        self.gcra.span()
+    }
+
+    fn encode(&self, state: &u128, base: u64) -> Option<u64> {
+        self.gcra.encode(state, base)
+    }
+
+    fn decode(&self, bits: u64, base: u64) -> u128 {
+        self.gcra.decode(bits, base)
+    }
+
+    #[inline(always)]
+    fn step(&[limit, cost, slack, largest]: &Params, free: u64, since: u64, n: u64) -> Step {
+        if n > largest {
+            return Step::Denied(Denied::never(NAME, n, largest));
+        }
+        // No overflow where the parameters belong together (`span`); where they do not, the result is thrown away.
+        let now = since.wrapping_mul(limit);
+        let top = now.wrapping_add(slack);
+        if free > top {
+            return Step::Denied(Denied::short(NAME, n, largest, free.wrapping_sub(top), limit));
+        }
+        // A large one may keep the others waiting for longer than the word can say.
+        match n.checked_mul(cost).and_then(|price| free.max(now).checked_add(price)) {
+            Some(next) if next >> WORD_BITS == 0 => Step::Next(next),
+            _ => Step::Slow,
+        }
+    }
+}
 
 impl Algorithm for Spacing {
     type State = u128;
@@ -179,5 +217,34 @@ impl Algorithm for Spacing {
 
     fn fresh_at(&self, state: &u128) -> u64 {
         self.gcra.fresh_at(state)
+    }
+}
+
+/// Lets out what comes in evenly spaced; see [`Spacing`]. Lock-free to decide, for rates as of
+/// [`TokenBucket`](super::TokenBucket). [`queue`](super::LimiterBuilder::queue) bounds how many wait.
+///
+/// ```
+/// use cofferdam::limit::{Rate, Shaper};
+///
+/// # futures_executor::block_on(async {
+/// let shaper = Shaper::new(Rate::per_second(1000));
+/// for _ in 0..3 {
+///     // One every millisecond.
+///     shaper.acquire().await?;
+/// }
+/// # Ok::<(), cofferdam::limit::WaitError>(())
+/// # }).unwrap();
+/// ```
+pub type Shaper = Limiter<Spacing>;
+
+impl Limiter<Spacing> {
+    /// At `rate`, on the system's clock.
+    pub fn new(rate: Rate) -> Self {
+        Self::of(Spacing::new(rate))
+    }
+
+    /// The rate in force.
+    pub fn rate(&self) -> Rate {
+        self.algorithm().rate()
     }
 }

@@ -14,10 +14,10 @@
 //! token takes away. Then `max` is `span (3c - 1)`, `warn` is `span (c + 1)`, and going down by `d` from `a` above it costs
 //! `d (2a - d) / (4 span (c^2 - 1))` units beside the stable ones: the integral of the slope.
 
-use super::algorithm::{Algorithm, sealed};
 use super::gcra::Terms;
+use super::limiter::{Engine, Plan};
 use super::wide::mul_div_up;
-use super::{Denied, Gcra, Quota, Rate};
+use super::{Algorithm, Denied, Gcra, Limiter, Quota, Rate};
 use crate::ConfigError;
 use std::fmt;
 use std::time::Duration;
@@ -211,7 +211,9 @@ impl fmt::Debug for WarmUp {
     }
 }
 
-impl sealed::Engine for WarmUp {}
+impl Engine for WarmUp {
+    type Line = Plan<Self>;
+}
 
 impl Algorithm for WarmUp {
     type State = WarmUpState;
@@ -290,5 +292,35 @@ impl Algorithm for WarmUp {
             Some(units) => self.terms().nanos(units),
             None => u64::MAX,
         }
+    }
+}
+
+/// Lets out what comes in evenly spaced, and slowly at first; see [`WarmUp`]. Decides under a short mutex.
+///
+/// ```
+/// use cofferdam::limit::{Rate, WarmUpLimiter};
+/// use std::time::Duration;
+///
+/// let limiter = WarmUpLimiter::new(Rate::per_second(100), Duration::from_secs(10))?;
+/// assert!(limiter.try_acquire().is_ok());
+/// // The next may leave after nearly three intervals.
+/// let denied = limiter.try_acquire().unwrap_err();
+/// assert!(denied.retry_after() <= Some(Duration::from_millis(30)));
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+pub type WarmUpLimiter = Limiter<WarmUp>;
+
+impl Limiter<WarmUp> {
+    /// Up to `rate` after so long a warm-up, on the system's clock.
+    ///
+    /// # Errors
+    /// As [`WarmUp::new`].
+    pub fn new(rate: Rate, warm_up: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::of(WarmUp::new(rate, warm_up)?))
+    }
+
+    /// How long a token that leaves now keeps the next one waiting; see [`WarmUp::interval`].
+    pub fn interval(&self) -> Duration {
+        self.look(|warm_up, state, now| warm_up.interval(state, now))
     }
 }

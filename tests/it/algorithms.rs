@@ -4,6 +4,7 @@ mod counter;
 mod extremes;
 mod fixed;
 mod laws;
+mod limiters;
 mod log;
 mod rules;
 mod several;

@@ -22,6 +22,7 @@ mod context;
 mod counters;
 mod errors;
 mod gate;
+mod limiter;
 mod observe;
 mod oneshot;
 mod pool;

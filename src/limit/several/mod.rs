@@ -6,9 +6,9 @@ mod state;
 pub use builder::SeveralBuilder;
 pub use state::SeveralState;
 
-use super::algorithm::{Algorithm, sealed};
 use super::gcra::scale;
-use super::{Denied, Gcra, Quota};
+use super::limiter::{Engine, Plan};
+use super::{Algorithm, Denied, Gcra, Limiter, Quota};
 use crate::ConfigError;
 use std::fmt;
 
@@ -179,7 +179,9 @@ impl fmt::Debug for Tier {
     }
 }
 
-impl sealed::Engine for Several {}
+impl Engine for Several {
+    type Line = Plan<Self>;
+}
 
 impl Algorithm for Several {
     type State = SeveralState;
@@ -263,5 +265,32 @@ impl Algorithm for Several {
     fn fresh_at(&self, state: &SeveralState) -> u64 {
         let tiers = self.tiers.iter().zip(state.times());
         tiers.map(|(tier, tat)| tier.gcra.fresh_at(tat)).max().unwrap_or(0)
+    }
+}
+
+/// Admits by several quotas at once; see [`Several`]. Decides under a short mutex.
+///
+/// ```
+/// use cofferdam::limit::{Quota, SeveralQuotas};
+///
+/// let limiter = SeveralQuotas::new([Quota::per_second(10), Quota::per_minute(200)])?;
+/// assert!(limiter.try_acquire_many(10).is_ok());
+/// assert_eq!(limiter.binding(1), Some(0));
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+pub type SeveralQuotas = Limiter<Several>;
+
+impl Limiter<Several> {
+    /// Of these quotas, on the system's clock.
+    ///
+    /// # Errors
+    /// None at all.
+    pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Result<Self, ConfigError> {
+        Ok(Self::of(Several::new(quotas)?))
+    }
+
+    /// Which quota makes `n` tokens wait longest now; see [`Several::binding`].
+    pub fn binding(&self, n: u64) -> Option<usize> {
+        self.look(|several, state, now| several.binding(state, now, n))
     }
 }

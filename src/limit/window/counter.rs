@@ -1,9 +1,9 @@
 //! The sliding window by two counters: the last window fades as the present one goes on.
 
-use super::{Edges, length, nanos};
+use super::{Edges, bits, length, nanos};
 use crate::ConfigError;
-use crate::limit::Denied;
-use crate::limit::algorithm::{Algorithm, sealed};
+use crate::limit::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use crate::limit::{Algorithm, Denied, Limiter};
 use std::fmt;
 use std::time::Duration;
 
@@ -131,7 +131,99 @@ impl fmt::Debug for SlidingCounter {
     }
 }
 
-impl sealed::Engine for SlidingCounter {}
+/// Packed: the number of the window, counted from the one that holds the base, above what was used of the one before, above what
+/// was used of it. Parameters: length of a window, how far into its window the base is, limit, bits of each count.
+impl Engine for SlidingCounter {
+    type Line = Plan<Self>;
+
+    fn params(&self, base: u64) -> Params {
+        [self.edges.length.get(), self.edges.locate(base).1, self.limit, bits(self.limit).into()]
+    }
+
+    fn span(&self) -> u64 {
+        self.edges.span(WORD_BITS.saturating_sub(2 * bits(self.limit)))
+    }
+
+    fn encode(&self, state: &CounterState, base: u64) -> Option<u64> {
+        if state.used.max(state.last) > self.limit {
+            // By settings that were before these.
+            return None;
+        }
+        let width = bits(self.limit);
+        let first = self.edges.locate(base).0;
+        // Of the window before the base its count still matters, as the last one.
+        let (state, number) = match state.number.checked_sub(first) {
+            Some(number) => (*state, number),
+            None if state.number + 1 == first => (state.following(first), 0),
+            None => return Some(0),
+        };
+        (number >> WORD_BITS.saturating_sub(2 * width) == 0)
+            .then_some((number << width | state.last) << width | state.used)
+    }
+
+    fn decode(&self, packed: u64, base: u64) -> CounterState {
+        let (number, last, used) = unpack(packed, bits(self.limit));
+        CounterState { number: self.edges.locate(base).0 + number, last, used }
+    }
+
+    #[inline(always)]
+    fn step(&[length, into, limit, width]: &Params, packed: u64, since: u64, n: u64) -> Step {
+        if n > limit {
+            return Step::Denied(Denied::never(NAME, n, limit));
+        }
+        let width = width as u32;
+        // Nothing overflows where the parameters belong together (`span`); where they do not, the result is thrown away.
+        let at = since.wrapping_add(into);
+        let Some(now) = at.checked_div(length) else { return Step::Slow };
+        let (number, last, used) = unpack(packed, width);
+        let (last, used) = match now.saturating_sub(number) {
+            0 => (last, used),
+            1 => (used, 0),
+            _ => (0, 0),
+        };
+        // To the beginning of the window that was charged last, if that is ahead, and to its end.
+        let ahead = number.saturating_sub(now).wrapping_mul(length).wrapping_sub(at % length);
+        let ahead = if number > now { ahead } else { 0 };
+        let left = if number > now { ahead.wrapping_add(length) } else { length - at % length };
+        let spare = limit.wrapping_sub(used).checked_sub(n);
+        if let Some(spare) = spare.filter(|_| ahead == 0) {
+            if times(last, left) <= times(spare, length) {
+                let packed = (now.wrapping_shl(width) | last).wrapping_shl(width);
+                return Step::Next(packed | used.wrapping_add(n));
+            }
+        }
+        // As many parts of a nanosecond, of so many each. The division waits until somebody asks.
+        let room = spare.map(|spare| times(spare, length));
+        let rest = times(limit - n, length);
+        let (short, parts) = match room {
+            // In this window, when the last one has faded by as much as is short.
+            Some(room) if room >= last.into() => {
+                (times(left, last).saturating_sub(room).max(times(ahead, last.max(1))), last.max(1))
+            }
+            // In the next one at once, when this one has faded there, or behind it.
+            Some(_) => (left.into(), 1),
+            None if rest >= used.into() => {
+                (times(left.wrapping_add(length), used).saturating_sub(rest), used)
+            }
+            None => (left.wrapping_add(length).into(), 1),
+        };
+        Step::Denied(match u64::try_from(short) {
+            Ok(short) => Denied::short(NAME, n, limit, short, parts),
+            Err(_) => Denied::after_nanos(NAME, n, limit, nanos(short.div_ceil(u128::from(parts.max(1))))),
+        })
+    }
+}
+
+const fn times(a: u64, b: u64) -> u128 {
+    a as u128 * b as u128
+}
+
+/// The number of a window, and what was used of the one before, and of it.
+#[inline(always)]
+const fn unpack(packed: u64, width: u32) -> (u64, u64, u64) {
+    let count = !u64::MAX.wrapping_shl(width);
+    (packed.wrapping_shr(2 * width), packed.wrapping_shr(width) & count, packed & count)
+}
 
 impl Algorithm for SlidingCounter {
     type State = CounterState;
@@ -214,5 +306,28 @@ impl Algorithm for SlidingCounter {
             _ => 2,
         };
         state.number.checked_add(over).map_or(u64::MAX, |number| self.edges.start(number))
+    }
+}
+
+/// Admits so many in a sliding window, by an estimate; see [`SlidingCounter`]. Lock-free to decide, for limits below 2^26 or so.
+///
+/// ```
+/// use cofferdam::limit::SlidingWindow;
+/// use std::time::Duration;
+///
+/// let window = SlidingWindow::new(2, Duration::from_secs(3600))?;
+/// assert!(window.try_acquire_many(2).is_ok());
+/// assert!(window.try_acquire().is_err());
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+pub type SlidingWindow = Limiter<SlidingCounter>;
+
+impl Limiter<SlidingCounter> {
+    /// About `limit` tokens in any stretch of `window`, on the system's clock.
+    ///
+    /// # Errors
+    /// As [`SlidingCounter::new`].
+    pub fn new(limit: u64, window: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::of(SlidingCounter::new(limit, window)?))
     }
 }

@@ -1,9 +1,9 @@
 //! The fixed window: so many in each, and every window begins anew.
 
-use super::{Edges, length, nanos};
+use super::{Edges, bits, length, nanos};
 use crate::ConfigError;
-use crate::limit::Denied;
-use crate::limit::algorithm::{Algorithm, sealed};
+use crate::limit::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use crate::limit::{Algorithm, Denied, Limiter};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -121,7 +121,66 @@ impl fmt::Debug for Fixed {
     }
 }
 
-impl sealed::Engine for Fixed {}
+/// Packed: the number of the window, counted from the one that holds the base, above what was used of it. Parameters: length of a
+/// window, how far into its window the base is, limit, bits of what was used.
+impl Engine for Fixed {
+    type Line = Plan<Self>;
+
+    fn params(&self, base: u64) -> Params {
+        [self.edges.length.get(), self.edges.locate(base).1, self.limit, bits(self.limit).into()]
+    }
+
+    fn span(&self) -> u64 {
+        self.edges.span(WORD_BITS.saturating_sub(bits(self.limit)))
+    }
+
+    fn encode(&self, state: &FixedState, base: u64) -> Option<u64> {
+        if state.used > self.limit {
+            // By settings that were before these.
+            return None;
+        }
+        match state.number.checked_sub(self.edges.locate(base).0) {
+            // Of a window before the base nothing matters.
+            None => Some(0),
+            Some(number) if number >> (WORD_BITS.saturating_sub(bits(self.limit))) == 0 => {
+                Some(number << bits(self.limit) | state.used)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn decode(&self, packed: u64, base: u64) -> FixedState {
+        let (number, used) = unpack(packed, bits(self.limit));
+        FixedState { number: self.edges.locate(base).0 + number, used }
+    }
+
+    #[inline(always)]
+    fn step(&[length, into, limit, shift]: &Params, packed: u64, since: u64, n: u64) -> Step {
+        if n > limit {
+            return Step::Denied(Denied::never(NAME, n, limit));
+        }
+        let shift = shift as u32;
+        // Nothing overflows where the parameters belong together (`span`); where they do not, the result is thrown away.
+        let at = since.wrapping_add(into);
+        let now = at.checked_div(length).unwrap_or(0);
+        let (number, used) = unpack(packed, shift);
+        let used = if now > number { 0 } else { used };
+        let number = number.max(now);
+        let fits = n <= limit.wrapping_sub(used);
+        if number == now && fits {
+            return Step::Next(number.wrapping_shl(shift) | used.wrapping_add(n));
+        }
+        let begins = number.wrapping_add(u64::from(!fits)).wrapping_mul(length);
+        Step::Denied(Denied::after_nanos(NAME, n, limit, begins.wrapping_sub(at)))
+    }
+}
+
+/// The number of a window, and what was used.
+#[inline(always)]
+const fn unpack(packed: u64, shift: u32) -> (u64, u64) {
+    let used = packed & !u64::MAX.wrapping_shl(shift);
+    (packed.wrapping_shr(shift), used)
+}
 
 impl Algorithm for Fixed {
     type State = FixedState;
@@ -194,5 +253,28 @@ impl Algorithm for Fixed {
     fn fresh_at(&self, state: &FixedState) -> u64 {
         let over = u64::from(state.used > 0);
         state.number.checked_add(over).map_or(u64::MAX, |number| self.edges.start(number))
+    }
+}
+
+/// Admits so many in each window; see [`Fixed`]. Lock-free to decide, for limits below 2^40 or so.
+///
+/// ```
+/// use cofferdam::limit::FixedWindow;
+/// use std::time::Duration;
+///
+/// let window = FixedWindow::new(2, Duration::from_secs(3600))?;
+/// assert!(window.try_acquire_many(2).is_ok());
+/// assert!(window.try_acquire().is_err());
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+pub type FixedWindow = Limiter<Fixed>;
+
+impl Limiter<Fixed> {
+    /// `limit` tokens in each `window` from now on, on the system's clock.
+    ///
+    /// # Errors
+    /// As [`Fixed::new`].
+    pub fn new(limit: u64, window: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::of(Fixed::new(limit, window)?))
     }
 }

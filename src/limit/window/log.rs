@@ -2,14 +2,17 @@
 
 use super::{length, nanos};
 use crate::ConfigError;
-use crate::limit::Denied;
-use crate::limit::algorithm::{Algorithm, sealed};
+use crate::limit::limiter::{Engine, Plan};
+use crate::limit::{Algorithm, Denied, Limiter};
 use std::collections::VecDeque;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 const NAME: &str = "sliding window log";
+
+/// For how many nanoseconds what is gone is kept, in case of a time that was read a little earlier.
+const LAG: u64 = 10_000_000;
 
 /// Keeps a log of the last window: never more than `limit` tokens in any stretch of time of its length.
 ///
@@ -20,8 +23,9 @@ const NAME: &str = "sliding window log";
 ///
 /// # Memory
 /// 48 bytes for each state and 16 for each instant at which tokens were taken within the last window, so at most
-/// `16 * limit` (twice that while the ring grows); what is promised ahead is in it too. Tokens of one instant share an entry,
-/// whatever their number. Memory is given back as the log empties. For a large `limit` take
+/// `16 * limit` (twice that while the ring grows). What went out of the window in the last 10 ms, or in the last eighth of a
+/// shorter one, is still in it, for the sake of times that come a little out of order, and so is what is promised ahead. Tokens
+/// of one instant share an entry, whatever their number. Memory is given back as the log empties. For a large `limit` take
 /// [`SlidingCounter`](super::SlidingCounter).
 ///
 /// # Cost
@@ -53,7 +57,7 @@ pub struct LogState {
     runs: VecDeque<Run>,
     /// Tokens of all runs that were ever dropped, counted as in the runs.
     dropped: u64,
-    /// Nothing is decided for times before this: what counted then may have been dropped.
+    /// Nothing is there at times before this: what counted then may have been dropped.
     floor: u64,
 }
 
@@ -90,11 +94,11 @@ impl SlidingLog {
     }
 
     /// The first instant from `now` on at which `n` more fit.
-    fn due(&self, state: &LogState, now: u64, n: u64) -> Result<u128, Denied> {
+    fn first(&self, state: &LogState, now: u64, n: u64) -> Result<u128, Denied> {
         if n > self.limit {
             return Err(Denied::never(NAME, n, self.limit));
         }
-        let from = u128::from(now.max(state.latest()));
+        let from = u128::from(now.max(state.floor));
         let excess = (u128::from(state.kept()) + u128::from(n)).saturating_sub(self.limit.into());
         if excess == 0 {
             return Ok(from);
@@ -111,25 +115,28 @@ impl SlidingLog {
         state.kept().wrapping_sub(state.upto(last))
     }
 
-    /// Drops what is gone at `now`.
-    fn prune(&self, state: &mut LogState, now: u64) {
-        while let Some(first) = state.runs.front().filter(|run| self.gone(**run) <= now.into()) {
-            state.dropped = first.upto;
-            state.floor = state.floor.max(now);
-            state.runs.pop_front();
+    /// Drops what was gone somewhat before `now`: others may come with a time that they read a little earlier. Makes room in
+    /// the count for `n` more.
+    fn prune(&self, state: &mut LogState, now: u64, n: u64) {
+        self.drop_gone(state, now.saturating_sub(LAG.min(self.window.get() / 8)));
+        if state.kept().checked_add(n).is_none() {
+            self.drop_gone(state, now);
         }
         if state.runs.capacity() / 4 > state.runs.len() + 4 {
             state.runs.shrink_to(state.runs.len() * 2);
         }
     }
+
+    fn drop_gone(&self, state: &mut LogState, then: u64) {
+        while let Some(first) = state.runs.front().filter(|run| self.gone(**run) <= then.into()) {
+            state.dropped = first.upto;
+            state.floor = state.floor.max(then);
+            state.runs.pop_front();
+        }
+    }
 }
 
 impl LogState {
-    /// The instant before which nothing can be taken any more.
-    fn latest(&self) -> u64 {
-        self.runs.back().map_or(self.floor, |run| run.at.max(self.floor))
-    }
-
     /// Tokens in the log.
     fn kept(&self) -> u64 {
         self.upto(self.runs.back())
@@ -140,8 +147,9 @@ impl LogState {
         run.map_or(0, |run| run.upto.wrapping_sub(self.dropped))
     }
 
-    /// Logs `n` more at an instant that is not before the last.
+    /// Logs `n` more at an instant, or at the last one if that is later: so they count for longer, and never less.
     fn push(&mut self, at: u64, n: u64) {
+        let at = self.runs.back().map_or(at, |run| run.at.max(at));
         let before = self.runs.back().map_or(self.dropped, |run| run.upto);
         let upto = before.wrapping_add(n);
         match self.runs.back_mut() {
@@ -157,7 +165,9 @@ impl fmt::Debug for SlidingLog {
     }
 }
 
-impl sealed::Engine for SlidingLog {}
+impl Engine for SlidingLog {
+    type Line = Plan<Self>;
+}
 
 impl Algorithm for SlidingLog {
     type State = LogState;
@@ -172,16 +182,20 @@ impl Algorithm for SlidingLog {
         self.limit
     }
 
+    fn due(&self, state: &LogState, now: u64, n: u64) -> Result<u64, Denied> {
+        if n == 0 { Ok(now) } else { self.first(state, now, n).map(nanos) }
+    }
+
     fn charge(&self, state: &mut LogState, now: u64, n: u64) -> Result<u64, Denied> {
         if n == 0 {
             return Ok(now);
         }
-        let due = nanos(self.due(state, now, n)?);
+        let due = nanos(self.first(state, now, n)?);
         if self.alive(state, now).checked_add(n).is_none() {
             // More than can be counted is promised already.
             return Err(Denied::after_nanos(NAME, n, self.limit, u64::MAX));
         }
-        self.prune(state, now);
+        self.prune(state, now, n);
         state.push(due, n);
         Ok(due)
     }
@@ -190,17 +204,17 @@ impl Algorithm for SlidingLog {
         if n == 0 {
             return Ok(());
         }
-        let due = self.due(state, now, n)?;
+        let due = self.first(state, now, n)?;
         if due > now.into() {
             return Err(Denied::after_nanos(NAME, n, self.limit, nanos(due - u128::from(now))));
         }
-        self.prune(state, now);
+        self.prune(state, now, n);
         state.push(now, n);
         Ok(())
     }
 
     fn available(&self, state: &LogState, now: u64) -> u64 {
-        if now < state.latest() {
+        if now < state.floor {
             return 0;
         }
         self.limit.saturating_sub(self.alive(state, now))
@@ -224,7 +238,7 @@ impl Algorithm for SlidingLog {
     fn drain_to(&self, state: &mut LogState, now: u64, n: u64) {
         let there = self.available(state, now);
         if there > n {
-            self.prune(state, now);
+            self.prune(state, now, there - n);
             state.push(now, there - n);
         }
     }
@@ -232,12 +246,35 @@ impl Algorithm for SlidingLog {
     /// The log stays. What was dropped by a shorter window stays so.
     fn carry(&self, next: &Self, state: &LogState, now: u64) -> LogState {
         let mut state = state.clone();
-        self.prune(&mut state, now);
-        next.prune(&mut state, now);
+        self.prune(&mut state, now, 0);
+        next.prune(&mut state, now, 0);
         state
     }
 
     fn fresh_at(&self, state: &LogState) -> u64 {
         state.runs.back().map_or(state.floor, |run| nanos(self.gone(*run)).max(state.floor))
+    }
+}
+
+/// Admits so many in any stretch of a window, exactly; see [`SlidingLog`]. Decides under a short mutex.
+///
+/// ```
+/// use cofferdam::limit::SlidingWindowLog;
+/// use std::time::Duration;
+///
+/// let window = SlidingWindowLog::new(2, Duration::from_secs(3600))?;
+/// assert!(window.try_acquire_many(2).is_ok());
+/// assert!(window.try_acquire().is_err());
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+pub type SlidingWindowLog = Limiter<SlidingLog>;
+
+impl Limiter<SlidingLog> {
+    /// `limit` tokens in any stretch of `window`, on the system's clock.
+    ///
+    /// # Errors
+    /// As [`SlidingLog::new`].
+    pub fn new(limit: u64, window: Duration) -> Result<Self, ConfigError> {
+        Ok(Self::of(SlidingLog::new(limit, window)?))
     }
 }

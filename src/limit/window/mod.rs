@@ -4,11 +4,12 @@ mod counter;
 mod fixed;
 mod log;
 
-pub use counter::{CounterState, SlidingCounter};
-pub use fixed::{Fixed, FixedState};
-pub use log::{LogState, SlidingLog};
+pub use counter::{CounterState, SlidingCounter, SlidingWindow};
+pub use fixed::{Fixed, FixedState, FixedWindow};
+pub use log::{LogState, SlidingLog, SlidingWindowLog};
 
 use crate::ConfigError;
+use crate::limit::limiter::WORD_BITS;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -66,6 +67,17 @@ impl Edges {
         nanos(self.instant(number, 0))
     }
 
+    /// For how many nanoseconds from any base the number of a window, counted from the one that holds the base, fits into so
+    /// many bits; 0 if no instant of the last one and the two behind it should be added to.
+    fn span(self, bits: u32) -> u64 {
+        let windows = 1u128 << bits.min(WORD_BITS);
+        let length = u128::from(self.length.get());
+        match windows.checked_sub(2) {
+            Some(windows) if windows > 0 && length < 1 << 60 => nanos((windows * length).min(1 << 61)),
+            _ => 0,
+        }
+    }
+
     fn duration(self) -> Duration {
         Duration::from_nanos(self.length.get())
     }
@@ -74,4 +86,9 @@ impl Edges {
 /// An instant, or `u64::MAX` past the end of time.
 fn nanos(instant: u128) -> u64 {
     u64::try_from(instant).unwrap_or(u64::MAX)
+}
+
+/// How many bits numbers up to this need.
+const fn bits(largest: u64) -> u32 {
+    u64::BITS - largest.leading_zeros()
 }
