@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod all_of;
 mod denied;
 mod gcra;
 mod leaky;
@@ -22,6 +23,7 @@ mod wide;
 mod window;
 
 pub use algorithm::Algorithm;
+pub use all_of::{AllOf, Joint, JointBuilder, Member};
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
 pub use leaky::{Leaky, LeakyBucket};

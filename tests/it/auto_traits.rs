@@ -145,6 +145,9 @@ table! {
     limit::Gcra                                 => yes yes yes;
     limit::Limiter                              => yes yes yes;
     limit::LimiterBuilder                       => yes yes yes;
+    limit::AllOf                                => yes yes yes;
+    limit::Joint                                => yes yes yes;
+    limit::JointBuilder                         => yes yes yes;
     limit::LimiterStats                         => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
@@ -364,7 +367,7 @@ fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
 
 /// Nameable only by the sealed traits that they are for.
 const SEALED: &[&str] =
-    &["Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Params", "Step"];
+    &["Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Params", "Step"];
 
 /// Nobody adds a type and forgets to say what it is.
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod algorithms;
+mod all_of;
 mod allocations;
 mod architecture;
 mod auto_traits;
