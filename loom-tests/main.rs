@@ -34,3 +34,4 @@ mod ring;
 mod semaphore;
 mod token_bucket;
 mod wait_list;
+mod windows;
