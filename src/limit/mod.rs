@@ -3,6 +3,21 @@
 //! A [`Rate`] is an exact rational, a [`Quota`] a rate with a burst, a [`TokenBucket`] admits by a quota. All three are
 //! integers from end to end: no float and no truncated interval decides anything, so that over any stretch of time
 //! exactly `burst + rate * time` tokens are admitted and none is lost.
+//!
+//! # Which limiter when
+//! | limiter | use it for | above its limit at most | state | decides |
+//! |---|---|---|---|---|
+//! | [`TokenBucket`] | a rate with bursts | exact: `burst + rate * t` in any time `t` | 16 bytes | lock-free |
+//! | [`LeakyBucket`] | the same, seen as a level | exact: `capacity + leak * t` | 16 bytes | lock-free |
+//! | [`Shaper`] | work that leaves evenly spaced | exact: `rate * t` and the last request | 16 bytes | lock-free |
+//! | [`WarmUpLimiter`] | the same, slowly while cold | never faster than its rate | 32 bytes | short mutex |
+//! | [`FixedWindow`] | quotas of a calendar | twice its limit in a window's length | 16 bytes | lock-free |
+//! | [`SlidingWindow`] | so many in the last hour, cheaply | under twice, on real traffic rarely at all | 24 bytes | lock-free |
+//! | [`SlidingWindowLog`] | so many in the last hour, exactly | exact | 48 bytes and 16 for each admission in the window | short mutex |
+//! | [`SeveralQuotas`] | so many a second and so many a minute | exact, each | 80 bytes up to four quotas | short mutex |
+//!
+//! The lock-free ones pack their state into a word; settings whose numbers are too large for it decide under the mutex, as
+//! exactly.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,10 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
-use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::limit::{
+    Algorithm, Fixed, Leaky, Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog, Spacing, TokenBucket,
+    WarmUp,
+};
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
@@ -190,6 +193,33 @@ fn a_token_bucket_decides_without_allocating() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn every_limiter_decides_without_allocating() {
+    fn decides<A: Algorithm>(algorithm: A) {
+        let time = ManualClock::new();
+        let limiter: Limiter<A> = Limiter::builder(algorithm).clock(time.clock()).build().expect("valid");
+        let round = || {
+            for _ in 0..50 {
+                while limiter.try_acquire().is_ok() {}
+                black_box((limiter.peek(3).is_ok(), limiter.available(), limiter.stats()));
+                time.advance(Duration::from_secs(1));
+                assert!(FutureExt::now_or_never(limiter.acquire()).is_some_and(|taken| taken.is_ok()));
+            }
+        };
+        // A log first grows to what it holds.
+        round();
+        assert_eq!(allocations(round), 0, "{limiter:?}");
+    }
+    let second = Duration::from_secs(1);
+    decides(Fixed::new(10, second).expect("valid"));
+    decides(SlidingCounter::new(10, second).expect("valid"));
+    decides(SlidingLog::new(10, second).expect("valid"));
+    decides(Leaky::new(10, Rate::per_second(10)));
+    decides(Spacing::new(Rate::per_second(10)));
+    decides(WarmUp::new(Rate::per_second(10), second).expect("valid"));
+    decides(Several::new((5..9).map(Quota::per_second)).expect("valid"));
 }
 
 #[test]

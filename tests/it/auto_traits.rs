@@ -148,10 +148,31 @@ table! {
     limit::AllOf                                => yes yes yes;
     limit::Joint                                => yes yes yes;
     limit::JointBuilder                         => yes yes yes;
+    limit::FixedWindow                          => yes yes yes;
+    limit::SlidingWindow                        => yes yes yes;
+    limit::SlidingWindowLog                     => yes yes yes;
+    limit::LeakyBucket                          => yes yes yes;
+    limit::Shaper                               => yes yes yes;
+    limit::WarmUpLimiter                        => yes yes yes;
+    limit::SeveralQuotas                        => yes yes yes;
+    limit::Fixed                                => yes yes yes;
+    limit::FixedState                           => yes yes yes;
+    limit::SlidingCounter                       => yes yes yes;
+    limit::CounterState                         => yes yes yes;
+    limit::SlidingLog                           => yes yes yes;
+    limit::LogState                             => yes yes yes;
+    limit::Leaky                                => yes yes yes;
+    limit::Spacing                              => yes yes yes;
+    limit::WarmUp                               => yes yes yes;
+    limit::WarmUpState                          => yes yes yes;
+    limit::Several                              => yes yes yes;
+    limit::SeveralBuilder                       => yes yes yes;
+    limit::SeveralState                         => yes yes yes;
     limit::LimiterStats                         => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
+    limit::Acquire<'static, limit::SlidingLog>  => yes yes no;
 
     // resilience
     Stack                                       => yes yes yes;

@@ -1,7 +1,7 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::limit::{Limiter, Quota, Rate, Shaper, SlidingLog, SlidingWindowLog, Spacing, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
@@ -317,6 +317,33 @@ on_every_runtime! {
             assert_eq!(took, Duration::from_millis(3));
         }
         assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn windows_and_shapers_let_through_as_much_as_they_should(runtime: Runtime) {
+        let start = runtime.clock.now();
+        let shaper: Shaper =
+            Limiter::builder(Spacing::new(Rate::per_second(1000))).clock(runtime.clock.clone()).build().unwrap();
+        let window: SlidingWindowLog =
+            Limiter::builder(SlidingLog::new(2, TINY).unwrap()).clock(runtime.clock.clone()).build().unwrap();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (shaper, window) = (shaper.clone(), window.clone());
+                runtime.spawn(async move {
+                    shaper.acquire().await.unwrap();
+                    window.acquire_many(2).await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        // At 0, 1 and 2 ms, and then two at a time each 2 ms.
+        let took = runtime.clock.now() - start;
+        assert!(took >= 2 * TINY, "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, 2 * TINY);
+        }
+        assert_eq!((shaper.stats().waiting, window.stats().waiting), (0, 0));
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {

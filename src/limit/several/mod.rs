@@ -219,17 +219,21 @@ impl Algorithm for Several {
     }
 
     fn take(&self, state: &mut SeveralState, now: u64, n: u64) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        if let Some((_, wait)) = self.longest(state, now, n) {
-            return Err(self.denied(&wait, now, n));
-        }
-        for (tier, tat) in self.tiers.iter().zip(state.times_mut()) {
-            // It fits: all have been asked.
-            *tat = tier.gcra.terms.charge(*tat, now, n).unwrap_or(u128::MAX);
+        self.check(state, now, n)?;
+        if n > 0 {
+            for (tier, tat) in self.tiers.iter().zip(state.times_mut()) {
+                // It fits: all have been asked.
+                *tat = tier.gcra.terms.charge(*tat, now, n).unwrap_or(u128::MAX);
+            }
         }
         Ok(())
+    }
+
+    fn check(&self, state: &SeveralState, now: u64, n: u64) -> Result<(), Denied> {
+        match self.longest(state, now, n) {
+            Some((_, wait)) if n > 0 => Err(self.denied(&wait, now, n)),
+            _ => Ok(()),
+        }
     }
 
     /// Of the quota that has fewest.

@@ -201,6 +201,15 @@ impl Algorithm for SlidingLog {
     }
 
     fn take(&self, state: &mut LogState, now: u64, n: u64) -> Result<(), Denied> {
+        self.check(state, now, n)?;
+        if n > 0 {
+            self.prune(state, now, n);
+            state.push(now, n);
+        }
+        Ok(())
+    }
+
+    fn check(&self, state: &LogState, now: u64, n: u64) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
         }
@@ -208,8 +217,6 @@ impl Algorithm for SlidingLog {
         if due > now.into() {
             return Err(Denied::after_nanos(NAME, n, self.limit, nanos(due - u128::from(now))));
         }
-        self.prune(state, now, n);
-        state.push(now, n);
         Ok(())
     }
 

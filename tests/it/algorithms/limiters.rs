@@ -305,6 +305,25 @@ fn a_wait_that_is_dropped_anywhere_leaves_no_trace() {
     leaves_no_trace(&WarmUp::new(Rate::per_second(4), WINDOW).unwrap(), &stable);
 }
 
+// S41: of the window before the one in which the word begins, the count still matters to times in that one.
+#[test]
+fn a_word_that_begins_later_forgets_nothing_that_counts() {
+    // So many that only a few windows can be counted from a base.
+    let limit = (1 << 26) - 1;
+    let counter = |limit| SlidingCounter::new(limit, WINDOW).unwrap();
+    let (time, window) = limiter(&counter(limit));
+    let start = time.clock().now();
+    time.advance(Duration::from_millis(900));
+    assert!(window.try_acquire_many(limit).is_ok());
+    time.advance(Duration::from_millis(2000));
+    // Other settings move the base, to somewhat before now.
+    window.set(counter(limit - 1));
+    window.set(counter(limit));
+    let then = start + Duration::from_millis(1200);
+    assert!(window.try_acquire_at(limit / 5 + 1, then).is_err());
+    assert!(window.try_acquire_at(limit / 5, then).is_ok());
+}
+
 #[test]
 fn the_limiters_have_constructors_and_gauges() {
     let hour = Duration::from_secs(3600);

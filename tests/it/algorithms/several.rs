@@ -161,6 +161,19 @@ fn quotas_go_on_by_name_and_by_place() {
 }
 
 #[test]
+fn who_waits_is_charged_everywhere_as_of_the_instant_at_which_he_is_admitted() {
+    let (fast, slow) = (Quota::new(rate(1, 10), 5), Quota::new(rate(1, 1000), 6));
+    let one = Several::builder().named("fast", fast).build().unwrap();
+    let mut state = one.fresh(0);
+    one.take(&mut state, 0, 5).unwrap();
+    // The new one is full, and stays so while the old one keeps him waiting.
+    let both = Several::builder().named("fast", fast).named("slow", slow).build().unwrap();
+    let mut state = one.carry(&both, &state, 0);
+    assert_eq!(both.charge(&mut state, 0, 5), Ok(50));
+    assert_eq!(both.charge(&mut state, 0, 2), Ok(50 + 1000));
+}
+
+#[test]
 fn bad_settings_are_refused_by_name() {
     let none = Several::new([]).unwrap_err();
     assert_eq!(none.to_string(), "several quotas: quotas = 0: must be at least 1");

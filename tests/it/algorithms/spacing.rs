@@ -128,3 +128,17 @@ fn it_is_fresh_when_the_slack_is_back() {
     }
     assert_eq!(shaper.fresh_at(&state), 37);
 }
+
+#[test]
+fn a_refusal_speaks_of_no_burst_where_there_is_none() {
+    let refused = |rate, largest| {
+        let shaper = Spacing::new(rate).largest(largest);
+        let mut state = shaper.fresh(0);
+        shaper.take(&mut state, 0, 2).unwrap();
+        shaper.take(&mut state, 0, 1).unwrap_err().to_string()
+    };
+    let slow = Rate::per_second(1);
+    assert_eq!(refused(slow, u64::MAX), "shaper: 1 wanted: to be had in 2s");
+    assert_eq!(refused(slow, 9), "shaper: 1 wanted of a burst of 9: to be had in 2s");
+    assert_eq!(refused(Rate::ZERO, u64::MAX), "shaper: 1 wanted, and the rate is zero");
+}
