@@ -22,6 +22,7 @@ mod wait;
 #[path = "../src/sync/striped.rs"]
 mod striped;
 
+mod all_of;
 mod breaker;
 mod cancel;
 mod channel;

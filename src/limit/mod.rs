@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod algorithm;
 mod all_of;
 mod denied;
@@ -29,6 +30,8 @@ mod leaky;
 mod limiter;
 mod quota;
 mod rate;
+#[cfg(feature = "serde")]
+mod serialized;
 mod several;
 mod spacing;
 mod text;
@@ -37,6 +40,10 @@ mod warm_up;
 mod wide;
 mod window;
 
+pub use admission::{
+    AdmissionBuilder, AdmissionControl, AdmissionPermit, AdmissionStats, Answer, NotAdmitted,
+    OwnedAdmissionPermit,
+};
 pub use algorithm::Algorithm;
 pub use all_of::{AllOf, Joint, JointBuilder, Member};
 pub use denied::{Denied, WaitError};

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod breaker;
 mod bulkhead;
 mod error;
@@ -13,6 +14,7 @@ mod stack;
 mod throttle;
 mod timeout;
 
+pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
 pub use error::*;

@@ -2,11 +2,11 @@
 
 use crate::support::allocations;
 use cofferdam::limit::{
-    Algorithm, Fixed, Leaky, Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog, Spacing, TokenBucket,
-    WarmUp,
+    AdmissionControl, Algorithm, Fixed, Leaky, Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog,
+    Spacing, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
+use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Clock, Deadline};
@@ -204,7 +204,7 @@ fn every_limiter_decides_without_allocating() {
             for _ in 0..50 {
                 while limiter.try_acquire().is_ok() {}
                 black_box((limiter.peek(3).is_ok(), limiter.available(), limiter.stats()));
-                time.advance(Duration::from_secs(1));
+                time.advance(Duration::from_secs(2));
                 assert!(FutureExt::now_or_never(limiter.acquire()).is_some_and(|taken| taken.is_ok()));
             }
         };
@@ -220,6 +220,42 @@ fn every_limiter_decides_without_allocating() {
     decides(Spacing::new(Rate::per_second(10)));
     decides(WarmUp::new(Rate::per_second(10), second).expect("valid"));
     decides(Several::new((5..9).map(Quota::per_second)).expect("valid"));
+}
+
+#[test]
+fn admission_control_allocates_nothing_whatever_it_decides() {
+    let time = ManualClock::new();
+    let control = AdmissionControl::builder().clock(time.clock()).max(0.5).build().expect("valid");
+    let admission = Admission::new(control.clone());
+    let stack = Stack::new().admission(admission);
+    let calls = || {
+        allocations(|| {
+            for call in 0..100 {
+                black_box((control.probability(), control.stats()));
+                black_box(FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) })));
+                match (control.try_acquire(), call % 4) {
+                    (Ok(permit), 0) => permit.accepted(),
+                    (Ok(permit), 1) => permit.ignore(),
+                    (Ok(permit), 2) => drop(permit),
+                    (Ok(permit), _) => permit.rejected(),
+                    (Err(refused), _) => {
+                        black_box(refused);
+                    }
+                }
+                time.advance(Duration::from_millis(100));
+            }
+        })
+    };
+    calls();
+    assert_eq!(calls(), 0, "admitting all");
+    for _ in 0..1000 {
+        if let Ok(permit) = control.try_acquire_owned() {
+            permit.rejected();
+        }
+    }
+    let before = control.stats().shed;
+    assert_eq!(calls(), 0, "turning half of them away");
+    assert!(control.stats().shed > before + 50);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
 
 use cofferdam::observe::{Observe, Observers};
+use cofferdam::resilience::admission;
 use cofferdam::resilience::breaker::{self, CircuitBreaker};
 use cofferdam::resilience::{
-    self, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
+    self, Admission, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
 };
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
@@ -173,6 +174,13 @@ table! {
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
     limit::Acquire<'static, limit::SlidingLog>  => yes yes no;
+    limit::AdmissionControl                     => yes yes yes;
+    limit::AdmissionBuilder                     => yes yes yes;
+    limit::AdmissionPermit<&'static limit::AdmissionControl> => yes yes yes;
+    limit::OwnedAdmissionPermit                 => yes yes yes;
+    limit::AdmissionStats                       => yes yes yes;
+    limit::Answer                               => yes yes yes;
+    limit::NotAdmitted                          => yes yes yes;
 
     // resilience
     Stack                                       => yes yes yes;
@@ -218,6 +226,14 @@ table! {
     resilience::ThrottleBuilder                 => yes yes yes;
     resilience::ThrottleAttempt<'static, u8>    => yes yes no;
     resilience::ThrottleAttempt<'static, Local> => no  no  no;
+    Admission                                   => yes yes yes;
+    Admission<Local>                            => no  no  yes;
+    admission::Builder<Unshared>                => yes no  yes;
+    admission::ByDefault                        => yes yes yes;
+    admission::Admitted<'static, u8, u8>        => yes yes yes;
+    admission::Admitted<'static, Local, u8>     => no  no  yes;
+    admission::Admitted<'static, u8, Local>     => no  no  yes;
+    admission::Admitted<'static, Pinned, u8>    => yes yes no;
     resilience::Retry                           => yes yes yes;
     resilience::RetryBuilder                    => yes yes yes;
     resilience::Retry<Local>                    => no  no  yes;

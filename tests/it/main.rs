@@ -8,6 +8,7 @@
     reason = "futures of futures, refused futures and forgotten guards are what is tested"
 )]
 
+mod admission;
 mod algorithms;
 mod all_of;
 mod allocations;
@@ -30,6 +31,7 @@ mod pool;
 mod retry;
 mod runtimes;
 mod semaphore;
+mod serde;
 mod stack;
 mod support;
 mod testkit;

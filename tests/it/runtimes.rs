@@ -1,12 +1,16 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{Limiter, Quota, Rate, Shaper, SlidingLog, SlidingWindowLog, Spacing, TokenBucket};
+use cofferdam::limit::{
+    AdmissionControl, Answer, Limiter, Quota, Rate, Shaper, SlidingLog, SlidingWindowLog, Spacing,
+    TokenBucket,
+};
 use cofferdam::pool::WorkerPool;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
+use cofferdam::resilience::admission::ByDefault;
+use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
-use cofferdam::time::Backoff;
+use cofferdam::time::{Backoff, Rng};
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -344,6 +348,37 @@ on_every_runtime! {
             assert_eq!(took, 2 * TINY);
         }
         assert_eq!((shaper.stats().waiting, window.stats().waiting), (0, 0));
+    }
+
+    async fn calls_of_many_tasks_share_one_admission_control(runtime: Runtime) {
+        let control = AdmissionControl::builder().clock(runtime.clock.clone()).rng(Rng::with_seed(5)).build().unwrap();
+        let admission = Admission::builder(control.clone())
+            .classify(|result: &Result<u32, Error<()>>| match result {
+                Ok(429) => Answer::Rejected,
+                other => ByDefault::of(other),
+            })
+            .build();
+        let stack = Arc::new(Stack::new().admission(admission));
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let stack = Arc::clone(&stack);
+                runtime.spawn(async move {
+                    let mut shed = 0;
+                    for _ in 0..20 {
+                        let answer = stack.call(|| async { yield_now().await; Ok(429) }).await;
+                        shed += u64::from(answer.is_err_and(|error| error.is_shed()));
+                    }
+                    shed
+                })
+            })
+            .collect();
+        let mut shed = 0;
+        for task in tasks {
+            shed += task.await;
+        }
+        let stats = control.stats();
+        assert_eq!((stats.shed, stats.rejected + stats.shed, stats.running), (shed, 200, 0));
+        assert!(shed > 0, "not one of two hundred");
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {

@@ -57,9 +57,9 @@ impl JointBuilder {
             return refuse(&named.name, "must not be a set itself: give its members");
         }
         // Always held in this order, whoever decides.
-        members.sort_by_key(|named| named.member.address());
+        members.sort_by_key(|named| named.member.serial());
         let twice = members.windows(2).find_map(|pair| match pair {
-            [a, b] if a.member.address() == b.member.address() => Some(b),
+            [a, b] if a.member.serial() == b.member.serial() => Some(b),
             _ => None,
         });
         if let Some(twice) = twice {

@@ -63,7 +63,7 @@ pub(super) mod sealed {
 
     /// What a set asks of its members.
     pub trait Member {
-        fn address(&self) -> usize;
+        fn serial(&self) -> u64;
         fn is_composite(&self) -> bool;
         fn clock(&self) -> &Clock;
         fn capacity(&self) -> u64;
@@ -81,8 +81,8 @@ pub(super) mod sealed {
 }
 
 impl<A: Algorithm> sealed::Member for Limiter<A> {
-    fn address(&self) -> usize {
-        Self::address(self)
+    fn serial(&self) -> u64 {
+        Self::serial(self)
     }
 
     fn is_composite(&self) -> bool {

@@ -6,7 +6,7 @@ use super::followers::{Follow, Followers};
 use super::line::{Ask, Entry, Line, Want};
 use super::word::{Publication, Published, Verdict, Word};
 use crate::limit::{Algorithm, Denied};
-use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
 use crate::time::{Clock, Epoch, Rng, Sleep};
 use crate::wait::{Slot, Wakes};
 use std::future::Future;
@@ -25,6 +25,8 @@ pub(super) struct Inner<A: Algorithm> {
     /// How many may wait.
     pub(super) queue: usize,
     pub(super) followers: Followers,
+    /// Its place in the order in which several are held.
+    pub(super) serial: u64,
     ledger: Mutex<Ledger<A>>,
 }
 
@@ -178,6 +180,7 @@ impl<A: Algorithm> Inner<A> {
             jitter,
             queue,
             followers: Followers::default(),
+            serial: serial(),
             ledger: Mutex::new(ledger),
         }
     }
@@ -221,7 +224,7 @@ impl<A: Algorithm> Inner<A> {
     }
 
     /// The mutex, with every change of settings past that is due at `nanos`.
-    fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+    pub(super) fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
         loop {
             let mut ledger = self.lock();
             let Some(boundary) = ledger.course.due(nanos) else { return ledger };

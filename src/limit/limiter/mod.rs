@@ -341,9 +341,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn course_deadline(&self, of: impl FnOnce(&course::Course<A>) -> Option<u64>) -> Option<Deadline> {
-        let now = self.inner.epoch.nanos();
-        let (at, ledger) = self.inner.change(now, |ledger| of(&ledger.course));
-        drop(ledger);
+        let at = of(&self.inner.lock_at(self.inner.epoch.nanos()).course);
         let at = at?;
         Some(self.inner.epoch.instant(at).filter(|_| at != u64::MAX).map_or(Deadline::NEVER, Deadline::at))
     }
@@ -417,8 +415,8 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// Which limiter it is, for an order among them.
-    pub(super) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
+    pub(super) fn serial(&self) -> u64 {
+        self.inner.serial
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -310,18 +310,16 @@ fn a_wait_that_is_dropped_anywhere_leaves_no_trace() {
 fn a_word_that_begins_later_forgets_nothing_that_counts() {
     // So many that only a few windows can be counted from a base.
     let limit = (1 << 26) - 1;
-    let counter = |limit| SlidingCounter::new(limit, WINDOW).unwrap();
-    let (time, window) = limiter(&counter(limit));
+    let (time, window) = limiter(&SlidingCounter::new(limit, WINDOW).unwrap());
     let start = time.clock().now();
-    time.advance(Duration::from_millis(900));
+    time.advance(Duration::from_millis(8_900));
     assert!(window.try_acquire_many(limit).is_ok());
-    time.advance(Duration::from_millis(2000));
-    // Other settings move the base, to somewhat before now.
-    window.set(counter(limit - 1));
-    window.set(counter(limit));
-    let then = start + Duration::from_millis(1200);
-    assert!(window.try_acquire_at(limit / 5 + 1, then).is_err());
-    assert!(window.try_acquire_at(limit / 5, then).is_ok());
+    time.advance(Duration::from_millis(2_100));
+    // It drains nothing, and moves the base, to somewhat before now.
+    window.drain_to(limit);
+    let then = start + Duration::from_millis(9_300);
+    assert!(window.try_acquire_at(limit * 3 / 10 + 1, then).is_err());
+    assert!(window.try_acquire_at(limit * 3 / 10, then).is_ok());
 }
 
 #[test]

@@ -27,15 +27,15 @@ fn polled<A: Algorithm>(algorithm: &A, every: u64, end: u64) -> u64 {
 #[test]
 fn eleven_in_seven_milliseconds_are_exactly_that() {
     let quota = Quota::new(rate(11, 7 * MS), 5);
-    let rated = 11 * 5_000 / 7;
-    let (every, end) = (500, 5_000 * MS);
+    let rated = 11 * 300 / 7;
+    let (every, end) = (500, 300 * MS);
     assert_eq!(polled(&Gcra::new(quota), every, end), 5 + rated);
     assert_eq!(polled(&Leaky::from(quota), every, end), 5 + rated);
     assert_eq!(polled(&Several::new([quota, Quota::per_second(100_000)]).unwrap(), every, end), 5 + rated);
     assert_eq!(polled(&Spacing::new(quota.rate()).slack(4), every, end), 5 + rated);
     // Windows begin at 0 and at every seventh millisecond.
-    assert_eq!(polled(&Fixed::new(11, ms(7)).unwrap(), every, end), 11 * (5_000 / 7 + 1));
-    assert_eq!(polled(&SlidingLog::new(11, ms(7)).unwrap(), every, end), 11 * (5_000 / 7 + 1));
+    assert_eq!(polled(&Fixed::new(11, ms(7)).unwrap(), every, end), 11 * (300 / 7 + 1));
+    assert_eq!(polled(&SlidingLog::new(11, ms(7)).unwrap(), every, end), 11 * (300 / 7 + 1));
 }
 
 // S32
