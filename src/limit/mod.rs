@@ -14,7 +14,7 @@
 //! | [`FixedWindow`] | quotas of a calendar | twice its limit in a window's length | 16 bytes | lock-free |
 //! | [`SlidingWindow`] | so many in the last hour, cheaply | under twice, on real traffic rarely at all | 24 bytes | lock-free |
 //! | [`SlidingWindowLog`] | so many in the last hour, exactly | exact | 48 bytes and 16 for each admission in the window | short mutex |
-//! | [`SeveralQuotas`] | so many a second and so many a minute | exact, each | 80 bytes up to four quotas | short mutex |
+//! | [`MultiQuota`] | so many a second and so many a minute | exact, each | 80 bytes up to four quotas | short mutex |
 //!
 //! The lock-free ones pack their state into a word; settings whose numbers are too large for it decide under the mutex, as
 //! exactly.
@@ -59,7 +59,7 @@ pub use leaky::{Leaky, LeakyBucket};
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
-pub use several::{Several, SeveralBuilder, SeveralQuotas, SeveralState};
+pub use several::{MultiQuota, Several, SeveralBuilder, SeveralState};
 pub use spacing::{Shaper, Spacing};
 pub use tiered::Tiered;
 pub use token_bucket::{TokenBucket, TokenBucketBuilder};

@@ -156,7 +156,7 @@ table! {
     limit::LeakyBucket                          => yes yes yes;
     limit::Shaper                               => yes yes yes;
     limit::WarmUpLimiter                        => yes yes yes;
-    limit::SeveralQuotas                        => yes yes yes;
+    limit::MultiQuota                        => yes yes yes;
     limit::Fixed                                => yes yes yes;
     limit::FixedState                           => yes yes yes;
     limit::SlidingCounter                       => yes yes yes;

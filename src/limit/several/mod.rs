@@ -275,14 +275,14 @@ impl Algorithm for Several {
 /// Admits by several quotas at once; see [`Several`]. Decides under a short mutex.
 ///
 /// ```
-/// use cofferdam::limit::{Quota, SeveralQuotas};
+/// use cofferdam::limit::{Quota, MultiQuota};
 ///
-/// let limiter = SeveralQuotas::new([Quota::per_second(10), Quota::per_minute(200)])?;
+/// let limiter = MultiQuota::new([Quota::per_second(10), Quota::per_minute(200)])?;
 /// assert!(limiter.try_acquire_many(10).is_ok());
 /// assert_eq!(limiter.binding(1), Some(0));
 /// # Ok::<(), cofferdam::ConfigError>(())
 /// ```
-pub type SeveralQuotas = Limiter<Several>;
+pub type MultiQuota = Limiter<Several>;
 
 impl Limiter<Several> {
     /// Of these quotas, on the system's clock.

@@ -3,7 +3,7 @@
 
 use super::{cases, interval, ns, quotas, rate, rates, windows};
 use cofferdam::limit::{
-    Acquire, Algorithm, Fixed, FixedWindow, Leaky, LeakyBucket, Limiter, Quota, Rate, Several, SeveralQuotas,
+    Acquire, Algorithm, Fixed, FixedWindow, Leaky, LeakyBucket, Limiter, MultiQuota, Quota, Rate, Several,
     Shaper, SlidingCounter, SlidingLog, SlidingWindow, SlidingWindowLog, Spacing, WarmUp, WarmUpLimiter,
 };
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim};
@@ -334,7 +334,7 @@ fn the_limiters_have_constructors_and_gauges() {
     assert_eq!(Shaper::new(rate(3, 7)).rate(), rate(3, 7));
     let cold = WarmUpLimiter::new(Rate::per_hour(1), hour).unwrap();
     assert!(cold.interval() > hour);
-    let several = SeveralQuotas::new([Quota::zero(5), Quota::zero(3)]).unwrap();
+    let several = MultiQuota::new([Quota::zero(5), Quota::zero(3)]).unwrap();
     assert_eq!((several.binding(3), several.binding(4), several.available()), (None, Some(1), 3));
-    assert!(FixedWindow::new(1, Duration::ZERO).is_err() && SeveralQuotas::new([]).is_err());
+    assert!(FixedWindow::new(1, Duration::ZERO).is_err() && MultiQuota::new([]).is_err());
 }
