@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod alarm;
 mod algorithm;
 mod all_of;
 pub mod concurrency;

@@ -1,7 +1,6 @@
 //! The limiter: an algorithm with a clock, a queue and one timer around it.
 
 mod acquire;
-mod alarm;
 mod builder;
 mod course;
 mod engine;
