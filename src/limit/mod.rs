@@ -9,6 +9,7 @@
 mod algorithm;
 mod denied;
 mod gcra;
+mod keyed;
 mod quota;
 mod rate;
 mod text;
@@ -17,6 +18,10 @@ mod token_bucket;
 pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
+pub use keyed::{
+    CreateError, Idle, KeyDenied, KeyState, Keyed, KeyedBuilder, KeyedMap, KeyedMapBuilder, KeyedMapStats,
+    KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
+};
 pub use quota::Quota;
 pub use rate::Rate;
 pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};

@@ -21,6 +21,7 @@ mod context;
 mod counters;
 mod errors;
 mod gate;
+mod keyed;
 mod observe;
 mod oneshot;
 mod pool;
