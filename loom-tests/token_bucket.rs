@@ -12,10 +12,14 @@
 //! | a grant and giving up: never both, the next is served | 2 | none | `abandon` that gives no grant back; that does not serve those behind |
 //! | queueing against the firing timer: nobody sleeps on | 2 | 3 | a sleep that is ready when armed, ignored |
 //! | of two armings the later decision stays | 2 | none | `rest` that does not look at the decision |
+//! | at its end, and not after it, a temporary limit is over for both | 2 | 3 | a word whose span does not end with it |
+//! | nobody is let through after a pause has begun | 2 | 3 | the state published in spite of the pause |
 
 use cofferdam_loom::limit::{Quota, Rate, TokenBucket, WaitError};
 use cofferdam_loom::testkit::ManualClock;
 use loom::future::block_on;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use std::future::Future;
 use std::pin::Pin;
@@ -206,5 +210,41 @@ fn of_two_armings_the_later_decision_stays() {
         time.advance(Duration::from_millis(due));
         assert!(poll(&mut first).is_ready());
         assert_eq!(time.armed(), 0);
+    });
+}
+
+/// RL12: the first of two decisions at that instant goes past the end; the other finds it done.
+#[test]
+fn a_temporary_limit_ends_for_both() {
+    bounded(Some(3), || {
+        let (time, bucket) = bucket(Quota::per_second(1), 0);
+        bucket.set_temporarily(Quota::per_second(1000).burst(3), Duration::from_secs(1));
+        let end = time.clock().now() + Duration::from_secs(1);
+        let other = {
+            let bucket = bucket.clone();
+            thread::spawn(move || bucket.try_acquire_at(1, end).is_ok())
+        };
+        let mine = bucket.try_acquire_at(1, end).is_ok();
+        assert_ne!(mine, other.join().unwrap(), "a bucket of one token held three");
+    });
+}
+
+/// MT9
+#[test]
+fn nobody_is_let_through_after_a_pause_has_begun() {
+    bounded(Some(3), || {
+        let (_time, bucket) = bucket(Quota::per_second(2), 2);
+        let begun = Arc::new(AtomicBool::new(false));
+        let other = {
+            let (bucket, begun) = (bucket.clone(), Arc::clone(&begun));
+            thread::spawn(move || {
+                bucket.pause();
+                begun.store(true, Ordering::Release);
+            })
+        };
+        let was = begun.load(Ordering::Acquire);
+        assert!(!was || bucket.try_acquire().is_err());
+        other.join().unwrap();
+        assert!(bucket.try_acquire().is_err());
     });
 }

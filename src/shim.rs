@@ -141,6 +141,15 @@ impl<T> Mutex<T> {
         }
     }
 
+    /// Without locking: nobody else can.
+    #[allow(dead_code, reason = "used by rooms behind features")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        match self.0.get_mut() {
+            Ok(value) => value,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+
     #[allow(dead_code, reason = "used by rooms behind features")]
     pub(crate) fn into_inner(self) -> T {
         match self.0.into_inner() {

@@ -1,6 +1,7 @@
 //! What all limiters have in common: a pure decision over (state, now, n).
 
 use super::Denied;
+use super::limiter::Engine;
 use std::fmt;
 
 /// How a limiter decides: pure functions of what it remembers, the time, and how much is wanted.
@@ -9,6 +10,8 @@ use std::fmt;
 /// nanoseconds since an epoch of the caller's choice, one for each state. Nothing here reads a clock, locks or waits, so a
 /// decision can be tested, replayed and simulated; [`Limiter`](super::Limiter) puts a clock and a queue around it, and
 /// [`Keyed`](super::Keyed) a bounded map.
+///
+/// The trait is sealed: the engine needs more of an algorithm than this.
 ///
 /// # The state may be ahead of the time
 /// [`charge`](Self::charge) takes tokens that are not there yet: it moves the state to the instant at which they will be.
@@ -21,7 +24,7 @@ use std::fmt;
 /// * The instants of successive charges never go back. A time before the last one finds fewer tokens, never more.
 /// * The instant of a refusal is exact: with nobody else around, it is the first at which the same request succeeds.
 /// * From [`fresh_at`](Self::fresh_at) on the state decides as a fresh one does, and not before.
-pub trait Algorithm: sealed::Engine + Clone + fmt::Debug + Send + Sync + 'static {
+pub trait Algorithm: Engine + Clone + fmt::Debug + Send + Sync + 'static {
     /// What is remembered between decisions.
     type State: Clone + fmt::Debug + Send + Sync + 'static;
 
@@ -71,9 +74,4 @@ pub trait Algorithm: sealed::Engine + Clone + fmt::Debug + Send + Sync + 'static
 
     /// From when on the state is as good as a fresh one; `u64::MAX` for never.
     fn fresh_at(&self, state: &Self::State) -> u64;
-}
-
-pub(super) mod sealed {
-    /// What a limiter needs beside the decision; private, so that it can grow.
-    pub trait Engine {}
 }

@@ -17,6 +17,8 @@ pub struct Denied {
     /// How far off: `short / limit` nanoseconds. A `limit` of 0 is never. The division waits until somebody asks.
     short: u64,
     limit: u64,
+    /// By a pause, whatever is there.
+    paused: bool,
 }
 
 impl Denied {
@@ -28,15 +30,15 @@ impl Denied {
         short: u64,
         limit: u64,
     ) -> Self {
-        Self { limiter, wanted, burst, short, limit }
+        Self { limiter, wanted, burst, short, limit, paused: false }
     }
 
     pub(super) const fn after_nanos(limiter: &'static str, wanted: u64, burst: u64, nanos: u64) -> Self {
-        Self { limiter, wanted, burst, short: nanos, limit: 1 }
+        Self { limiter, wanted, burst, short: nanos, limit: 1, paused: false }
     }
 
     pub(super) const fn never(limiter: &'static str, wanted: u64, burst: u64) -> Self {
-        Self { limiter, wanted, burst, short: 0, limit: 0 }
+        Self { limiter, wanted, burst, short: 0, limit: 0, paused: false }
     }
 
     /// The same refusal of a limiter that is called something else.
@@ -45,11 +47,19 @@ impl Denied {
         Self { limiter, ..self }
     }
 
-    pub(super) const fn retry_nanos(self) -> Option<u64> {
-        if self.is_never() { None } else { Some(self.short.div_ceil(self.limit)) }
+    /// The same refusal by a limiter that is paused.
+    pub(super) const fn paused(self) -> Self {
+        Self { paused: true, ..self }
     }
 
-    /// From the moment of the refusal; `None` if waiting cannot help.
+    pub(super) const fn retry_nanos(self) -> Option<u64> {
+        if self.is_never() || self.paused && self.short == u64::MAX {
+            return None;
+        }
+        Some(self.short.div_ceil(self.limit))
+    }
+
+    /// From the moment of the refusal; `None` if waiting cannot help, or if the limiter is paused until somebody resumes it.
     pub const fn retry_after(self) -> Option<Duration> {
         match self.retry_nanos() {
             Some(nanos) => Some(Duration::from_nanos(nanos)),
@@ -60,6 +70,11 @@ impl Denied {
     /// Whether waiting cannot help, as long as the quota stays what it is.
     pub const fn is_never(self) -> bool {
         self.limit == 0 || self.exceeds_burst()
+    }
+
+    /// Whether the limiter is paused; then it refuses whatever is there.
+    pub const fn is_paused(self) -> bool {
+        self.paused
     }
 
     /// Whether more was wanted than can ever be there at once.
@@ -96,6 +111,8 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { limiter, wanted, burst, .. } = self;
         match self.retry_after() {
+            Some(after) if self.paused => write!(f, "{limiter}: paused: {wanted} to be had in {after:?}"),
+            None if self.paused && !self.is_never() => write!(f, "{limiter}: paused until it is resumed"),
             Some(after) => {
                 write!(f, "{limiter}: {wanted} wanted of a burst of {burst}: to be had in {after:?}")
             }
@@ -116,6 +133,7 @@ impl fmt::Debug for Denied {
             .field("wanted", &self.wanted)
             .field("burst", &self.burst)
             .field("retry_after", &self.retry_after())
+            .field("paused", &self.paused)
             .finish()
     }
 }
@@ -128,6 +146,12 @@ impl std::error::Error for Denied {}
 pub enum WaitError {
     /// The tokens can never come, or not within the time allowed.
     Denied(Denied),
+    /// As many wait as the limiter lets.
+    #[non_exhaustive]
+    QueueFull {
+        /// How many that is.
+        limit: usize,
+    },
     /// The current context was cancelled or has expired.
     Ended(ContextError),
 }
@@ -137,13 +161,18 @@ impl WaitError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Denied(denied) => denied.retry_after(),
-            Self::Ended(_) => None,
+            Self::QueueFull { .. } | Self::Ended(_) => None,
         }
     }
 
     /// Whether the tokens could have come, but not in time.
     pub fn is_too_late(&self) -> bool {
         matches!(self, Self::Denied(denied) if !denied.is_never())
+    }
+
+    /// Whether as many waited already as the limiter lets.
+    pub fn is_queue_full(&self) -> bool {
+        matches!(self, Self::QueueFull { .. })
     }
 
     /// Whether waiting could never have helped.
@@ -161,7 +190,8 @@ impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denied) => denied.fmt(f),
-            Self::Ended(ended) => write!(f, "token bucket: {ended}"),
+            Self::QueueFull { limit } => write!(f, "rate limiter: {limit} requests wait already"),
+            Self::Ended(ended) => write!(f, "rate limiter: {ended}"),
         }
     }
 }
@@ -170,6 +200,7 @@ impl std::error::Error for WaitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Denied(denied) => Some(denied),
+            Self::QueueFull { .. } => None,
             Self::Ended(ended) => Some(ended),
         }
     }

@@ -10,6 +10,7 @@ mod algorithm;
 mod denied;
 mod gcra;
 mod keyed;
+mod limiter;
 mod quota;
 mod rate;
 mod text;
@@ -22,6 +23,7 @@ pub use keyed::{
     CreateError, Idle, KeyDenied, KeyState, Keyed, KeyedBuilder, KeyedMap, KeyedMapBuilder, KeyedMapStats,
     KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
 };
+pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
-pub use token_bucket::{Acquire, Decided, Reservation, TokenBucket, TokenBucketBuilder, TokenBucketStats};
+pub use token_bucket::{TokenBucket, TokenBucketBuilder};

@@ -109,6 +109,10 @@ impl Throttle {
     fn refused(&self, error: &WaitError) -> Rejection {
         match error {
             WaitError::Denied(denied) => self.denied(*denied),
+            WaitError::QueueFull { limit } => {
+                let waiting = u32::try_from(*limit).unwrap_or(u32::MAX);
+                Rejection::full(self.name, 0, waiting, Duration::ZERO)
+            }
             WaitError::Ended(ended) => Rejection::ended(self.name, ended),
         }
     }

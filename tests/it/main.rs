@@ -22,6 +22,7 @@ mod counters;
 mod errors;
 mod gate;
 mod keyed;
+mod limiter;
 mod observe;
 mod oneshot;
 mod pool;

@@ -8,8 +8,12 @@
 //!
 //! Zero and no limit are the same arithmetic: for zero a nanosecond is 0 units and a token 1; without limit both are 0.
 
-use super::algorithm::{Algorithm, sealed};
+mod chain;
+
+use super::algorithm::Algorithm;
+use super::limiter::{Engine, Params, Step, WORD_BITS};
 use super::{Denied, Quota};
+use chain::Chain;
 use std::fmt;
 
 pub(super) const NAME: &str = "token bucket";
@@ -45,6 +49,16 @@ impl Gcra {
     pub const fn quota(&self) -> Quota {
         self.quota
     }
+
+    /// Tokens at `now`, with their fraction; negative by what has been charged beyond what is there, infinite without limit.
+    pub fn tokens(&self, state: u128, now: u64) -> f64 {
+        let terms = self.terms;
+        if terms.cost == 0 {
+            return f64::INFINITY;
+        }
+        let debt = state.saturating_sub(terms.at(now).saturating_add(terms.depth()));
+        (terms.level(state, now) as f64 - debt as f64) / terms.cost as f64
+    }
 }
 
 impl From<Quota> for Gcra {
@@ -59,7 +73,53 @@ impl fmt::Debug for Gcra {
     }
 }
 
-impl sealed::Engine for Gcra {}
+/// Packed: the arrival time in units since the base. Parameters: units in a nanosecond, cost of a token, cost of a burst, burst.
+impl Engine for Gcra {
+    type Line = Chain;
+
+    fn params(&self) -> Params {
+        let Terms { limit, cost, burst } = self.terms;
+        [limit, cost, self.terms.depth() as u64, burst]
+    }
+
+    fn span(&self) -> u64 {
+        let room = 1u128 << WORD_BITS;
+        let (cost, depth) = (u128::from(self.terms.cost), self.terms.depth());
+        if cost > room / 2 || depth > room / 2 {
+            return 0;
+        }
+        (room - 1 - depth)
+            .checked_div(u128::from(self.terms.limit))
+            .map_or(u64::MAX, |span| u64::try_from(span).unwrap_or(u64::MAX))
+    }
+
+    fn encode(&self, tat: &u128, base: u64) -> Option<u64> {
+        // An arrival time before the base is a full bucket there: all that matters to later times.
+        u64::try_from(tat.saturating_sub(self.terms.at(base))).ok()
+    }
+
+    fn decode(&self, bits: u64, base: u64) -> u128 {
+        self.terms.at(base) + u128::from(bits)
+    }
+
+    #[inline(always)]
+    fn step(&[limit, cost, depth, burst]: &Params, tat: u64, since: u64, n: u64) -> Step {
+        const END: u64 = 1 << WORD_BITS;
+        let price = if n == 1 { cost } else { n.checked_mul(cost).map_or(END, |all| all.min(END)) };
+        if price == 0 {
+            // Without limit, or nothing wanted.
+            return Step::Free;
+        }
+        // No overflow where the parameters belong together (`span`); where they do not, the result is thrown away.
+        let now = since.wrapping_mul(limit);
+        let top = now.wrapping_add(depth);
+        let next = tat.max(now).wrapping_add(price);
+        if next > top {
+            return Step::Denied(Denied::short(NAME, n, burst, next.wrapping_sub(top), limit));
+        }
+        Step::Next(next)
+    }
+}
 
 impl Algorithm for Gcra {
     type State = u128;

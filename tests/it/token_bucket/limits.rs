@@ -189,7 +189,7 @@ fn a_bucket_starts_full_or_as_told_and_says_what_it_has() {
     assert!(bucket.peek_at(10, later).is_ok() && bucket.peek(6).is_err());
     assert_eq!(bucket.available(), 5, "looking takes nothing");
     let error = TokenBucket::builder(Quota::per_second(10)).initial(11).build().unwrap_err();
-    assert_eq!(error.to_string(), "token bucket: initial = 11: must not be above the burst");
+    assert_eq!(error.to_string(), "token bucket: initial = 11: must not be above what can be had at once");
 }
 
 // S39
@@ -342,6 +342,6 @@ fn debug_names_it_and_its_quota() {
     let bucket = TokenBucket::builder(Quota::per_minute(5)).name("mailer").build().unwrap();
     assert_eq!(
         format!("{bucket:?}"),
-        r#"TokenBucket { name: "mailer", quota: Quota(5/min), waiting: 0, .. }"#
+        r#"Limiter { name: "mailer", algorithm: Gcra(5/min), waiting: 0, .. }"#
     );
 }

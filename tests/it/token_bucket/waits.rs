@@ -153,7 +153,7 @@ fn a_wait_beyond_the_ambient_deadline_is_refused_at_once() {
     cancelled.cancel("enough");
     bucket.refund(1);
     let error = poll(cancelled, &bucket).unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "token bucket: cancelled: enough");
+    assert_eq!(error.to_string(), "rate limiter: cancelled: enough");
     assert_eq!(bucket.available(), 1, "an ended context takes nothing");
     let expired = context(ms(10));
     time.advance(ms(10));

@@ -1,16 +1,17 @@
 //! Tokens taken ahead of time.
 
-use super::TokenBucket;
-use crate::limit::Denied;
-use crate::limit::gcra::NAME;
+use super::Limiter;
+use super::line::Line;
+use crate::limit::{Algorithm, Denied, Gcra};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Tokens that are the holder's from a known instant on.
 ///
 /// [`commit`](Self::commit) keeps them; dropping the reservation without that cancels it. Cancelling before the instant
-/// gives back `n` tokens less those that were reserved after it: their instants have been promised, and stand. At a later
-/// time nothing is given back.
+/// gives back `n` tokens less those that were reserved after it: their instants have been promised, and stand. (That is the
+/// token bucket's rule; of the other algorithms one that has promises or grants behind it gives back nothing.) At a later time
+/// nothing is given back.
 ///
 /// ```
 /// use cofferdam::limit::{Quota, TokenBucket};
@@ -26,8 +27,8 @@ use std::time::{Duration, Instant};
 /// # }).unwrap();
 /// ```
 #[must_use = "a reservation that is dropped is cancelled"]
-pub struct Reservation {
-    bucket: TokenBucket,
+pub struct Reservation<A: Algorithm = Gcra> {
+    limiter: Limiter<A>,
     n: u64,
     seq: u64,
     due_nanos: u64,
@@ -35,14 +36,14 @@ pub struct Reservation {
     open: bool,
 }
 
-impl Reservation {
+impl<A: Algorithm> Reservation<A> {
     /// `Denied` if its instant is past the end of time; then it is cancelled.
-    pub(super) fn new(bucket: TokenBucket, n: u64, seq: u64, due_nanos: u64) -> Result<Self, Denied> {
-        match bucket.inner.epoch.instant(due_nanos) {
-            Some(due) => Ok(Self { bucket, n, seq, due_nanos, due, open: true }),
+    pub(super) fn new(limiter: Limiter<A>, n: u64, seq: u64, due_nanos: u64) -> Result<Self, Denied> {
+        match limiter.inner.epoch.instant(due_nanos) {
+            Some(due) => Ok(Self { limiter, n, seq, due_nanos, due, open: true }),
             None => {
-                give_back(&bucket, n, seq, bucket.inner.epoch.nanos());
-                Err(Denied::never(NAME, n, bucket.burst()))
+                give_back(&limiter, n, seq, limiter.inner.epoch.nanos());
+                Err(Denied::never(A::NAME, n, limiter.capacity()))
             }
         }
     }
@@ -71,33 +72,33 @@ impl Reservation {
     /// Gives them back now, as far as may be; see the type.
     pub fn cancel(self) {}
 
-    /// As [`cancel`](Self::cancel), at a time that the caller has read from the bucket's clock.
+    /// As [`cancel`](Self::cancel), at a time that the caller has read from the limiter's clock.
     pub fn cancel_at(mut self, now: Instant) {
-        let now = self.bucket.inner.epoch.nanos_at(now);
+        let now = self.limiter.inner.epoch.nanos_at(now);
         self.close(now);
     }
 
     fn close(&mut self, now: u64) {
         if std::mem::take(&mut self.open) && now <= self.due_nanos {
-            give_back(&self.bucket, self.n, self.seq, now);
+            give_back(&self.limiter, self.n, self.seq, now);
         }
     }
 }
 
-fn give_back(bucket: &TokenBucket, n: u64, seq: u64, now: u64) {
-    let ((), ledger) = bucket.inner.change(now, |chain| chain.withdraw(n, seq, now));
-    bucket.inner.serve(ledger, now);
+fn give_back<A: Algorithm>(limiter: &Limiter<A>, n: u64, seq: u64, now: u64) {
+    let ((), ledger) = limiter.inner.change(now, |ledger| ledger.line.withdraw(n, seq, now));
+    limiter.inner.serve(ledger, now);
 }
 
-impl Drop for Reservation {
+impl<A: Algorithm> Drop for Reservation<A> {
     fn drop(&mut self) {
         if self.open {
-            self.close(self.bucket.inner.epoch.nanos());
+            self.close(self.limiter.inner.epoch.nanos());
         }
     }
 }
 
-impl fmt::Debug for Reservation {
+impl<A: Algorithm> fmt::Debug for Reservation<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("tokens", &self.n).field("due", &self.due).finish_non_exhaustive()
     }

@@ -1,0 +1,47 @@
+//! What the engine needs of an algorithm beside the decision.
+
+use super::line::Line;
+use super::word::{Params, Step};
+use crate::limit::Algorithm;
+
+/// The hidden half of [`Algorithm`]: the line in which its waiters stand, and how its state is packed into a word so that it
+/// decides without a lock. An algorithm that leaves the packing alone decides under a short mutex.
+pub trait Engine: Sized {
+    /// Its line of waiters.
+    type Line: Line<Self>;
+
+    /// What [`step`](Self::step) needs to know of the settings.
+    fn params(&self) -> Params {
+        [0; 4]
+    }
+
+    /// For how many nanoseconds from its base a word can hold every state that promises nothing; 0 if there is no such word.
+    fn span(&self) -> u64 {
+        0
+    }
+
+    /// The state relative to a base, in nanoseconds since the epoch; `None` if it does not fit.
+    fn encode(&self, state: &Self::State, base: u64) -> Option<u64>
+    where
+        Self: Algorithm,
+    {
+        let _ = (state, base);
+        None
+    }
+
+    /// The state of which these are the bits. Called only for bits that [`encode`](Self::encode) or [`step`](Self::step) made.
+    fn decode(&self, bits: u64, base: u64) -> Self::State
+    where
+        Self: Algorithm,
+    {
+        let _ = bits;
+        self.fresh(base)
+    }
+
+    /// [`take`](Algorithm::take) on packed bits, `since` nanoseconds after the base. It may be given parameters, bits and a
+    /// time that do not belong together; the result is thrown away then, so it must not panic, and need not be right.
+    fn step(params: &Params, bits: u64, since: u64, n: u64) -> Step {
+        let _ = (params, bits, since, n);
+        Step::Slow
+    }
+}

@@ -1,0 +1,373 @@
+//! The word, the mutex and the alarm, put together.
+
+use super::alarm::{Alarm, Orders};
+use super::course::{Boundary, Course};
+use super::line::{Ask, Entry, Line, Want};
+use super::word::{Publication, Published, Verdict, Word};
+use crate::limit::{Algorithm, Denied};
+use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::time::{Clock, Epoch, Rng, Sleep};
+use crate::wait::{Slot, Wakes};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+pub(super) struct Inner<A: Algorithm> {
+    word: Word,
+    pub(super) epoch: Epoch,
+    pub(super) name: Option<Arc<str>>,
+    /// Decisions, if they are counted.
+    pub(super) tally: Option<Tally>,
+    /// How waits are lengthened, if they are.
+    pub(super) jitter: Option<Jittered>,
+    /// How many may wait.
+    pub(super) queue: usize,
+    ledger: Mutex<Ledger<A>>,
+}
+
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) allowed: AtomicU64,
+    pub(super) denied: AtomicU64,
+}
+
+/// Waits are lengthened by up to a share of themselves.
+pub(super) struct Jittered {
+    share: f64,
+    rng: Mutex<Rng>,
+}
+
+/// What the mutex guards.
+pub(super) struct Ledger<A: Algorithm> {
+    pub(super) line: A::Line,
+    pub(super) course: Course<A>,
+    published: Published,
+    alarm: Alarm,
+}
+
+/// What a limiter is made of; see the builder.
+pub(super) struct Settings<A: Algorithm> {
+    pub(super) algorithm: A,
+    /// Its state at the epoch.
+    pub(super) state: A::State,
+    pub(super) clock: Clock,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) counted: bool,
+    pub(super) jitter: Option<Jittered>,
+    pub(super) queue: usize,
+}
+
+impl<A: Algorithm> Ledger<A> {
+    /// Takes the state out of the word. No lock-free decision goes through until [`publish`](Self::publish).
+    fn freeze(&mut self, word: &Word) {
+        if let Some(state) = self.published.freeze(word, self.line.algorithm()) {
+            self.line.set_state(state);
+        }
+    }
+
+    fn publish(&mut self, word: &Word, now: u64) {
+        let Self { line, course, published, .. } = self;
+        let what = Publication {
+            algorithm: line.algorithm(),
+            state: if course.paused().is_some() { None } else { line.state() },
+            now,
+            until: course.temporary_until().unwrap_or(u64::MAX),
+        };
+        published.publish(word, &what);
+    }
+
+    /// Goes past a change that is due, as of its own instant.
+    fn cross(&mut self, boundary: Boundary) {
+        self.course.cross(boundary);
+        self.retime(boundary.at);
+    }
+
+    /// Lets the line go on under what is in force.
+    pub(super) fn retime(&mut self, now: u64) {
+        let Self { line, course, .. } = self;
+        line.retime(course.in_force().clone(), now, course.paused());
+    }
+
+    /// Decides on `n` tokens.
+    pub(super) fn take(&mut self, now: u64, n: u64) -> Result<(), Denied> {
+        match self.course.paused() {
+            None => self.line.take(now, n),
+            held => Err(self.held(Ask { n, now, limit: u64::MAX, held })),
+        }
+    }
+
+    fn wait(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>, ask: Ask) -> Result<Entry, Denied> {
+        let ask = Ask { held: self.course.paused(), ..ask };
+        self.line.wait(slot, waker, ask).map_err(|denied| self.of_pause(denied))
+    }
+
+    /// As many tokens as can be had behind everybody, from then on.
+    pub(super) fn promise(&mut self, now: u64, n: u64) -> Result<(u64, u64), Denied> {
+        match self.course.paused() {
+            None => self.line.promise(n, now),
+            held => Err(self.held(Ask { n, now, limit: u64::MAX, held })),
+        }
+    }
+
+    /// The refusal while it is paused.
+    fn held(&mut self, ask: Ask) -> Denied {
+        let capacity = self.line.algorithm().capacity();
+        match self.line.foresee(ask) {
+            Ok(due) => {
+                let after = if due == u64::MAX { due } else { due.saturating_sub(ask.now) };
+                Denied::after_nanos(A::NAME, ask.n, capacity, after).paused()
+            }
+            Err(denied) => denied,
+        }
+    }
+
+    fn of_pause(&self, denied: Denied) -> Denied {
+        if self.course.paused().is_some() && !denied.is_never() { denied.paused() } else { denied }
+    }
+}
+
+impl<A: Algorithm> Inner<A> {
+    pub(super) fn new(settings: Settings<A>) -> Self {
+        let Settings { algorithm, state, clock, name, counted, jitter, queue } = settings;
+        let word = Word::new();
+        let mut ledger = Ledger {
+            course: Course::new(algorithm.clone()),
+            line: A::Line::new(algorithm, state),
+            published: Published::new(),
+            alarm: Alarm::default(),
+        };
+        ledger.publish(&word, 0);
+        Self {
+            word,
+            epoch: Epoch::new(clock),
+            name,
+            tally: counted.then(Tally::default),
+            jitter,
+            queue,
+            ledger: Mutex::new(ledger),
+        }
+    }
+
+    /// Decides at once, and counts the decision.
+    #[inline(always)]
+    pub(super) fn take(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        let decision = self.decide(nanos, n);
+        self.count(decision.is_ok());
+        decision
+    }
+
+    #[inline(always)]
+    pub(super) fn decide(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        match self.word.take::<A>(nanos, n) {
+            Verdict::Taken => Ok(()),
+            Verdict::Denied(denied) => Err(denied),
+            Verdict::Slow => self.take_slowly(nanos, n),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn count(&self, allowed: bool) {
+        if let Some(tally) = &self.tally {
+            tally.count(allowed);
+        }
+    }
+
+    #[cold]
+    fn take_slowly(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        self.change(nanos, |ledger| ledger.take(nanos, n)).0
+    }
+
+    /// Takes the mutex for those who leave the state alone.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger<A>> {
+        self.ledger.lock()
+    }
+
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Ledger<A>>> {
+        self.ledger.try_lock()
+    }
+
+    /// The mutex, with every change of settings past that is due at `nanos`.
+    fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+        loop {
+            let mut ledger = self.lock();
+            let Some(boundary) = ledger.course.due(nanos) else { return ledger };
+            if ledger.line.counts().waiting > 0 {
+                // Who was due before the change is served first.
+                self.serve(ledger, nanos);
+                continue;
+            }
+            ledger.freeze(&self.word);
+            ledger.cross(boundary);
+            ledger.publish(&self.word, nanos);
+        }
+    }
+
+    /// Looks at the settings and the state at `nanos`, without holding up anybody's decision.
+    pub(super) fn look<R>(
+        self: &Arc<Self>,
+        nanos: u64,
+        look: impl FnOnce(&A, &A::State, Option<u64>) -> R,
+    ) -> R {
+        let mut guard = self.lock_at(nanos);
+        let ledger = &mut *guard;
+        let (algorithm, held) = (ledger.line.algorithm(), ledger.course.paused());
+        match ledger.published.read(&self.word, algorithm) {
+            Some(state) => look(algorithm, &state, held),
+            None => match ledger.line.state() {
+                Some(state) => look(algorithm, state, held),
+                None => {
+                    // Planned anew by being asked.
+                    let _ = ledger.line.foresee(Ask { n: 0, now: nanos, limit: u64::MAX, held: None });
+                    let algorithm = ledger.line.algorithm();
+                    let fresh = algorithm.fresh(nanos);
+                    look(algorithm, ledger.line.state().unwrap_or(&fresh), held)
+                }
+            },
+        }
+    }
+
+    /// Changes the ledger under the mutex, with no lock-free decision going through meanwhile, and puts the state back into
+    /// the word. The guard comes back for [`serve`](Self::serve).
+    pub(super) fn change<R>(
+        self: &Arc<Self>,
+        nanos: u64,
+        change: impl FnOnce(&mut Ledger<A>) -> R,
+    ) -> (R, MutexGuard<'_, Ledger<A>>) {
+        let mut ledger = self.lock_at(nanos);
+        ledger.freeze(&self.word);
+        let result = change(&mut ledger);
+        ledger.publish(&self.word, nanos);
+        (result, ledger)
+    }
+
+    /// Takes `n` tokens or a place in line. `None` if the line is full.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        slot: Pin<&Slot<Want>>,
+        waker: &mut Option<Waker>,
+        ask: Ask,
+    ) -> Option<Result<Entry, Denied>> {
+        let (entry, ledger) = self.change(ask.now, |ledger| {
+            let full = ledger.line.counts().waiting >= self.queue;
+            if full && ledger.take(ask.now, ask.n).is_err() {
+                return None;
+            }
+            Some(if full { Ok(Entry::Admitted) } else { ledger.wait(slot, waker, ask) })
+        });
+        if matches!(entry, Some(Ok(Entry::Queued))) {
+            self.serve(ledger, ask.now);
+        }
+        entry
+    }
+
+    /// Ends every wait that is due at `nanos`, and arms the alarm for the next.
+    pub(super) fn serve<'a>(self: &'a Arc<Self>, mut ledger: MutexGuard<'a, Ledger<A>>, mut nanos: u64) {
+        loop {
+            let mut wakes = Wakes::new();
+            let done = self.settle(&mut ledger, nanos, &mut wakes);
+            let orders = if done {
+                let due = ledger.next_due();
+                Some(ledger.alarm.set(due))
+            } else {
+                None
+            };
+            drop(ledger);
+            wakes.wake();
+            if let Some(orders) = orders {
+                if !self.arm(orders) {
+                    return;
+                }
+                // The time had come already.
+                nanos = self.epoch.nanos();
+            }
+            ledger = self.lock();
+        }
+    }
+
+    /// Ends the waits that are due, those before a change of settings by the old ones. False if `wakes` ran out of room.
+    fn settle(&self, ledger: &mut Ledger<A>, nanos: u64, wakes: &mut Wakes) -> bool {
+        loop {
+            let held = ledger.course.paused().is_some();
+            let Some(boundary) = ledger.course.due(nanos) else {
+                return ledger.line.settle(nanos, held, wakes);
+            };
+            if !ledger.line.settle(boundary.at, held, wakes) {
+                return false;
+            }
+            ledger.freeze(&self.word);
+            ledger.cross(boundary);
+            ledger.publish(&self.word, nanos);
+        }
+    }
+
+    /// Arms what was decided. True if the time has come already: then the alarm is to be set again.
+    fn arm(self: &Arc<Self>, orders: Orders) -> bool {
+        let Orders { old, arm } = orders;
+        drop(old);
+        let Some((due, decision)) = arm else { return false };
+        let mut sleep = match self.epoch.instant(due) {
+            Some(instant) => self.epoch.clock().sleep_until(instant),
+            None => Sleep::never(),
+        };
+        let waker = Waker::from(Arc::clone(self));
+        match Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {
+                let superseded = self.lock().alarm.rest(sleep, decision);
+                drop(superseded);
+                false
+            }
+            Poll::Ready(()) => {
+                let old = self.lock().alarm.reset();
+                drop(old);
+                true
+            }
+        }
+    }
+}
+
+impl<A: Algorithm> Ledger<A> {
+    /// When somebody in line may have to be told something.
+    fn next_due(&self) -> Option<u64> {
+        let due = self.line.due()?;
+        let boundary = self.course.next().map(|boundary| boundary.at);
+        match self.course.paused() {
+            // Nobody is admitted before its end, or before the next change.
+            Some(_) => boundary,
+            None => Some(boundary.map_or(due, |at| at.min(due))),
+        }
+    }
+}
+
+/// The waker of the alarm.
+impl<A: Algorithm> Wake for Inner<A> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let old = self.lock().alarm.reset();
+        drop(old);
+        self.serve(self.lock(), self.epoch.nanos());
+    }
+}
+
+impl Tally {
+    fn count(&self, allowed: bool) {
+        let counter = if allowed { &self.allowed } else { &self.denied };
+        // Relaxed: a statistic.
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Jittered {
+    pub(super) fn new(share: f64, rng: Rng) -> Self {
+        Self { share, rng: Mutex::new(rng) }
+    }
+
+    /// By how much a wait of this length is lengthened.
+    pub(super) fn draw(&self, waited: u64) -> u64 {
+        let drawn = self.rng.lock().f64();
+        (waited as f64 * self.share * drawn) as u64
+    }
+}

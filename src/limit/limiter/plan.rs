@@ -1,0 +1,334 @@
+//! The line of any algorithm: everybody is charged in order, ahead of time, on a state that runs ahead of the clock.
+//!
+//! | state | what it has been charged with |
+//! |---|---|
+//! | `base` | all that was granted, and what was promised ahead of the first waiter |
+//! | `tail` | that, everybody in line, and what was promised among them; what newcomers find |
+//!
+//! Each waiter has its instant. A grant charges the base at that instant, however late the timer was, so lateness pushes back
+//! nobody. Who leaves makes the tail stale; it is planned anew, once, when somebody next needs it: a newcomer, or the timer
+//! for the first in line. So a thousand that give up cost a thousand unlinkings and one walk.
+
+use super::line::{Ask, Counts, Entry, Line, Want};
+use crate::limit::{Algorithm, Denied};
+use crate::wait::{List, Outcome, Slot, Wakes};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::Waker;
+
+/// A reservation made behind the first waiter.
+struct Promise {
+    seq: u64,
+    n: u64,
+    due: u64,
+}
+
+#[allow(missing_debug_implementations, reason = "sealed: nobody outside has one")]
+#[allow(unreachable_pub, reason = "for the algorithms to come")]
+pub struct Plan<A: Algorithm> {
+    algorithm: A,
+    /// Means nothing while nobody waits.
+    base: A::State,
+    tail: A::State,
+    /// The tail, and the instants of those in line, are no longer what they should be.
+    stale: bool,
+    queue: List<Want>,
+    /// By number.
+    promises: VecDeque<Promise>,
+    seq: u64,
+    /// Nobody in line is due before this: the end of a pause, or a change of settings.
+    floor: u64,
+    /// Waiters with a verdict, still to be told.
+    dead: usize,
+    granted: u64,
+    cancelled: u64,
+}
+
+impl Want {
+    /// In a plan: the instant at which it is due, and the one at which it came.
+    fn planned(due: u64, came: u64) -> u128 {
+        u128::from(came) << 64 | u128::from(due)
+    }
+
+    fn due(&self) -> u64 {
+        self.step as u64
+    }
+
+    fn came(&self) -> u64 {
+        (self.step >> 64) as u64
+    }
+}
+
+impl<A: Algorithm> Plan<A> {
+    /// Plans everybody in line anew, if that is due.
+    fn replan(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
+        let Self { algorithm, base, queue, promises, floor, dead, .. } = self;
+        let mut state = base.clone();
+        let mut last = *floor;
+        let mut promises = promises.iter().peekable();
+        queue.for_each(|want| {
+            while let Some(promise) = promises.next_if(|promise| promise.seq < want.seq) {
+                keep(algorithm, &mut state, promise);
+            }
+            if want.verdict.is_some() {
+                return;
+            }
+            let from = last.max(want.came());
+            if from == u64::MAX {
+                // A pause without end: who has all the time stays.
+                want.step = Want::planned(from, want.came());
+                if want.limit != u64::MAX {
+                    want.verdict = Some(late::<A>(algorithm, want.n, from, 0));
+                }
+                *dead += usize::from(want.verdict.is_some());
+                return;
+            }
+            // A clone for each, as a charge that comes too late must leave no trace.
+            let mut next = state.clone();
+            match algorithm.charge(&mut next, from, want.n) {
+                Ok(due) if due <= want.limit => {
+                    state = next;
+                    last = due;
+                    want.step = Want::planned(due, want.came());
+                }
+                Ok(due) => want.verdict = Some(late::<A>(algorithm, want.n, due, from)),
+                Err(denied) => want.verdict = Some(denied),
+            }
+            *dead += usize::from(want.verdict.is_some());
+        });
+        for promise in promises {
+            keep(algorithm, &mut state, promise);
+        }
+        self.tail = state;
+    }
+
+    /// Promises that have nobody in line before them are part of the base.
+    fn absorb(&mut self) {
+        let first = self.queue.front().map_or(u64::MAX, |want| want.seq);
+        while let Some(promise) = self.promises.front().filter(|promise| promise.seq < first) {
+            keep(&self.algorithm, &mut self.base, promise);
+            self.promises.pop_front();
+        }
+    }
+
+    /// Lets `change` at the state behind all that was granted, and plans the rest anew.
+    fn amend(&mut self, change: impl FnOnce(&A, &mut A::State)) {
+        if self.queue.is_empty() {
+            change(&self.algorithm, &mut self.tail);
+        } else {
+            change(&self.algorithm, &mut self.base);
+            self.stale = true;
+        }
+    }
+
+    fn charge(&mut self, ask: Ask) -> Result<(A::State, u64), Denied> {
+        self.replan();
+        let mut next = self.tail.clone();
+        let from = ask.held.unwrap_or(ask.now).max(ask.now);
+        if from == u64::MAX {
+            // When a pause without end will be over is not known: at the end of time, as far as anybody can say.
+            if ask.n > self.algorithm.capacity() {
+                return Err(Denied::never(A::NAME, ask.n, self.algorithm.capacity()));
+            }
+            return Ok((next, u64::MAX));
+        }
+        let due = self.algorithm.charge(&mut next, from, ask.n)?;
+        Ok((next, due))
+    }
+}
+
+/// Charges what was promised, at its instant.
+fn keep<A: Algorithm>(algorithm: &A, state: &mut A::State, promise: &Promise) {
+    // Refused only under settings that came after the promise; it stands all the same.
+    let _ = algorithm.charge(state, promise.due, promise.n);
+}
+
+fn late<A: Algorithm>(algorithm: &A, n: u64, due: u64, from: u64) -> Denied {
+    Denied::after_nanos(A::NAME, n, algorithm.capacity(), due.saturating_sub(from))
+}
+
+#[allow(private_interfaces, reason = "sealed: nobody outside can name the line or call it")]
+impl<A: Algorithm> Line<A> for Plan<A> {
+    fn new(algorithm: A, state: A::State) -> Self {
+        Self {
+            algorithm,
+            base: state.clone(),
+            tail: state,
+            stale: false,
+            queue: List::new(),
+            promises: VecDeque::new(),
+            seq: 0,
+            floor: 0,
+            dead: 0,
+            granted: 0,
+            cancelled: 0,
+        }
+    }
+
+    fn algorithm(&self) -> &A {
+        &self.algorithm
+    }
+
+    fn state(&self) -> Option<&A::State> {
+        (!self.stale).then_some(&self.tail)
+    }
+
+    fn set_state(&mut self, state: A::State) {
+        self.tail = state;
+    }
+
+    fn take(&mut self, now: u64, n: u64) -> Result<(), Denied> {
+        self.replan();
+        self.algorithm.take(&mut self.tail, now, n)
+    }
+
+    fn foresee(&mut self, ask: Ask) -> Result<u64, Denied> {
+        self.charge(ask).map(|(_, due)| due)
+    }
+
+    fn wait(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>, ask: Ask) -> Result<Entry, Denied> {
+        let Ask { n, now, limit, held } = ask;
+        if held.is_none() {
+            match self.take(now, n) {
+                Ok(()) => return Ok(Entry::Admitted),
+                Err(denied) if denied.is_never() => return Err(denied),
+                Err(_) => {}
+            }
+        }
+        let (next, due) = self.charge(ask)?;
+        if due > limit {
+            return Err(late::<A>(&self.algorithm, n, due, now));
+        }
+        let Some(waker) = waker.take() else { return Err(late::<A>(&self.algorithm, n, due, now)) };
+        let before = std::mem::replace(&mut self.tail, next);
+        if self.queue.is_empty() {
+            // All that was promised so far is ahead.
+            self.base = before;
+            self.promises.clear();
+        }
+        self.seq += 1;
+        let step = Want::planned(due, now);
+        self.queue.push_back(slot, Want { n, seq: self.seq, step, limit, verdict: None }, waker);
+        Ok(Entry::Queued)
+    }
+
+    fn promise(&mut self, n: u64, now: u64) -> Result<(u64, u64), Denied> {
+        let ask = Ask { n, now, limit: u64::MAX, held: None };
+        let (next, due) = self.charge(ask)?;
+        self.tail = next;
+        self.seq += 1;
+        self.promises.push_back(Promise { seq: self.seq, n, due });
+        if self.queue.is_empty() {
+            // Kept only to know what was promised behind whom; the last few are all that matters.
+            while self.promises.front().is_some_and(|promise| promise.due <= now) {
+                self.promises.pop_front();
+            }
+        }
+        Ok((self.seq, due))
+    }
+
+    fn due(&self) -> Option<u64> {
+        self.queue.front().map(|first| if first.verdict.is_some() { 0 } else { first.due() })
+    }
+
+    fn set_waker(&mut self, slot: Pin<&Slot<Want>>, fresh: &mut Option<Waker>) -> Option<Waker> {
+        self.queue.set_waker(slot, fresh)
+    }
+
+    fn settle(&mut self, now: u64, held: bool, wakes: &mut Wakes) -> bool {
+        self.replan();
+        while let Some(first) = self.queue.front() {
+            let (n, due) = (first.n, first.due());
+            let outcome = match first.verdict {
+                Some(_) => Outcome::Impossible,
+                None if !held && due <= now => Outcome::Granted,
+                None => break,
+            };
+            if !wakes.has_room() {
+                return false;
+            }
+            if outcome == Outcome::Granted {
+                // As it was planned, so it is charged; a refusal is not possible, and would let it through uncharged.
+                let _ = self.algorithm.charge(&mut self.base, due, n);
+                self.granted += 1;
+            } else {
+                self.dead -= 1;
+            }
+            self.queue.pop_front(outcome, wakes);
+            self.absorb();
+        }
+        let dead = &mut self.dead;
+        *dead == 0
+            || self.queue.settle(wakes, |want| {
+                want.verdict.map(|_| {
+                    *dead -= 1;
+                    Outcome::Impossible
+                })
+            })
+    }
+
+    fn leave(&mut self, slot: Pin<&Slot<Want>>, _: u64) -> Option<Option<Waker>> {
+        let (want, waker) = self.queue.unlink(slot)?;
+        self.cancelled += 1;
+        if want.verdict.is_some() {
+            self.dead -= 1;
+        }
+        self.absorb();
+        if self.queue.is_empty() {
+            // Nothing is planned any more.
+            self.tail = self.base.clone();
+            self.stale = false;
+        } else {
+            self.stale = true;
+        }
+        Some(waker)
+    }
+
+    fn give_back(&mut self, n: u64, _: u64, now: u64) {
+        self.cancelled += 1;
+        self.amend(|algorithm, state| algorithm.refund(state, now, n));
+    }
+
+    fn withdraw(&mut self, n: u64, seq: u64, now: u64) {
+        self.cancelled += 1;
+        let at = self.promises.iter().position(|promise| promise.seq == seq);
+        if let Some(at) = at {
+            self.promises.remove(at);
+        }
+        if self.queue.is_empty() {
+            // Given back if nothing was charged behind it: those instants have been promised, and stand.
+            if seq == self.seq {
+                self.algorithm.refund(&mut self.tail, now, n);
+            }
+        } else if at.is_some() {
+            self.stale = true;
+        }
+    }
+
+    fn refund(&mut self, n: u64, now: u64) {
+        self.amend(|algorithm, state| algorithm.refund(state, now, n));
+    }
+
+    fn drain_to(&mut self, n: u64, now: u64) {
+        if self.queue.is_empty() {
+            self.algorithm.drain_to(&mut self.tail, now, n);
+        }
+        // With somebody in line there is nothing left to be drained.
+    }
+
+    fn retime(&mut self, next: A, now: u64, held: Option<u64>) {
+        self.floor = held.unwrap_or(now);
+        let state = if self.queue.is_empty() { &mut self.tail } else { &mut self.base };
+        *state = self.algorithm.carry(&next, state, now);
+        self.stale = !self.queue.is_empty();
+        self.algorithm = next;
+        self.replan();
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { waiting: self.queue.len(), granted: self.granted, cancelled: self.cancelled }
+    }
+}
