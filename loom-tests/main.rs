@@ -27,6 +27,7 @@ mod cancel;
 mod channel;
 mod counters;
 mod gate;
+mod keyed;
 mod oneshot;
 mod pool;
 mod race;

@@ -20,8 +20,8 @@ pub use algorithm::Algorithm;
 pub use denied::{Denied, WaitError};
 pub use gcra::Gcra;
 pub use keyed::{
-    CreateError, Idle, KeyDenied, KeyState, Keyed, KeyedBuilder, KeyedMap, KeyedMapBuilder, KeyedMapStats,
-    KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
+    AcquireKey, CreateError, Idle, KeyDenied, KeyState, KeyWaitError, Keyed, KeyedBuilder, KeyedMap,
+    KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
 };
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;

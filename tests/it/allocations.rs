@@ -1,7 +1,7 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
-use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::limit::{Keyed, Quota, Rate, TokenBucket};
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
@@ -190,6 +190,29 @@ fn a_token_bucket_decides_without_allocating() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn a_keyed_limiter_allocates_for_new_keys_and_for_the_first_who_waits() {
+    let time = ManualClock::new();
+    let limiter = Keyed::<String>::builder(Quota::per_second(100).burst(10)).clock(time.clock()).build();
+    let limiter = limiter.expect("valid");
+    assert!(limiter.try_acquire("a key").is_ok());
+    let count = allocations(|| {
+        for _ in 0..100 {
+            while limiter.try_acquire("a key").is_ok() {}
+            black_box((limiter.peek("a key", 3).is_ok(), limiter.available("another"), limiter.stats()));
+            limiter.refund("a key", 1);
+            time.advance(Duration::from_millis(50));
+            assert!(FutureExt::now_or_never(limiter.acquire("a key")).is_some_and(|taken| taken.is_ok()));
+        }
+    });
+    assert!(count <= 10, "{count}: the order grows a few times");
+    while limiter.try_acquire("a key").is_ok() {}
+    let mut waits: Vec<_> = (0..40).map(|_| Polled::new(limiter.acquire("a key"))).collect();
+    assert!(waits[0].poll().is_none());
+    let waiting = allocations(|| waits.iter_mut().all(|wait| wait.poll().is_none()));
+    assert_eq!(waiting, 0);
 }
 
 #[test]

@@ -149,6 +149,26 @@ table! {
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
+    limit::Keyed<u8>                            => yes yes yes;
+    limit::Keyed<Unshared>                      => yes yes yes;
+    limit::Keyed<Local>                         => no  no  yes;
+    limit::KeyedBuilder<Local, limit::Gcra>     => yes yes yes;
+    limit::KeyedStats                           => yes yes yes;
+    limit::KeyState                             => yes yes yes;
+    limit::KeyDenied                            => yes yes yes;
+    limit::KeyWaitError                         => yes yes yes;
+    limit::TooManyKeys                          => yes yes yes;
+    limit::WhenFull                             => yes yes yes;
+    limit::Seeded                               => yes yes yes;
+    limit::SeededHasher                         => yes yes yes;
+    limit::AcquireKey<'static, u8, u8, limit::Gcra, limit::Seeded> => yes yes no;
+    limit::KeyedMap<u8, u8>                     => yes yes yes;
+    limit::KeyedMap<u8, Unshared>               => no  no  yes;
+    limit::KeyedMap<Local, u8>                  => no  no  yes;
+    limit::KeyedMapBuilder<Local, Local>        => yes yes yes;
+    limit::KeyedMapStats                        => yes yes yes;
+    limit::CreateError<u8>                      => yes yes yes;
+    limit::CreateError<Local>                   => no  no  yes;
 
     // resilience
     Stack                                       => yes yes yes;
@@ -307,6 +327,11 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     let (bucket, own) = (limit::TokenBucket::new("100/s".parse().expect("valid")), text());
     spawnable(async move {
         let _ = bucket.acquire_timeout(Duration::from_secs(1)).await;
+        operation(&own).await
+    });
+    let (limiter, own) = (limit::Keyed::<String>::new("100/s".parse().expect("valid")), text());
+    spawnable(async move {
+        let _ = limiter.acquire_timeout(&own, Duration::from_secs(1)).await;
         operation(&own).await
     });
     let ((workers, crew), own) = (pool::WorkerPool::builder().build().expect("valid"), text());

@@ -5,6 +5,7 @@ mod foreign;
 mod limits;
 mod map;
 mod model;
+mod waits;
 
 use cofferdam::limit::{Gcra, Keyed, KeyedBuilder, Quota};
 use cofferdam::testkit::ManualClock;

@@ -1,7 +1,7 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{Quota, Rate, TokenBucket};
+use cofferdam::limit::{Keyed, Quota, Rate, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
@@ -317,6 +317,32 @@ on_every_runtime! {
             assert_eq!(took, Duration::from_millis(3));
         }
         assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn each_key_of_a_keyed_limiter_lets_through_as_much_as_its_rate(runtime: Runtime) {
+        let quota = Quota::new(Rate::per_second(5_000), 5);
+        let limiter = Keyed::<u64>::builder(quota).clock(runtime.clock.clone()).shards(1).build().unwrap();
+        let start = runtime.clock.now();
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let limiter = limiter.clone();
+                runtime.spawn(async move {
+                    for _ in 0..10 {
+                        limiter.acquire(&(task % 2)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        // Twenty for each key, less the burst of five, one each 200 us.
+        let took = runtime.clock.now() - start;
+        assert!(took >= Duration::from_millis(3), "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, Duration::from_millis(3));
+        }
+        assert_eq!(limiter.stats().waiting, 0);
     }
 
     async fn a_pool_runs_what_it_is_given_and_drains(runtime: Runtime) {

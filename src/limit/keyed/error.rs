@@ -1,6 +1,7 @@
 //! Why a keyed limiter said no.
 
 use crate::limit::Denied;
+use crate::sync::ContextError;
 use std::fmt;
 use std::time::Duration;
 
@@ -69,6 +70,82 @@ impl std::error::Error for KeyDenied {
         match self {
             Self::Denied(denied) => Some(denied),
             Self::TooManyKeys(full) => Some(full),
+        }
+    }
+}
+
+/// Why a wait for tokens of a key ended without them: nothing was taken.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum KeyWaitError {
+    /// The tokens can never come, or not within the time allowed.
+    Denied(Denied),
+    /// It is a new key, and there is no room for it.
+    TooManyKeys(TooManyKeys),
+    /// The current context was cancelled or has expired.
+    Ended(ContextError),
+}
+
+impl KeyWaitError {
+    /// From the moment of the refusal; `None` if waiting cannot help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(denied) => denied.retry_after(),
+            Self::TooManyKeys(full) => full.retry_after(),
+            Self::Ended(_) => None,
+        }
+    }
+
+    /// Whether the tokens could have come, but not in time.
+    pub fn is_too_late(&self) -> bool {
+        matches!(self, Self::Denied(denied) if !denied.is_never())
+    }
+
+    /// Whether waiting could never have helped.
+    pub fn is_never(&self) -> bool {
+        matches!(self, Self::Denied(denied) if denied.is_never())
+    }
+
+    /// Whether there was no room for the key.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::TooManyKeys(_))
+    }
+}
+
+impl From<Denied> for KeyWaitError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<TooManyKeys> for KeyWaitError {
+    fn from(full: TooManyKeys) -> Self {
+        Self::TooManyKeys(full)
+    }
+}
+
+impl From<ContextError> for KeyWaitError {
+    fn from(ended: ContextError) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+impl fmt::Display for KeyWaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::TooManyKeys(full) => full.fmt(f),
+            Self::Ended(ended) => write!(f, "keyed limiter: {ended}"),
+        }
+    }
+}
+
+impl std::error::Error for KeyWaitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Denied(denied) => Some(denied),
+            Self::TooManyKeys(full) => Some(full),
+            Self::Ended(ended) => Some(ended),
         }
     }
 }

@@ -4,10 +4,10 @@ use super::builder::Knobs;
 use super::error::{KeyDenied, TooManyKeys};
 use super::hash::{Short, shard_bits};
 use super::room::{Place, Room};
-use super::shard::{Shard, Tried};
+use super::shard::{Op, Shard, Tried};
 use super::shelf::{Entry, Record, Search};
 use super::{KeyedStats, WhenFull};
-use crate::limit::{Algorithm, Decided, Denied};
+use crate::limit::{Algorithm, Decided};
 use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::time::Epoch;
 use crossbeam_utils::CachePadded;
@@ -64,8 +64,37 @@ impl<K: Eq, A: Algorithm> Cell<K, A> {
         result
     }
 
+    /// As [`change`](Self::change), for what may change a line: then serves those who are due for it.
+    pub(super) fn serve_after<R>(&self, now: u64, change: impl FnOnce(&mut Shard<K, A>) -> R) -> R {
+        let (result, bell) = self.change(|shard| (change(shard), shard.ringer()));
+        if let Some(bell) = bell {
+            bell.serve(now);
+        }
+        result
+    }
+
+    /// Serves those who wait and are due.
+    pub(super) fn serve(&self, now: u64) {
+        let bell = self.lock().ringer();
+        if let Some(bell) = bell {
+            bell.serve(now);
+        }
+    }
+
     fn earliest(&self) -> u64 {
         self.earliest.load(Ordering::Relaxed)
+    }
+}
+
+impl<K, A: Algorithm, S> Inner<K, A, S> {
+    /// The index is one of [`find`](Self::find), so there is one.
+    #[inline(always)]
+    pub(super) fn cell(&self, index: usize) -> Option<&Cell<K, A>> {
+        self.shards.get(index).map(|cell| &**cell)
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell<K, A>> {
+        self.shards.iter().map(|cell| &**cell)
     }
 }
 
@@ -104,47 +133,40 @@ where
         (shard_bits(hash) & self.shards.len().wrapping_sub(1), Short::of(hash))
     }
 
-    /// The index is one of [`find`](Self::find), so there is one.
-    #[inline(always)]
-    pub(super) fn cell(&self, index: usize) -> Option<&Cell<K, A>> {
-        self.shards.get(index).map(|cell| &**cell)
-    }
-
-    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell<K, A>> {
-        self.shards.iter().map(|cell| &**cell)
-    }
-
     /// Changes a key's state, inserting the key if that makes a difference.
     #[inline(always)]
-    pub(super) fn apply<Q>(
+    pub(super) fn apply<Q>(&self, key: &Q, now: u64, op: Op) -> Result<(), KeyDenied>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        self.apply_at(key, self.find(key), now, op)
+    }
+
+    /// As [`apply`](Self::apply), where the key is.
+    #[inline(always)]
+    pub(super) fn apply_at<Q>(
         &self,
         key: &Q,
+        (index, hash): (usize, Short),
         now: u64,
-        change: impl Fn(&A, &mut A::State) -> Result<(), Denied>,
+        op: Op,
     ) -> Result<(), KeyDenied>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let (index, hash) = self.find(key);
         let Some(cell) = self.cell(index) else { return Ok(()) };
-        let tried = cell.lock().change(hash, key, now, &change);
+        let tried = cell.lock().change(hash, key, now, op);
         match tried {
             Tried::Done(result) => result.map_err(KeyDenied::Denied),
-            Tried::Absent => self.insert(key, index, hash, now, change),
+            Tried::Absent => self.insert(key, index, hash, now, op),
         }
     }
 
     /// The key is cloned and the place found without this shard's lock, which is why all is looked at again.
     #[cold]
-    fn insert<Q>(
-        &self,
-        key: &Q,
-        index: usize,
-        hash: Short,
-        now: u64,
-        change: impl Fn(&A, &mut A::State) -> Result<(), Denied>,
-    ) -> Result<(), KeyDenied>
+    fn insert<Q>(&self, key: &Q, index: usize, hash: Short, now: u64, op: Op) -> Result<(), KeyDenied>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
@@ -155,7 +177,7 @@ where
         let (result, gone) = cell.change(|shard| {
             let mut search = Search::idle(now, STEPS);
             let gone: [_; AT_ONCE] = std::array::from_fn(|_| shard.forget(&mut search));
-            let (result, inserted) = shard.change_or_insert(hash, key, &mut owned, now, change);
+            let (result, inserted) = shard.change_or_insert(hash, key, &mut owned, now, op);
             if inserted {
                 place.fill();
             }
@@ -218,7 +240,7 @@ where
             }
         }
         let (cell, record) = nearest?;
-        self.inherit(cell.change(|shard| shard.take(record, now)))
+        self.inherit(cell.change(|shard| shard.take(record.id, now)))
     }
 
     fn inherit(&self, gone: Option<Entry<K, A::State>>) -> Option<Place<'_>> {
@@ -254,7 +276,10 @@ where
         let turn = self.changing.lock();
         let old = std::mem::replace(&mut *self.current.lock(), algorithm.clone());
         for cell in self.cells() {
-            cell.change(|shard| shard.begin(algorithm.clone(), self.epoch.nanos()));
+            // Who is due was so by the old limits.
+            cell.serve(self.epoch.nanos());
+            let now = self.epoch.nanos();
+            cell.serve_after(now, |shard| shard.begin(algorithm.clone(), now));
             while cell.change(|shard| shard.carry_some(BATCH)) {}
         }
         drop((turn, old));
@@ -269,7 +294,14 @@ where
             ..KeyedStats::default()
         };
         for cell in self.cells() {
-            let tally = cell.lock().tally;
+            let shard = cell.lock();
+            let tally = shard.tally;
+            for counts in shard.lines.counts() {
+                stats.waiting += counts.waiting;
+                stats.granted += counts.granted;
+                stats.cancelled += counts.cancelled;
+            }
+            drop(shard);
             let Decided { allowed, denied } = &mut stats.decided;
             *allowed += tally.allowed;
             *denied += tally.denied;
@@ -277,6 +309,8 @@ where
             stats.expired += tally.expired;
             stats.evicted += tally.evicted;
             stats.removed += tally.removed;
+            stats.granted += tally.granted;
+            stats.cancelled += tally.cancelled;
         }
         stats
     }

@@ -5,7 +5,7 @@ use super::hash::{Short, shard_bits};
 use super::inner::first_and_next;
 use super::map_builder::KeyedMapBuilder;
 use super::room::{Place, Room};
-use super::shelf::{Entry, Record, Search, Shelf};
+use super::shelf::{Entry, Id, Search, Shelf};
 use super::{Seeded, TooManyKeys};
 use crate::shim::{AtomicU64, Mutex, Ordering};
 use crate::sync::Semaphore;
@@ -159,7 +159,7 @@ enum Value<V> {
 
 /// A value that may be forgotten if it is idle: to find out, the lock is let go.
 struct Candidate<V> {
-    record: Record,
+    id: Id,
     hand_outs: u64,
     value: Arc<V>,
 }
@@ -206,13 +206,13 @@ impl<K: Eq, V> Cell<K, V> {
             let again = search.now.saturating_add(idle_for).saturating_add(1);
             let due = |entry: &Entry<K, Seat<V>>| match &entry.value.value {
                 Value::Made(value) if Arc::strong_count(value) == 1 => {
-                    entry.value.used.saturating_add(idle_for)
+                    Some(entry.value.used.saturating_add(idle_for))
                 }
-                _ => again,
+                _ => Some(again),
             };
             let record = shard.shelf.first_idle(search, due)?;
             shard.shelf.postpone(record, again);
-            let seat = &mut shard.shelf.of_record(record)?.value;
+            let seat = &mut shard.shelf.of(record.id)?.value;
             if seat.is_held() {
                 return None;
             }
@@ -220,7 +220,7 @@ impl<K: Eq, V> Cell<K, V> {
                 Value::Made(value) => Arc::clone(value),
                 Value::Making(_) => return None,
             };
-            Some(Candidate { record, hand_outs: seat.hand_outs, value })
+            Some(Candidate { id: record.id, hand_outs: seat.hand_outs, value })
         })
     }
 
@@ -229,12 +229,12 @@ impl<K: Eq, V> Cell<K, V> {
     where
         V: Idle,
     {
-        let Candidate { record, hand_outs, value } = candidate;
+        let Candidate { id, hand_outs, value } = candidate;
         if !value.is_idle() {
             return None;
         }
         self.change(|shard| {
-            let seat = &mut shard.shelf.of_record(record)?.value;
+            let seat = &mut shard.shelf.of(id)?.value;
             // Who had it meanwhile may have used it. If the seat is still its own, this handle is not the last.
             if seat.hand_outs != hand_outs {
                 return None;
@@ -244,7 +244,7 @@ impl<K: Eq, V> Cell<K, V> {
                 return None;
             }
             shard.expired += 1;
-            shard.shelf.take(record)
+            shard.shelf.take(id)
         })
     }
 }
@@ -494,18 +494,18 @@ where
     pub fn remove_idle(&self) -> usize {
         let mut all = 0;
         for cell in &self.inner.shards {
-            let hashes = cell.shard.lock().shelf.hashes(&[]);
+            let hashes = cell.shard.lock().shelf.hashes(std::iter::empty());
             for hash in hashes {
                 let mut candidates = Vec::new();
                 cell.change(|shard| {
                     for entry in shard.shelf.with_hash_mut(hash) {
-                        let (record, seat) = (entry.record(), &mut entry.value);
+                        let (id, seat) = (entry.id(), &mut entry.value);
                         if seat.is_held() {
                             continue;
                         }
                         if let Value::Made(value) = &seat.value {
                             candidates.push(Candidate {
-                                record,
+                                id,
                                 hand_outs: seat.hand_outs,
                                 value: Arc::clone(value),
                             });
@@ -529,7 +529,7 @@ where
     {
         let mut batch = Vec::with_capacity(BATCH);
         for cell in &self.inner.shards {
-            let hashes = cell.shard.lock().shelf.hashes(&[]);
+            let hashes = cell.shard.lock().shelf.hashes(std::iter::empty());
             for hashes in hashes.chunks(BATCH) {
                 {
                     let mut shard = cell.shard.lock();

@@ -1,17 +1,21 @@
 //! Limits by key, in bounded memory.
 
+mod acquire;
+mod bell;
 mod builder;
 mod error;
 mod hash;
 mod inner;
+mod lines;
 mod map;
 mod map_builder;
 mod room;
 mod shard;
 mod shelf;
 
+pub use acquire::AcquireKey;
 pub use builder::KeyedBuilder;
-pub use error::{KeyDenied, TooManyKeys};
+pub use error::{KeyDenied, KeyWaitError, TooManyKeys};
 pub use hash::{Seeded, SeededHasher};
 pub use map::{CreateError, Idle, KeyedMap, KeyedMapStats};
 pub use map_builder::KeyedMapBuilder;
@@ -19,6 +23,7 @@ pub use map_builder::KeyedMapBuilder;
 use super::{Algorithm, Decided, Gcra, Quota};
 use builder::{CAPACITY, Knobs, default_shards};
 use inner::{BATCH, Inner};
+use shard::Op;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -59,7 +64,7 @@ use std::time::{Duration, Instant};
 /// |---|---|
 /// | on a key that is there | one hash, one short lock of one shard, one look-up; nothing is allocated |
 /// | on a new key | two short locks, a clone of the key; when it is full, also of shards where a key may be idle |
-/// | [`set_algorithm`](Self::set_algorithm), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |
+/// | [`set`](Self::set), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |
 /// | [`shrink`](Self::shrink) | each shard in one go |
 ///
 /// Now and then a new key makes its shard's table grow, or a refund or removal makes its order be tidied: that moves all of
@@ -119,6 +124,12 @@ pub struct KeyedStats {
     pub evicted: u64,
     /// Keys removed by hand.
     pub removed: u64,
+    /// Requests waiting now, for all keys.
+    pub waiting: usize,
+    /// Requests that waited and got their tokens.
+    pub granted: u64,
+    /// Waits and grants that were given up before use.
+    pub cancelled: u64,
     /// Requests refused for want of room.
     pub rejected: u64,
 }
@@ -165,7 +176,7 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let now = self.inner.epoch.nanos();
-        self.inner.apply(key, now, |algorithm, state| algorithm.take(state, now, 1))
+        self.inner.apply(key, now, Op::Take(1))
     }
 
     /// Takes `n` tokens of this key if they are there now. None at all are always there.
@@ -179,7 +190,7 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let now = self.inner.epoch.nanos();
-        self.inner.apply(key, now, |algorithm, state| algorithm.take(state, now, n))
+        self.inner.apply(key, now, Op::Take(n))
     }
 
     /// As [`try_acquire_many`](Self::try_acquire_many), at a time that the caller has read from the limiter's clock. Times may come
@@ -194,7 +205,78 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let now = self.inner.epoch.nanos_at(now);
-        self.inner.apply(key, now, |algorithm, state| algorithm.take(state, now, n))
+        self.inner.apply(key, now, Op::Take(n))
+    }
+
+    /// Waits for a token of this key. One timer serves all who wait for keys of the same shard.
+    ///
+    /// # Fairness
+    /// First come, first served for each key: whoever waits has been charged when he came, so later ones stand behind him, and
+    /// a large request is not starved by small ones. A key that somebody waits for is not forgotten.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready gives the token back, granted or not; those who wait behind move up.
+    ///
+    /// # Errors
+    /// The token can never come (the rate is zero), or not before the deadline of the current
+    /// [`Context`](crate::sync::Context), or that context has ended; or the key is new and there is no room for it. Found out
+    /// before waiting, with nothing taken.
+    pub fn acquire<'a, Q>(&'a self, key: &'a Q) -> AcquireKey<'a, K, Q, A, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        AcquireKey::new(self, key, 1, None)
+    }
+
+    /// Waits for `n` tokens of this key, to be taken all at once.
+    ///
+    /// # Fairness
+    /// # Cancel safety
+    /// # Errors
+    /// As [`acquire`](Self::acquire); also, `n` is above the burst, then or by a later change of the limits.
+    pub fn acquire_many<'a, Q>(&'a self, key: &'a Q, n: u64) -> AcquireKey<'a, K, Q, A, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        AcquireKey::new(self, key, n, None)
+    }
+
+    /// Waits for a token of this key for at most `limit`, counted from the first poll. If it will not come in that time, this
+    /// is known at once, and nobody waits. Waiting exactly that long is allowed.
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire); also, the token would come too late.
+    pub fn acquire_timeout<'a, Q>(&'a self, key: &'a Q, limit: Duration) -> AcquireKey<'a, K, Q, A, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        AcquireKey::new(self, key, 1, Some(limit))
+    }
+
+    /// Waits for `n` tokens of this key for at most `limit`; see [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    /// As [`acquire_many`](Self::acquire_many) and [`acquire_timeout`](Self::acquire_timeout).
+    pub fn acquire_many_timeout<'a, Q>(
+        &'a self,
+        key: &'a Q,
+        n: u64,
+        limit: Duration,
+    ) -> AcquireKey<'a, K, Q, A, S>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        AcquireKey::new(self, key, n, Some(limit))
     }
 
     /// Whether `n` tokens of this key are there now, without taking them, and without remembering the key. That there is room
@@ -285,7 +367,7 @@ where
         let now = self.inner.epoch.nanos();
         let (index, hash) = self.inner.find(key);
         if let Some(cell) = self.inner.cell(index) {
-            cell.change(|shard| shard.refund(hash, key, now, n));
+            cell.serve_after(now, |shard| shard.refund(hash, key, now, n));
         }
     }
 
@@ -300,17 +382,14 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let now = self.inner.epoch.nanos();
-        let drained = self.inner.apply(key, now, |algorithm, state| {
-            algorithm.drain_to(state, now, n);
-            Ok(())
-        });
-        match drained {
+        match self.inner.apply(key, now, Op::Drain(n)) {
             Err(KeyDenied::TooManyKeys(full)) => Err(full),
             Ok(()) | Err(KeyDenied::Denied(_)) => Ok(()),
         }
     }
 
-    /// Forgets this key, idle or not: it begins anew. Its override stays. False if it was not remembered.
+    /// Forgets this key, idle or not: it begins anew. Its override stays. False if it was not remembered, or if somebody waits for
+    /// its tokens.
     pub fn remove<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -338,7 +417,8 @@ where
             || TooManyKeys::new("overrides of a keyed limiter", self.inner.overrides.capacity(), u64::MAX);
         // The key outlives the lock where it is not kept.
         let mut key = Some(key);
-        cell.change(|shard| {
+        cell.serve(now);
+        cell.serve_after(now, |shard| {
             let limits = match key.as_ref().map(|key| shard.replace_override(hash, key, limits, now)) {
                 Some(Ok(old)) => return Ok(Some(old)),
                 Some(Err(limits)) => limits,
@@ -361,8 +441,9 @@ where
     {
         let now = self.inner.epoch.nanos();
         let (index, hash) = self.inner.find(key);
-        let (_key, algorithm) =
-            self.inner.cell(index)?.change(|shard| shard.remove_override(hash, key, now))?;
+        let cell = self.inner.cell(index)?;
+        cell.serve(now);
+        let (_key, algorithm) = cell.serve_after(now, |shard| shard.remove_override(hash, key, now))?;
         self.inner.overrides.release(1);
         Some(algorithm)
     }
@@ -382,7 +463,7 @@ where
     ///
     /// Goes through all keys in many short holds of their locks; shards change one after the other, each at one moment. Two
     /// changes at once happen one after the other.
-    pub fn set_algorithm(&self, limits: impl Into<A>) {
+    pub fn set(&self, limits: impl Into<A>) {
         self.inner.set_algorithm(&limits.into());
     }
 
@@ -431,15 +512,12 @@ where
         let now = self.inner.epoch.nanos();
         let mut batch = Vec::with_capacity(BATCH);
         for cell in self.inner.cells() {
-            let hashes = {
-                let shard = cell.lock();
-                shard.shelf.hashes(shard.waiting())
-            };
+            let hashes = cell.lock().hashes();
             for hashes in hashes.chunks(BATCH) {
                 {
                     let mut shard = cell.lock();
                     for hash in hashes {
-                        shard.entries(*hash, |key, algorithm, state, overridden| {
+                        shard.entries(*hash, now, |key, algorithm, state, overridden| {
                             let idle_at = algorithm.fresh_at(state);
                             let idle_in = Duration::from_nanos(idle_at.saturating_sub(now));
                             let state = KeyState {

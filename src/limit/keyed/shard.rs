@@ -1,16 +1,29 @@
 //! One shard of a keyed limiter: decides, forgets what is idle, and changes from one algorithm to the next.
 
+use super::bell::Ring;
 use super::hash::Short;
-use super::shelf::{Entry, Record, Search, Shelf};
+use super::lines::{Lines, state};
+use super::shelf::{Entry, Id, Record, Search, Shelf};
+use crate::limit::limiter::line::{Ask, Entry as Entered, Line, Want};
 use crate::limit::{Algorithm, Denied};
+use crate::wait::{Slot, Wakes};
 use hashbrown::HashTable;
 use std::borrow::Borrow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Waker;
 
-/// Marks of an entry. Else they are the shard's `parity`, if the state is one of the shard's present algorithm.
+/// Marks of an entry with limits of its own. Else they are the shard's `parity`, if the state is one of the shard's present
+/// algorithm.
 const OVERRIDDEN: u16 = 2;
+/// Besides: somebody waits, and the state is in the line.
+const IN_LINE: u16 = 4;
 
 pub(super) struct Shard<K, A: Algorithm> {
     pub(super) shelf: Shelf<K, A::State>,
+    pub(super) lines: Lines<A>,
+    /// Serves the lines, once there has been one.
+    pub(super) bell: Option<Arc<dyn Ring>>,
     algorithm: A,
     /// Marks of the entries whose state is of `algorithm`: 0 or 1.
     parity: u16,
@@ -46,20 +59,54 @@ pub(super) struct Tally {
     pub(super) expired: u64,
     pub(super) evicted: u64,
     pub(super) removed: u64,
+    /// Of lines that have ended.
+    pub(super) granted: u64,
+    pub(super) cancelled: u64,
 }
 
-/// What is done to a key that is not there.
-pub(super) enum Tried<R> {
-    /// Nothing has to be remembered.
-    Done(R),
-    /// It has to be inserted.
+/// What changes a key's state.
+#[derive(Clone, Copy)]
+pub(super) enum Op {
+    Take(u64),
+    Drain(u64),
+}
+
+/// A key that is there: its state, or its line.
+pub(super) enum Found<'a, A: Algorithm> {
+    State(&'a A, &'a mut A::State),
+    Line(&'a mut A::Line),
+}
+
+/// How an operation ended that may need the key to be inserted.
+pub(super) enum Tried {
+    Done(Result<(), Denied>),
     Absent,
+}
+
+impl Op {
+    #[inline(always)]
+    fn on<A: Algorithm>(self, found: Found<'_, A>, now: u64) -> Result<(), Denied> {
+        match (found, self) {
+            (Found::State(algorithm, state), Self::Take(n)) => algorithm.take(state, now, n),
+            (Found::State(algorithm, state), Self::Drain(n)) => {
+                algorithm.drain_to(state, now, n);
+                Ok(())
+            }
+            (Found::Line(line), Self::Take(n)) => line.take(now, n),
+            (Found::Line(line), Self::Drain(n)) => {
+                line.drain_to(n, now);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl<K: Eq, A: Algorithm> Shard<K, A> {
     pub(super) fn new(algorithm: A, capacity: usize) -> Self {
         Self {
             shelf: Shelf::new(capacity),
+            lines: Lines::new(),
+            bell: None,
             algorithm,
             parity: 0,
             past: None,
@@ -69,26 +116,21 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         }
     }
 
-    /// The state of a key that is there, with its algorithm.
+    /// What is remembered of a key that is there.
     #[inline(always)]
-    pub(super) fn with<Q, R>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        f: impl FnOnce(&A, &mut A::State) -> R,
-    ) -> Option<R>
+    fn with<Q, R>(&mut self, hash: Short, key: &Q, f: impl FnOnce(Found<'_, A>) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        let Self { shelf, algorithm, parity, past, overrides, .. } = self;
+        let Self { shelf, lines, algorithm, parity, past, overrides, .. } = self;
         let entry = shelf.get_mut(hash, key)?;
-        let algorithm = if entry.marks == *parity {
-            algorithm
+        let found = if entry.marks == *parity {
+            Found::State(algorithm, &mut entry.value)
         } else {
-            settled(entry, algorithm, *parity, past.as_deref(), overrides)
+            settled(entry, lines, algorithm, *parity, past.as_deref(), overrides)
         };
-        Some(f(algorithm, &mut entry.value))
+        Some(f(found))
     }
 
     /// The state that a key would begin with.
@@ -116,29 +158,29 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        let known = self.with(hash, key, |algorithm, state| look(algorithm, state, true));
+        let known = self.with(hash, key, |found| match found {
+            Found::State(algorithm, state) => look(algorithm, state, true),
+            Found::Line(line) => {
+                let state = state::<A>(line, now);
+                look(line.algorithm(), &state, true)
+            }
+        });
         known.unwrap_or_else(|| {
             let (algorithm, state, _) = self.fresh(hash, key, now);
             look(algorithm, &state, false)
         })
     }
 
-    /// Changes the state of a key, unless it would have to be inserted. `change` leaves the state alone where it refuses.
+    /// Changes the state of a key, unless it would have to be inserted. An operation that is refused leaves it alone.
     #[inline(always)]
-    pub(super) fn change<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        now: u64,
-        change: impl Fn(&A, &mut A::State) -> Result<(), Denied>,
-    ) -> Tried<Result<(), Denied>>
+    pub(super) fn change<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Tried
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        match self.with(hash, key, &change) {
+        match self.with(hash, key, |found| op.on(found, now)) {
             Some(result) => Tried::Done(self.counted(result)),
-            None => self.try_on_fresh(hash, key, now, change),
+            None => self.try_on_fresh(hash, key, now, op),
         }
     }
 
@@ -153,19 +195,13 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     }
 
     #[cold]
-    fn try_on_fresh<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        now: u64,
-        change: impl Fn(&A, &mut A::State) -> Result<(), Denied>,
-    ) -> Tried<Result<(), Denied>>
+    fn try_on_fresh<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Tried
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
         let (algorithm, mut state, _) = self.fresh(hash, key, now);
-        let result = change(algorithm, &mut state);
+        let result = op.on(Found::State(algorithm, &mut state), now);
         if result.is_ok() && algorithm.fresh_at(&state) > now {
             return Tried::Absent;
         }
@@ -179,17 +215,17 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         key: &Q,
         owned: &mut Option<K>,
         now: u64,
-        change: impl Fn(&A, &mut A::State) -> Result<(), Denied>,
+        op: Op,
     ) -> (Result<(), Denied>, bool)
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        if let Tried::Done(result) = self.change(hash, key, now, &change) {
+        if let Tried::Done(result) = self.change(hash, key, now, op) {
             return (result, false);
         }
         let (algorithm, mut state, marks) = self.fresh(hash, key, now);
-        let result = change(algorithm, &mut state);
+        let result = op.on(Found::State(algorithm, &mut state), now);
         let at = algorithm.fresh_at(&state);
         let Some(owned) = owned.take() else { return (result, false) };
         self.shelf.insert(hash, owned, state, marks, at);
@@ -197,21 +233,158 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         (self.counted(result), true)
     }
 
-    /// Makes a key idle earlier, if it is there.
+    /// Puts tokens back, if the key is there.
     pub(super) fn refund<Q>(&mut self, hash: Short, key: &Q, now: u64, n: u64)
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        let moved = self.with(hash, key, |algorithm, state| {
-            let before = algorithm.fresh_at(state);
-            algorithm.refund(state, now, n);
-            let after = algorithm.fresh_at(state);
-            (after < before).then_some(after)
+        let moved = self.with(hash, key, |found| match found {
+            Found::State(algorithm, state) => {
+                let before = algorithm.fresh_at(state);
+                algorithm.refund(state, now, n);
+                let after = algorithm.fresh_at(state);
+                (after < before).then_some(after)
+            }
+            Found::Line(line) => {
+                line.refund(n, now);
+                Some(0)
+            }
         });
         if let Some(at) = moved.flatten() {
-            self.shelf.renew(hash, key, at);
+            self.moved(hash, key, at);
         }
+    }
+
+    /// A key is idle earlier now, or its line has changed.
+    fn moved<Q>(&mut self, hash: Short, key: &Q, at: u64)
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        match self.shelf.get_mut(hash, key).map(|entry| (entry.id(), entry.marks & IN_LINE)) {
+            Some((id, 0)) => self.shelf.renew(id, at),
+            Some((id, _)) => self.lines.hurry(id),
+            None => {}
+        }
+    }
+
+    /// Takes tokens, or a place in the line of a key. `None` if the key is not there.
+    pub(super) fn enqueue<Q>(
+        &mut self,
+        hash: Short,
+        key: &Q,
+        slot: Pin<&Slot<Want>>,
+        waker: &mut Option<Waker>,
+        ask: Ask,
+    ) -> Option<Result<Entered, Denied>>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        let Self { shelf, lines, algorithm, parity, past, overrides, .. } = self;
+        let entry = shelf.get_mut(hash, key)?;
+        let id = entry.id();
+        if entry.marks & IN_LINE == 0 {
+            let found = if entry.marks == *parity {
+                Found::State(algorithm, &mut entry.value)
+            } else {
+                settled(entry, lines, algorithm, *parity, past.as_deref(), overrides)
+            };
+            if let Found::State(algorithm, state) = found {
+                let (algorithm, state) = (algorithm.clone(), state.clone());
+                lines.begin(id, algorithm, state);
+                entry.marks |= IN_LINE;
+            }
+        }
+        let entered = lines.get(id)?.wait(slot, waker, ask);
+        self.follow(id, ask.now);
+        Some(entered)
+    }
+
+    /// Gives a waiter its present waker. What is left over is dropped after the lock.
+    pub(super) fn set_waker<Q>(
+        &mut self,
+        hash: Short,
+        key: &Q,
+        slot: Pin<&Slot<Want>>,
+        fresh: &mut Option<Waker>,
+    ) -> Option<Waker>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        let id = self.shelf.get_mut(hash, key)?.id();
+        self.lines.get(id)?.set_waker(slot, fresh)
+    }
+
+    /// A waiter gives up: in line, or with a grant that nobody has seen. Its waker is dropped after the lock.
+    pub(super) fn abandon<Q>(
+        &mut self,
+        hash: Short,
+        key: &Q,
+        slot: Pin<&Slot<Want>>,
+        now: u64,
+    ) -> Option<Waker>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        let id = self.shelf.get_mut(hash, key).map(|entry| entry.id());
+        let line = id.and_then(|id| self.lines.get(id));
+        if let Some((id, waker)) =
+            line.and_then(|line| line.leave(slot, now)).and_then(|waker| Some((id?, waker)))
+        {
+            self.lines.hurry(id);
+            return waker;
+        }
+        let Some((crate::wait::Outcome::Granted, want)) = slot.take() else { return None };
+        match id.and_then(|id| self.lines.get(id).map(|line| (id, line))) {
+            Some((id, line)) => {
+                // Everybody in line was charged after it, in this line or in the one before: hence the number 0.
+                line.give_back(want.n, 0, now);
+                self.lines.hurry(id);
+            }
+            None => {
+                // The line has ended, and with it who was charged behind.
+                self.refund(hash, key, now, want.n);
+                self.tally.cancelled += 1;
+            }
+        }
+        None
+    }
+
+    /// Ends every wait that is due at `now`. False if `wakes` ran out of room: wake, and call again.
+    pub(super) fn settle(&mut self, now: u64, wakes: &mut Wakes) -> bool {
+        while let Some(id) = self.lines.due(now) {
+            if self.lines.get(id).is_some_and(|line| !line.settle(now, false, wakes)) {
+                return false;
+            }
+            self.follow(id, now);
+        }
+        true
+    }
+
+    /// After a change of a line: notes when it is due, or ends it if nobody waits.
+    fn follow(&mut self, id: Id, now: u64) {
+        if self.lines.get(id).is_some_and(|line| line.counts().waiting > 0) {
+            return self.lines.note(id);
+        }
+        let Self { shelf, lines, algorithm, overrides, tally, .. } = self;
+        let Some(entry) = shelf.of(id) else { return };
+        entry.marks &= !IN_LINE;
+        let algorithm = of_entry(entry, algorithm, overrides);
+        let Some((state, counts)) = lines.end(id, algorithm, now) else { return };
+        tally.granted += counts.granted;
+        tally.cancelled += counts.cancelled;
+        entry.value = state;
+        let at = algorithm.fresh_at(&entry.value);
+        shelf.renew(id, at);
+    }
+
+    /// Whom to call after a change of lines.
+    pub(super) fn ringer(&self) -> Option<Arc<dyn Ring>> {
+        self.bell.clone().filter(|_| !self.lines.is_empty())
     }
 
     /// Forgets a key that is found.
@@ -221,13 +394,13 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
             carry_some(shelf, algorithm, *parity, past, overrides, search.steps);
         }
         let record = shelf.first_idle(search, |entry| idle_at(entry, algorithm, overrides))?;
-        self.take(record, search.now)
+        self.take(record.id, search.now)
     }
 
-    /// Forgets the key of a record.
-    pub(super) fn take(&mut self, record: Record, now: u64) -> Option<Entry<K, A::State>> {
-        let entry = self.shelf.take(record)?;
-        let at = idle_at(&entry, &self.algorithm, &self.overrides);
+    /// Forgets a key that nobody waits for.
+    pub(super) fn take(&mut self, id: Id, now: u64) -> Option<Entry<K, A::State>> {
+        let at = idle_at(self.shelf.of(id)?, &self.algorithm, &self.overrides)?;
+        let entry = self.shelf.take(id)?;
         if at <= now {
             self.horizon = at.max(self.horizon);
             self.tally.expired += 1;
@@ -237,15 +410,16 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         Some(entry)
     }
 
-    /// Forgets a key, idle or not.
+    /// Forgets a key, idle or not, unless somebody waits.
     pub(super) fn remove<Q>(&mut self, hash: Short, key: &Q) -> Option<Entry<K, A::State>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        let entry = self.shelf.remove(hash, key)?;
+        let entry = self.shelf.get_mut(hash, key).filter(|entry| entry.marks & IN_LINE == 0)?;
+        let id = entry.id();
         self.tally.removed += 1;
-        Some(entry)
+        self.shelf.take(id)
     }
 
     /// No key is idle before this.
@@ -254,7 +428,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     }
 
     /// Begins with another algorithm: from `now` on, entries are carried over as they are used, and by
-    /// [`carry_some`](Self::carry_some). All of the last change must have been.
+    /// [`carry_some`](Self::carry_some); lines at once. All of the last change must have been.
     pub(super) fn begin(&mut self, algorithm: A, now: u64) {
         let past = Past {
             algorithm: std::mem::replace(&mut self.algorithm, algorithm),
@@ -263,6 +437,12 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         };
         self.past = Some(Box::new(past));
         self.parity ^= 1;
+        for id in self.lines.ids() {
+            if let Some(entry) = self.shelf.of(id).filter(|entry| entry.marks & OVERRIDDEN == 0) {
+                entry.marks = self.parity | IN_LINE;
+                self.lines.retime(id, &self.algorithm, now);
+            }
+        }
     }
 
     /// Carries over so many entries. False if there are none left.
@@ -272,18 +452,23 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         past.is_some()
     }
 
-    /// What is not in the order of the shelf.
-    pub(super) fn waiting(&self) -> &[Record] {
-        self.past.as_ref().map_or(&[], |past| &past.waiting)
+    /// The hashes of all keys.
+    pub(super) fn hashes(&self) -> Vec<Short> {
+        let waiting = self.past.iter().flat_map(|past| &past.waiting).map(|record| record.id);
+        self.shelf.hashes(waiting.chain(self.lines.ids()))
     }
 
-    /// How an entry stands.
-    pub(super) fn entries(&mut self, hash: Short, mut look: impl FnMut(&K, &A, &A::State, bool)) {
-        let Self { shelf, algorithm, parity, past, overrides, .. } = self;
+    /// How the entries with a hash stand.
+    pub(super) fn entries(&mut self, hash: Short, now: u64, mut look: impl FnMut(&K, &A, &A::State, bool)) {
+        let Self { shelf, lines, algorithm, parity, past, overrides, .. } = self;
         for entry in shelf.with_hash(hash) {
-            let overridden = entry.marks == OVERRIDDEN;
-            match past {
-                Some(past) if !overridden && entry.marks != *parity => {
+            let overridden = entry.marks & OVERRIDDEN != 0;
+            match (lines.get(entry.id()).filter(|_| entry.marks & IN_LINE != 0), &past) {
+                (Some(line), _) => {
+                    let state = state::<A>(line, now);
+                    look(&entry.key, line.algorithm(), &state, overridden);
+                }
+                (None, Some(past)) if !overridden && entry.marks != *parity => {
                     let state = carried(&past.algorithm, algorithm, &entry.value, past.until);
                     look(&entry.key, algorithm, &state, false);
                 }
@@ -343,20 +528,26 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        let Self { shelf, algorithm, parity, past, .. } = self;
+        let Self { shelf, lines, algorithm, parity, past, .. } = self;
         let Some(entry) = shelf.get_mut(hash, key) else { return };
+        let id = entry.id();
+        if entry.marks & IN_LINE != 0 {
+            entry.marks = marks | IN_LINE;
+            return lines.retime(id, new, now);
+        }
         if let Some(past) = past.as_ref().filter(|_| entry.marks != OVERRIDDEN && entry.marks != *parity) {
             entry.value = carried(&past.algorithm, algorithm, &entry.value, past.until);
         }
         entry.value = carried(old, new, &entry.value, now);
         entry.marks = marks;
         let at = new.fresh_at(&entry.value);
-        shelf.renew(hash, key, at);
+        shelf.renew(id, at);
     }
 
     /// Gives back memory.
     pub(super) fn shrink(&mut self) {
         self.shelf.shrink();
+        self.lines.shrink();
         self.overrides.shrink_to_fit(|entry| entry.hash.full());
     }
 }
@@ -379,7 +570,7 @@ fn of_entry<'a, K: Eq, A: Algorithm>(
     algorithm: &'a A,
     overrides: &'a HashTable<Override<K, A>>,
 ) -> &'a A {
-    if entry.marks != OVERRIDDEN {
+    if entry.marks & OVERRIDDEN == 0 {
         return algorithm;
     }
     // An entry is marked as long as its override is there.
@@ -392,30 +583,49 @@ fn carried<A: Algorithm>(old: &A, new: &A, state: &A::State, now: u64) -> A::Sta
     if old.fresh_at(state) <= now { new.fresh(now) } else { old.carry(new, state, now) }
 }
 
+/// When an entry is idle; `None` while somebody waits.
 fn idle_at<K: Eq, A: Algorithm>(
     entry: &Entry<K, A::State>,
     algorithm: &A,
     overrides: &HashTable<Override<K, A>>,
-) -> u64 {
-    of_entry(entry, algorithm, overrides).fresh_at(&entry.value)
+) -> Option<u64> {
+    let in_line = entry.marks & IN_LINE != 0;
+    (!in_line).then(|| of_entry(entry, algorithm, overrides).fresh_at(&entry.value))
 }
 
-/// Brings an entry up to date whose marks are not the shard's, and says what algorithm it has.
+/// Brings an entry up to date whose marks are not the shard's, and says what is remembered of it.
 #[cold]
 fn settled<'a, K: Eq, A: Algorithm>(
-    entry: &mut Entry<K, A::State>,
+    entry: &'a mut Entry<K, A::State>,
+    lines: &'a mut Lines<A>,
     algorithm: &'a A,
     parity: u16,
     past: Option<&Past<A>>,
     overrides: &'a HashTable<Override<K, A>>,
-) -> &'a A {
-    if entry.marks != OVERRIDDEN {
-        if let Some(past) = past {
-            entry.value = carried(&past.algorithm, algorithm, &entry.value, past.until);
+) -> Found<'a, A> {
+    if entry.marks & IN_LINE != 0 {
+        if let Some(line) = lines.get(entry.id()) {
+            return Found::Line(line);
         }
-        entry.marks = parity;
     }
-    of_entry(entry, algorithm, overrides)
+    carry(entry, algorithm, parity, past);
+    let algorithm = of_entry(entry, algorithm, overrides);
+    Found::State(algorithm, &mut entry.value)
+}
+
+fn carry<K, A: Algorithm>(
+    entry: &mut Entry<K, A::State>,
+    algorithm: &A,
+    parity: u16,
+    past: Option<&Past<A>>,
+) {
+    if entry.marks & OVERRIDDEN != 0 || entry.marks == parity {
+        return;
+    }
+    if let Some(past) = past {
+        entry.value = carried(&past.algorithm, algorithm, &entry.value, past.until);
+    }
+    entry.marks = parity;
 }
 
 fn carry_some<K: Eq, A: Algorithm>(
@@ -433,12 +643,10 @@ fn carry_some<K: Eq, A: Algorithm>(
             return;
         };
         shelf.restore(record, |entry| {
-            let algorithm = if entry.marks == parity {
-                algorithm
-            } else {
-                settled(entry, algorithm, parity, Some(before), overrides)
-            };
-            algorithm.fresh_at(&entry.value)
+            if entry.marks & IN_LINE == 0 {
+                carry(entry, algorithm, parity, Some(before));
+            }
+            idle_at(entry, algorithm, overrides)
         });
     }
 }

@@ -23,18 +23,23 @@ impl<K, T> Entry<K, T> {
         self.hash
     }
 
-    /// By which [`Shelf::take`] finds it.
-    pub(super) fn record(&self) -> Record {
-        Record { at: 0, hash: self.hash, stamp: self.stamp }
+    pub(super) fn id(&self) -> Id {
+        Id { hash: self.hash, stamp: self.stamp }
     }
+}
+
+/// Of one entry of the shelf, until it is [renewed](Shelf::renew).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    pub(super) hash: Short,
+    stamp: u16,
 }
 
 /// Says that a key will be idle at `at`, or later if it was used since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Record {
     pub(super) at: u64,
-    hash: Short,
-    stamp: u16,
+    pub(super) id: Id,
 }
 
 /// What is looked for in the orders of the shards, and how far.
@@ -57,14 +62,14 @@ impl Search {
 }
 
 /// # The order
-/// Every entry has one *current* record, the one with its stamp. Using a key touches its entry only: its record then says an
+/// Every entry has one *current* record, the one with its stamp (none while it cannot become idle). Using a key touches its entry only: its record then says an
 /// instant that is too early, and is corrected when it comes up. What makes a key idle *earlier* must renew the record; then,
 /// and when an entry is removed, an *outdated* record stays behind, which is dropped when it comes up, or when there are too
 /// many. So no record is later than the truth, and the first record that proves true belongs to the key that is idle
 /// first.
 ///
-/// A stamp has 16 bits. An outdated record that is taken for a current one, since both hash and stamp have come round again,
-/// is checked against its entry like any other, and only makes that entry be looked at twice.
+/// A stamp has 16 bits; no two entries have both hash and stamp in common. An outdated record that is taken for a current one,
+/// since its stamp has come round again, is checked against the entry like any other, and only makes it be looked at twice.
 pub(super) struct Shelf<K, T> {
     entries: HashTable<Entry<K, T>>,
     order: BinaryHeap<Reverse<Record>>,
@@ -93,16 +98,22 @@ impl<K, T> Shelf<K, T> {
 
     /// Of a key that is not there.
     pub(super) fn insert(&mut self, hash: Short, key: K, value: T, marks: u16, at: u64) {
-        let stamp = self.next_stamp();
-        let entry = Entry { hash, stamp, marks, value, key };
+        let id = self.next_id(hash);
+        let entry = Entry { hash, stamp: id.stamp, marks, value, key };
         // No foreign code: the hash was kept.
         self.entries.insert_unique(hash.full(), entry, |entry| entry.hash.full());
-        self.order.push(Reverse(Record { at, hash, stamp }));
+        self.order.push(Reverse(Record { at, id }));
     }
 
-    fn next_stamp(&mut self) -> u16 {
-        self.stamp = self.stamp.wrapping_add(1);
-        self.stamp
+    /// One that no entry has.
+    fn next_id(&mut self, hash: Short) -> Id {
+        loop {
+            self.stamp = self.stamp.wrapping_add(1);
+            let id = Id { hash, stamp: self.stamp };
+            if find(&self.entries, id).is_none() {
+                return id;
+            }
+        }
     }
 
     pub(super) fn remove<Q>(&mut self, hash: Short, key: &Q) -> Option<Entry<K, T>>
@@ -116,16 +127,12 @@ impl<K, T> Shelf<K, T> {
         Some(entry)
     }
 
-    /// A new record for a key that is idle at `at`, earlier than the present one says.
-    pub(super) fn renew<Q>(&mut self, hash: Short, key: &Q, at: u64)
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        let stamp = self.next_stamp();
-        if let Some(entry) = self.get_mut(hash, key) {
-            entry.stamp = stamp;
-            self.order.push(Reverse(Record { at, hash, stamp }));
+    /// A new record, and a new id, for an entry that is idle at `at`, earlier than its present record says, if it has one.
+    pub(super) fn renew(&mut self, id: Id, at: u64) {
+        let new = self.next_id(id.hash);
+        if let Some(entry) = self.of(id) {
+            entry.stamp = new.stamp;
+            self.order.push(Reverse(Record { at, id: new }));
             self.tidy();
         }
     }
@@ -135,11 +142,12 @@ impl<K, T> Shelf<K, T> {
         self.order.peek().map_or(u64::MAX, |Reverse(record)| record.at)
     }
 
-    /// A key that is idle at `now`, or else the one that will be first, if it will by `until`. `idle_at` says when one will.
+    /// A key that is idle at `now`, or else the one that will be first, if it will by `until`. `idle_at` says when one will; those
+    /// that cannot lose their record.
     pub(super) fn first_idle(
         &mut self,
         search: &mut Search,
-        idle_at: impl Fn(&Entry<K, T>) -> u64,
+        idle_at: impl Fn(&Entry<K, T>) -> Option<u64>,
     ) -> Option<Record> {
         while let Some(mut top) = self.order.peek_mut() {
             let Reverse(record) = *top;
@@ -147,11 +155,10 @@ impl<K, T> Shelf<K, T> {
                 return None;
             }
             search.steps = search.steps.checked_sub(1)?;
-            let Some(entry) = find(&self.entries, record) else {
+            let Some(at) = find(&self.entries, record.id).and_then(&idle_at) else {
                 PeekMut::pop(top);
                 continue;
             };
-            let at = idle_at(entry);
             if at <= record.at || at <= search.now {
                 return Some(record);
             }
@@ -165,26 +172,24 @@ impl<K, T> Shelf<K, T> {
     /// Puts off the first record, if it is this one: at least behind all that are as early as it is.
     pub(super) fn postpone(&mut self, record: Record, at: u64) {
         if let Some(mut top) = self.order.peek_mut() {
-            if top.0.is_for(record) {
+            if top.0.id == record.id {
                 *top = Reverse(Record { at: at.max(top.0.at.saturating_add(1)), ..record });
             }
         }
     }
 
-    /// Removes the entry of a current record.
-    pub(super) fn take(&mut self, record: Record) -> Option<Entry<K, T>> {
-        if self.order.peek().is_some_and(|Reverse(top)| top.is_for(record)) {
+    /// Removes an entry.
+    pub(super) fn take(&mut self, id: Id) -> Option<Entry<K, T>> {
+        if self.order.peek().is_some_and(|Reverse(top)| top.id == id) {
             self.order.pop();
         }
-        let current = |entry: &Entry<K, T>| record.is_of(entry);
-        let (entry, _) = self.entries.find_entry(record.hash.full(), current).ok()?.remove();
+        let (entry, _) = self.entries.find_entry(id.full(), |entry| entry.id() == id).ok()?.remove();
         self.tidy();
         Some(entry)
     }
 
-    /// The entry of a current record.
-    pub(super) fn of_record(&mut self, record: Record) -> Option<&mut Entry<K, T>> {
-        self.entries.find_mut(record.hash.full(), |entry| record.is_of(entry))
+    pub(super) fn of(&mut self, id: Id) -> Option<&mut Entry<K, T>> {
+        self.entries.find_mut(id.full(), |entry| entry.id() == id)
     }
 
     /// Takes the order away, for its entries to be looked at anew, one by one: each with [`restore`](Self::restore).
@@ -192,18 +197,17 @@ impl<K, T> Shelf<K, T> {
         std::mem::take(&mut self.order).into_iter().map(|Reverse(record)| record).collect()
     }
 
-    /// Puts an entry back into the order, if the record that was taken away is its current one.
-    pub(super) fn restore(&mut self, record: Record, look: impl FnOnce(&mut Entry<K, T>) -> u64) {
-        if let Some(entry) = self.of_record(record) {
-            let at = look(entry);
+    /// Puts an entry back into the order, if the record that was taken away is its current one, and if it can become idle.
+    pub(super) fn restore(&mut self, record: Record, look: impl FnOnce(&mut Entry<K, T>) -> Option<u64>) {
+        if let Some(at) = self.of(record.id).and_then(look) {
             self.order.push(Reverse(Record { at, ..record }));
         }
     }
 
-    /// The hashes of all keys, sorted; with those of `more`.
-    pub(super) fn hashes(&self, more: &[Record]) -> Vec<Short> {
-        let all = self.order.iter().map(|Reverse(record)| record).chain(more);
-        let mut hashes: Vec<_> = all.map(|record| record.hash).collect();
+    /// The hashes of all keys in the order, and `more`, sorted.
+    pub(super) fn hashes(&self, more: impl Iterator<Item = Id>) -> Vec<Short> {
+        let all = self.order.iter().map(|Reverse(record)| record.id).chain(more);
+        let mut hashes: Vec<_> = all.map(|id| id.hash).collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes
@@ -222,7 +226,7 @@ impl<K, T> Shelf<K, T> {
     /// Gives back memory.
     pub(super) fn shrink(&mut self) {
         let Self { entries, order, .. } = self;
-        order.retain(|Reverse(record)| find(entries, *record).is_some());
+        order.retain(|Reverse(record)| find(entries, record.id).is_some());
         order.shrink_to_fit();
         entries.shrink_to_fit(|entry| entry.hash.full());
     }
@@ -232,21 +236,18 @@ impl<K, T> Shelf<K, T> {
         const SPARE: usize = 64;
         let Self { entries, order, .. } = self;
         if order.len() > 2 * entries.len() + SPARE {
-            order.retain(|Reverse(record)| find(entries, *record).is_some());
+            order.retain(|Reverse(record)| find(entries, record.id).is_some());
         }
     }
 }
 
-fn find<K, T>(entries: &HashTable<Entry<K, T>>, record: Record) -> Option<&Entry<K, T>> {
-    entries.find(record.hash.full(), |entry| record.is_of(entry))
+fn find<K, T>(entries: &HashTable<Entry<K, T>>, id: Id) -> Option<&Entry<K, T>> {
+    entries.find(id.full(), |entry| entry.id() == id)
 }
 
-impl Record {
-    fn is_of<K, T>(self, entry: &Entry<K, T>) -> bool {
-        entry.hash == self.hash && entry.stamp == self.stamp
-    }
-
-    fn is_for(self, other: Self) -> bool {
-        self.hash == other.hash && self.stamp == other.stamp
+impl Id {
+    /// A hash for a table.
+    pub(super) fn full(self) -> u64 {
+        self.hash.full()
     }
 }

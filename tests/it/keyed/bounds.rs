@@ -5,6 +5,7 @@ use crate::support::{allocations, kept_bytes};
 use cofferdam::limit::{Keyed, Quota, WhenFull};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
 
 /// A token a second, one at once.
 fn one() -> Quota {
@@ -16,9 +17,9 @@ fn one() -> Quota {
 fn a_key_can_be_forgotten_exactly_when_its_state_is_a_fresh_one() {
     let (time, limiter) = keyed::<u64>(Quota::per_second(10).burst(10));
     assert_eq!(limiter.try_acquire_many(&1, 3), Ok(()));
-    time.advance(ms(300) - std::time::Duration::from_nanos(1));
+    time.advance(ms(300) - Duration::from_nanos(1));
     assert_eq!(limiter.remove_idle(), 0);
-    time.advance(std::time::Duration::from_nanos(1));
+    time.advance(Duration::from_nanos(1));
     assert_eq!((limiter.remove_idle(), limiter.len(), limiter.stats().expired), (1, 0, 1));
 }
 
@@ -123,8 +124,9 @@ fn sixteen_looks_do_not_settle_it_the_first_of_them_goes_and_the_work_is_kept() 
     let limiter = builder.capacity(1000).shards(1).when_full(WhenFull::EvictIdleMost).build().unwrap();
     for key in 0..1000 {
         assert_eq!(limiter.try_acquire(&key), Ok(()));
+        time.advance(Duration::from_nanos(1));
     }
-    // All but the last are used again, so that every record is too early.
+    // All but the last are used again, so that every record before its own is too early.
     for key in 0..1000 {
         assert_eq!(limiter.try_acquire_many(&key, if key == 999 { 1 } else { 50 }), Ok(()));
     }
@@ -158,6 +160,7 @@ fn an_idle_key_behind_many_that_are_not_is_found_in_a_few_calls() {
     let limiter = builder.capacity(100).shards(1).build().unwrap();
     for key in 0..100 {
         assert_eq!(limiter.try_acquire(&key), Ok(()));
+        time.advance(Duration::from_nanos(1));
     }
     for key in 0..99 {
         assert_eq!(limiter.try_acquire_many(&key, 50), Ok(()));

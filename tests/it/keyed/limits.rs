@@ -152,7 +152,7 @@ fn a_change_for_all_settles_each_key_first_and_leaves_overrides() {
         assert_eq!(limiter.try_acquire_many(&key, 10), Ok(()));
     }
     time.advance(ms(250));
-    limiter.set_algorithm(Quota::per_second(100).burst(10));
+    limiter.set(Quota::per_second(100).burst(10));
     assert_eq!(limiter.algorithm(), Gcra::new(Quota::per_second(100).burst(10)));
     for key in 1..1000 {
         assert_eq!(limiter.available(&key), 2, "two and a half came at the old rate");
@@ -167,8 +167,8 @@ fn a_change_for_all_settles_each_key_first_and_leaves_overrides() {
     assert_eq!((limiter.remove_idle(), limiter.len()), (999, 1));
     // Twice: the mark is the first one's again.
     assert_eq!(limiter.try_acquire_many(&5, 10), Ok(()));
-    limiter.set_algorithm(Quota::per_second(1).burst(10));
-    limiter.set_algorithm(Quota::per_second(2).burst(4));
+    limiter.set(Quota::per_second(1).burst(10));
+    limiter.set(Quota::per_second(2).burst(4));
     time.advance(secs(1));
     assert_eq!((limiter.available(&5), limiter.available(&6)), (2, 4));
 }

@@ -154,7 +154,7 @@ proptest! {
                     prop_assert_eq!(limiter.remove_override(&key), reference.own.remove(&key));
                 }
                 Step::All(quota) => {
-                    limiter.set_algorithm(quota);
+                    limiter.set(quota);
                     for key in 0..12 {
                         if !reference.own.contains_key(&key) {
                             reference.change(key, quota.into());
