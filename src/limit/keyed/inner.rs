@@ -172,21 +172,35 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let mut owned = Some(key.to_owned());
-        let place = self.place(index, now)?;
+        let mut place = None;
         let Some(cell) = self.cell(index) else { return Ok(()) };
-        let (result, gone) = cell.change(|shard| {
-            let mut search = Search::idle(now, STEPS);
-            let gone: [_; AT_ONCE] = std::array::from_fn(|_| shard.forget(&mut search));
-            let (result, inserted) = shard.change_or_insert(hash, key, &mut owned, now, op);
-            if inserted {
-                place.fill();
+        loop {
+            let (result, gone) = cell.change(|shard| {
+                let mut search = Search::idle(now, STEPS);
+                let gone: [_; AT_ONCE] = std::array::from_fn(|_| shard.forget(&mut search));
+                self.room.release(gone.iter().flatten().count());
+                // Taken under the lock where there is room, so that others find either the key or its place.
+                let place = || place.take().or_else(|| self.room.reserve());
+                (shard.change_or_insert(hash, key, &mut owned, now, op, place), gone)
+            });
+            // Not under the lock: what is dropped here is the user's.
+            drop(gone);
+            if let Some(result) = result {
+                return result.map_err(KeyDenied::Denied);
             }
-            (result, gone)
-        });
-        // Not under the lock: what is dropped here is the user's.
-        self.room.release(gone.iter().flatten().count());
-        drop((gone, owned));
-        result.map_err(KeyDenied::Denied)
+            match self.place(index, now) {
+                Ok(found) => place = Some(found),
+                // Perhaps because somebody else has inserted this very key.
+                Err(full) => match cell.lock().change(hash, key, now, op) {
+                    Tried::Done(result) => return result.map_err(KeyDenied::Denied),
+                    Tried::Absent => {
+                        // Relaxed: a statistic.
+                        self.rejected.fetch_add(1, Ordering::Relaxed);
+                        return Err(full.into());
+                    }
+                },
+            }
+        }
     }
 
     /// A place for a new key.
@@ -202,8 +216,6 @@ where
                 return Ok(place);
             }
         }
-        // Relaxed: a statistic.
-        self.rejected.fetch_add(1, Ordering::Relaxed);
         let earliest = self.cells().map(Cell::earliest).min().unwrap_or(u64::MAX);
         let after = if earliest == u64::MAX { u64::MAX } else { earliest.saturating_sub(now) };
         Err(TooManyKeys::new("keyed limiter", self.room.capacity(), after))

@@ -157,6 +157,13 @@ enum Value<V> {
     Made(Arc<V>),
 }
 
+/// Whose turn it is to make a value.
+enum Turn {
+    Ours,
+    Theirs,
+    NoRoom,
+}
+
 /// A value that may be forgotten if it is idle: to find out, the lock is let go.
 struct Candidate<V> {
     id: Id,
@@ -380,27 +387,48 @@ where
         let Some(cell) = self.inner.shards.get(index) else {
             return make().map(Arc::new).map_err(CreateError::Failed);
         };
+        let mut place = None;
         loop {
             if let Some(value) = self.get_in(cell, hash, key) {
                 return Ok(value);
             }
             let mut owned = Some(key.to_owned());
             let now = self.inner.epoch.nanos();
-            let place = self.place(cell, now).map_err(CreateError::TooManyKeys)?;
+            self.clear_away(cell, now);
             let making = Arc::new(Mutex::new(()));
             let turn = making.lock();
-            let ours = cell.change(|shard| {
-                let Some(owned) = owned.take_if(|_| shard.shelf.get_mut(hash, key).is_none()) else {
-                    return false;
-                };
+            let turned = cell.change(|shard| {
+                if shard.shelf.get_mut(hash, key).is_some() {
+                    return Turn::Theirs;
+                }
+                // Taken under the lock where there is room, so that others find either the key or its place.
+                let place = place.take().or_else(|| self.inner.room.reserve());
+                let (Some(place), Some(owned)) = (place, owned.take()) else { return Turn::NoRoom };
                 let value = Value::Making(Arc::clone(&making));
                 let due = now.saturating_add(self.inner.idle_for);
                 shard.shelf.insert(hash, owned, Seat { used: now, hand_outs: 0, value }, 0, due);
                 place.fill();
-                true
+                Turn::Ours
             });
-            if !ours {
-                continue;
+            match turned {
+                Turn::Ours => {}
+                Turn::Theirs => continue,
+                Turn::NoRoom => {
+                    drop(turn);
+                    match self.place(now) {
+                        Ok(found) => place = Some(found),
+                        Err(full) => {
+                            // Perhaps because somebody else has come with this very key.
+                            if let Some(value) = self.get_in(cell, hash, key) {
+                                return Ok(value);
+                            }
+                            // Relaxed: a statistic.
+                            self.inner.rejected.fetch_add(1, Ordering::Relaxed);
+                            return Err(CreateError::TooManyKeys(full));
+                        }
+                    }
+                    continue;
+                }
             }
             let unmade = Unmade { map: self, cell, hash, key };
             let made = Arc::new(make().map_err(CreateError::Failed)?);
@@ -417,15 +445,19 @@ where
         }
     }
 
-    /// A place for a new key.
-    fn place(&self, cell: &Cell<K, V>, now: u64) -> Result<Place<'_>, TooManyKeys> {
-        let Inner { room, idle_for, shards, rejected, .. } = &*self.inner;
+    /// Forgets values that were not asked for in a long time, as far as a few looks find them.
+    fn clear_away(&self, cell: &Cell<K, V>, now: u64) {
         let mut search = Search::idle(now, STEPS);
         while cell.earliest() <= now && search.steps > 0 {
-            let Some(candidate) = cell.candidate(&mut search, *idle_for) else { continue };
+            let Some(candidate) = cell.candidate(&mut search, self.inner.idle_for) else { continue };
             let gone = cell.settle(candidate);
-            room.release(usize::from(gone.is_some()));
+            self.inner.room.release(usize::from(gone.is_some()));
         }
+    }
+
+    /// The place of an idle value, for a new key.
+    fn place(&self, now: u64) -> Result<Place<'_>, TooManyKeys> {
+        let Inner { room, idle_for, shards, .. } = &*self.inner;
         for _ in 0..STEPS {
             if let Some(place) = room.reserve() {
                 return Ok(place);
@@ -441,8 +473,6 @@ where
                 }
             }
         }
-        // Relaxed: a statistic.
-        rejected.fetch_add(1, Ordering::Relaxed);
         // Room is made when somebody is done, and nobody knows when that is.
         Err(TooManyKeys::new("keyed map", room.capacity(), u64::MAX))
     }

@@ -3,6 +3,7 @@
 use super::bell::Ring;
 use super::hash::Short;
 use super::lines::{Lines, state};
+use super::room::Place;
 use super::shelf::{Entry, Id, Record, Search, Shelf};
 use crate::limit::limiter::line::{Ask, Entry as Entered, Line, Want};
 use crate::limit::{Algorithm, Denied};
@@ -208,29 +209,31 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         Tried::Done(self.counted(result))
     }
 
-    /// As [`change`](Self::change), inserting the key where that has to be. The flag says whether it was.
-    pub(super) fn change_or_insert<Q>(
+    /// As [`change`](Self::change), inserting the key where that has to be. `None` if there is no place for it.
+    pub(super) fn change_or_insert<'p, Q>(
         &mut self,
         hash: Short,
         key: &Q,
         owned: &mut Option<K>,
         now: u64,
         op: Op,
-    ) -> (Result<(), Denied>, bool)
+        place: impl FnOnce() -> Option<Place<'p>>,
+    ) -> Option<Result<(), Denied>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
         if let Tried::Done(result) = self.change(hash, key, now, op) {
-            return (result, false);
+            return Some(result);
         }
+        let (place, owned) = (place()?, owned.take()?);
         let (algorithm, mut state, marks) = self.fresh(hash, key, now);
         let result = op.on(Found::State(algorithm, &mut state), now);
         let at = algorithm.fresh_at(&state);
-        let Some(owned) = owned.take() else { return (result, false) };
         self.shelf.insert(hash, owned, state, marks, at);
+        place.fill();
         self.tally.inserted += 1;
-        (self.counted(result), true)
+        Some(self.counted(result))
     }
 
     /// Puts tokens back, if the key is there.
