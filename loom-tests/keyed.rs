@@ -100,18 +100,19 @@ fn the_place_of_an_idle_key_is_for_one() {
 
 #[test]
 fn one_key_inserted_by_two_is_one() {
-    bounded(None, || {
-        let (_, limiter) = limiter(1, 1, WhenFull::RejectNew);
-        let other = {
-            let limiter = limiter.clone();
-            thread::spawn(move || limiter.try_acquire(&7))
-        };
-        let mine = limiter.try_acquire(&7);
-        let theirs = other.join().unwrap();
-        assert_eq!(u8::from(mine.is_ok()) + u8::from(theirs.is_ok()), 1, "one token");
-        assert!([mine, theirs].iter().all(|one| !one.is_err_and(|denied| denied.is_full())));
-        assert_eq!((limiter.keys().len(), limiter.len()), (1, 1));
-    });
+    for capacity in [1, 2] {
+        bounded(None, move || {
+            let (_, limiter) = limiter(capacity, 1, WhenFull::RejectNew);
+            let other = {
+                let limiter = limiter.clone();
+                thread::spawn(move || limiter.try_acquire(&7))
+            };
+            let both = [limiter.try_acquire(&7), other.join().unwrap()];
+            assert_eq!(both.iter().filter(|one| one.is_ok()).count(), 1, "one token");
+            assert!(!both.iter().any(|one| one.is_err_and(|denied| denied.is_full())));
+            assert_eq!((limiter.keys().len(), limiter.len()), (1, 1));
+        });
+    }
 }
 
 /// Idle until it is used.
