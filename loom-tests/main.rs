@@ -22,9 +22,11 @@ mod wait;
 #[path = "../src/sync/striped.rs"]
 mod striped;
 
+mod all_of;
 mod breaker;
 mod cancel;
 mod channel;
+mod concurrency;
 mod counters;
 mod gate;
 mod keyed;
@@ -33,5 +35,6 @@ mod pool;
 mod race;
 mod ring;
 mod semaphore;
+mod tiered;
 mod token_bucket;
 mod wait_list;

@@ -59,6 +59,14 @@ mod imp {
 
 pub(crate) use imp::*;
 
+/// A number that nobody else has: an order among components that is the same in every run of a model, as addresses are not.
+/// No checker needs to see the counter: nothing but the number comes of it.
+#[allow(dead_code, reason = "used by the rooms behind features")]
+pub(crate) fn serial() -> u64 {
+    static NEXT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+}
+
 /// A `SeqCst` load, for the second half of "publish, then look for sleepers".
 ///
 /// Where the first half is a `SeqCst` read-modify-write on another word, this needs no fence on the real machine: both

@@ -11,6 +11,8 @@ mod keyed;
 mod semaphore;
 #[path = "stress/signals.rs"]
 mod signals;
+#[path = "stress/tiered.rs"]
+mod tiered;
 #[path = "stress/token_bucket.rs"]
 mod token_bucket;
 

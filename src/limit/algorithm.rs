@@ -58,6 +58,14 @@ pub trait Algorithm: Engine + Clone + fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether `n` tokens are there now, without taking them.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn check(&self, state: &Self::State, now: u64, n: u64) -> Result<(), Denied> {
+        self.take(&mut state.clone(), now, n)
+    }
+
     /// How many tokens could be taken now.
     fn available(&self, state: &Self::State, now: u64) -> u64;
 

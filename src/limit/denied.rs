@@ -19,6 +19,8 @@ pub struct Denied {
     limit: u64,
     /// By a pause, whatever is there.
     paused: bool,
+    /// Of several limits, the one that it is.
+    tier: Option<u16>,
 }
 
 impl Denied {
@@ -30,15 +32,15 @@ impl Denied {
         short: u64,
         limit: u64,
     ) -> Self {
-        Self { limiter, wanted, burst, short, limit, paused: false }
+        Self { limiter, wanted, burst, short, limit, paused: false, tier: None }
     }
 
     pub(super) const fn after_nanos(limiter: &'static str, wanted: u64, burst: u64, nanos: u64) -> Self {
-        Self { limiter, wanted, burst, short: nanos, limit: 1, paused: false }
+        Self { limiter, wanted, burst, short: nanos, limit: 1, paused: false, tier: None }
     }
 
     pub(super) const fn never(limiter: &'static str, wanted: u64, burst: u64) -> Self {
-        Self { limiter, wanted, burst, short: 0, limit: 0, paused: false }
+        Self { limiter, wanted, burst, short: 0, limit: 0, paused: false, tier: None }
     }
 
     /// The same refusal of a limiter that is called something else.
@@ -50,6 +52,11 @@ impl Denied {
     /// The same refusal by a limiter that is paused.
     pub(super) const fn paused(self) -> Self {
         Self { paused: true, ..self }
+    }
+
+    /// The same refusal, by one of several limits.
+    pub(super) fn in_tier(self, tier: usize) -> Self {
+        Self { tier: u16::try_from(tier).ok(), ..self }
     }
 
     pub(super) const fn retry_nanos(self) -> Option<u64> {
@@ -87,6 +94,12 @@ impl Denied {
         self.limiter
     }
 
+    /// Of several limits, which one refused (counted from 0), or has the longest wait if more than one did; `None` if there is
+    /// only one.
+    pub fn tier(self) -> Option<usize> {
+        self.tier.map(usize::from)
+    }
+
     /// Tokens that were wanted.
     pub const fn wanted(self) -> u64 {
         self.wanted
@@ -100,7 +113,10 @@ impl Denied {
 
 impl PartialEq for Denied {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |denied: &Self| (denied.limiter, denied.wanted, denied.burst, denied.retry_nanos());
+        let parts = |denied: &Self| {
+            let Self { limiter, wanted, burst, paused, tier, .. } = *denied;
+            (limiter, wanted, burst, paused, tier, denied.retry_nanos())
+        };
         parts(self) == parts(other)
     }
 }
@@ -134,6 +150,7 @@ impl fmt::Debug for Denied {
             .field("burst", &self.burst)
             .field("retry_after", &self.retry_after())
             .field("paused", &self.paused)
+            .field("tier", &self.tier)
             .finish()
     }
 }

@@ -12,8 +12,23 @@ use std::time::Duration;
 /// the count of the rate as written: `100/s` has a burst of 100, `1/90s` of 1. A burst of 0 admits nothing.
 ///
 /// # Text
-/// `count/period` or `count/period burst n`, where the count may have decimals and the period is a unit (`ns`, `us`, `ms`,
-/// `s`, `min`, `h`, `d`) or a number of them (`90s`, `1.5h`); or `unlimited`. Printing and reading agree.
+/// A count, one of `/`, `per` and `every`, and a period; then `burst` and a number, if the burst is not the count. Or
+/// `unlimited`. Count and period may have decimals, and numbers underscores between their digits.
+///
+/// The period is a unit or a number of them. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and `w`, or a name:
+/// `second`, `seconds`, `sec`, and so on. (There is no `m`, which may be a minute, a month or a milli.) The case of letters
+/// makes no difference.
+///
+/// | text | |
+/// |---|---|
+/// | `100/s`, `100 per second`, `100 / SEC` | a hundred a second |
+/// | `5/min burst 20`, `5 per minute burst 20` | five a minute, up to twenty at once |
+/// | `1/90s`, `1 every 90s`, `1 per 1.5 minutes` | one each 90 seconds |
+/// | `0.1/s` | one each ten seconds |
+/// | `1_000_000 per day burst 500` | a million a day, up to 500 at once |
+///
+/// It is printed with a slash, in whole numbers, and what is printed is read again as the same. With the
+/// feature `serde` that is also how it stands in configuration files, where a number alone is so many a second.
 ///
 /// ```
 /// use cofferdam::limit::Quota;
@@ -132,11 +147,9 @@ impl FromStr for Quota {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        text::parse_quota(text.trim()).ok_or_else(|| {
-            let (rate, burst) = text.trim().split_once("burst").unwrap_or((text, "0"));
-            let fits = text::is_rate(rate) && text::is_whole(burst);
-            let like = "must be like 100/s, 5/min burst 20, 1/90s or unlimited";
-            ConfigError::new("quota", "text", format_args!("{text:?}"), if fits { text::RANGE } else { like })
+        text::parse_quota(text).map_err(|wrong| {
+            let rule = wrong.rule("must be like 100/s, 5 per minute burst 20, 1 every 90s or unlimited");
+            ConfigError::new("quota", "text", format_args!("{text:?}"), rule)
         })
     }
 }

@@ -193,14 +193,13 @@ impl fmt::Debug for Rate {
     }
 }
 
-/// Reads `100/s`, `5/min`, `1/90s`, `0.5/h`, `unlimited`; see [`Quota`](super::Quota) for the grammar.
+/// Reads `100/s`, `5 per minute`, `1 every 90s`, `0.5/h`, `unlimited`; see [`Quota`](super::Quota#text) for the grammar.
 impl FromStr for Rate {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        text::parse_rate(text.trim()).map(|(rate, _)| rate).ok_or_else(|| {
-            let like = "must be like 100/s, 5/min, 0.1/s, 1/90s or unlimited";
-            let rule = if text::is_rate(text) { text::RANGE } else { like };
+        text::parse_rate(text).map_err(|wrong| {
+            let rule = wrong.rule("must be like 100/s, 5 per minute, 0.1/s, 1 every 90s or unlimited");
             ConfigError::new("rate", "text", format_args!("{text:?}"), rule)
         })
     }

@@ -1,11 +1,20 @@
 //! Rates and quotas as people write them. Numbers are decimal and stay exact.
+//!
+//! ```text
+//! quota  = rate ["burst" number] | "unlimited"
+//! rate   = number ("/" | "per" | "every") [number] unit | "unlimited"
+//! number = digits ["." digits], with single underscores between digits
+//! ```
+//!
+//! Words and units in any letter case; spaces between any two parts, and wherever a digit, a letter and a slash meet,
+//! none.
 
 use super::rate::{SECOND, gcd};
 use super::{Quota, Rate};
 use std::fmt;
 
-/// Longest first: printing takes the first that divides.
-const UNITS: [(&str, u64); 7] = [
+/// What is printed, longest first: printing takes the first that divides.
+const PRINTED: [(&str, u64); 7] = [
     ("d", 86_400 * SECOND),
     ("h", 3600 * SECOND),
     ("min", 60 * SECOND),
@@ -15,6 +24,45 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
+/// What is read, in any letter case. No bare "m": it would be a minute to some and a month or a milli to others.
+const READ: [(&[&str], u64); 8] = [
+    (&["w", "week", "weeks"], 7 * 86_400 * SECOND),
+    (&["d", "day", "days"], 86_400 * SECOND),
+    (&["h", "hr", "hrs", "hour", "hours"], 3600 * SECOND),
+    (&["min", "mins", "minute", "minutes"], 60 * SECOND),
+    (&["s", "sec", "secs", "second", "seconds"], SECOND),
+    (&["ms", "msec", "msecs", "millisecond", "milliseconds"], 1_000_000),
+    // Either sign for "micro" that Unicode has.
+    (&["us", "\u{b5}s", "\u{3bc}s", "usec", "usecs", "microsecond", "microseconds"], 1000),
+    (&["ns", "nsec", "nsecs", "nanosecond", "nanoseconds"], 1),
+];
+
+/// Why a text is not a rate or a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It does not look like one.
+    Form,
+    /// It does, but for the name of its unit.
+    Unit,
+    /// It does, with numbers that cannot be held exactly.
+    Range,
+}
+
+impl Wrong {
+    /// As a rule that was broken, for one who is told so what it should look like.
+    pub(super) const fn rule(self, like: &'static str) -> &'static str {
+        match self {
+            Self::Form => like,
+            Self::Unit => "must have a unit of ns, us, ms, s, min, h, d, w or their names in full",
+            Self::Range => {
+                "must have numbers below 2^64 and a period of whole nanoseconds, at least one and under 2^64"
+            }
+        }
+    }
+}
+
+// --- numbers ---
+
 /// A decimal number: `digits / 10^decimals`, with no zero at the end of its decimals.
 #[derive(Clone, Copy)]
 pub(super) struct Decimal {
@@ -23,6 +71,8 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
+    const ONE: Self = Self { digits: 1, decimals: 0 };
+
     pub(super) fn decimals(self) -> u32 {
         self.decimals
     }
@@ -52,88 +102,158 @@ impl Decimal {
     }
 }
 
-/// Reads digits with at most one point among them.
+/// Reads digits with at most one point among them, and underscores between them.
 pub(super) fn decimal(text: &str) -> Option<Decimal> {
+    is_number(text).then(|| value(text))?
+}
+
+/// The value of a text that is a number, if it can be held.
+fn value(text: &str) -> Option<Decimal> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.is_empty() || text.ends_with('.') {
-        return None;
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let mut digits = 0u64;
-    for byte in whole.bytes().chain(fraction.bytes()) {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
+    let fraction = fraction.trim_end_matches(['0', '_']);
+    let (mut digits, mut decimals) = (0u64, 0u32);
+    for byte in whole.bytes().filter(|byte| *byte != b'_') {
         digits = digits.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
     }
-    Some(Decimal { digits, decimals: u32::try_from(fraction.len()).ok()? })
-}
-
-fn period(text: &str) -> Option<u64> {
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at(unit_at);
-    let unit = UNITS.iter().find(|(name, _)| *name == unit)?.1;
-    let number = number.trim_end();
-    let nanos = if number.is_empty() { unit } else { decimal(number)?.times(unit)? };
-    (nanos > 0).then_some(nanos)
-}
-
-/// The rate, and the burst it has if none is given.
-pub(super) fn parse_rate(text: &str) -> Option<(Rate, u64)> {
-    if text == "unlimited" {
-        return Some((Rate::UNLIMITED, u64::MAX));
+    for byte in fraction.bytes().filter(|byte| *byte != b'_') {
+        digits = digits.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        decimals += 1;
     }
-    let (count, per) = text.split_once('/')?;
-    let count = decimal(count.trim())?;
-    let (tokens, nanos) = count.per(period(per.trim())?)?;
-    let burst = if tokens == 0 { 0 } else { count.whole().max(1) };
-    Some((Rate::from_parts(tokens, nanos), burst))
-}
-
-pub(super) fn parse_quota(text: &str) -> Option<Quota> {
-    let Some((rate, burst)) = text.split_once("burst") else {
-        let (rate, burst) = parse_rate(text)?;
-        return Some(Quota::new(rate, burst));
-    };
-    let (rate, _) = parse_rate(rate.trim_end())?;
-    let burst = decimal(burst.trim())?.times(1)?;
-    (!rate.is_unlimited()).then(|| Quota::new(rate, burst))
-}
-
-/// What is wrong with a text that has the right form.
-pub(super) const RANGE: &str =
-    "must have numbers below 2^64 and a period of whole nanoseconds, at least one and under 2^64";
-
-/// Whether it has the form of a rate that is not unlimited, whatever its numbers.
-pub(super) fn is_rate(text: &str) -> bool {
-    let Some((count, period)) = text.split_once('/') else { return false };
-    let period = period.trim();
-    let (number, unit) =
-        period.split_at(period.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(period.len()));
-    let number = number.trim_end();
-    is_number(count.trim())
-        && (number.is_empty() || is_number(number))
-        && UNITS.iter().any(|(name, _)| *name == unit)
+    Some(Decimal { digits, decimals })
 }
 
 /// Whether it is a decimal number of any size.
 fn is_number(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    is_whole(whole) && is_whole(fraction)
+    let is_digits = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
+    [whole, fraction].iter().all(|part| part.split('_').all(is_digits))
 }
 
-/// Whether it is a whole number of any size.
-pub(super) fn is_whole(text: &str) -> bool {
-    let text = text.trim();
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+// --- reading ---
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    Number(&'a str),
+    Word(&'a str),
+    Slash,
+    /// Anything else: there is no place for it.
+    Other,
 }
+
+/// Cuts a text into its parts, one at a time.
+struct Tokens<'a>(&'a str);
+
+impl<'a> Tokens<'a> {
+    fn next(&mut self) -> Option<Token<'a>> {
+        let text = self.0.trim_start();
+        let in_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '_');
+        let first = text.chars().next()?;
+        let length = |inside: &dyn Fn(char) -> bool| text.find(|c| !inside(c)).unwrap_or(text.len());
+        let (length, token): (usize, fn(&'a str) -> Token<'a>) = if in_number(first) {
+            (length(&in_number), Token::Number)
+        } else if first.is_alphabetic() {
+            (length(&char::is_alphabetic), Token::Word)
+        } else if first == '/' {
+            (1, |_| Token::Slash)
+        } else {
+            (first.len_utf8(), |_| Token::Other)
+        };
+        let (this, rest) = text.split_at_checked(length)?;
+        self.0 = rest;
+        Some(token(this))
+    }
+
+    fn number(&mut self) -> Result<&'a str, Wrong> {
+        match self.next() {
+            Some(Token::Number(text)) if is_number(text) => Ok(text),
+            _ => Err(Wrong::Form),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Wrong> {
+        self.next().map_or(Ok(()), |_| Err(Wrong::Form))
+    }
+}
+
+fn is(word: &str, keyword: &str) -> bool {
+    word.eq_ignore_ascii_case(keyword)
+}
+
+/// A text of the right form, its numbers not yet looked at.
+struct Form<'a> {
+    count: &'a str,
+    /// How many units the period has; 1 if that is not said.
+    number: Option<&'a str>,
+    unit: u64,
+    burst: Option<&'a str>,
+}
+
+/// `None` is unlimited.
+fn form(text: &str) -> Result<Option<Form<'_>>, Wrong> {
+    let mut tokens = Tokens(text);
+    let count = match tokens.next() {
+        Some(Token::Word(word)) if is(word, "unlimited") => return tokens.end().map(|()| None),
+        Some(Token::Number(text)) if is_number(text) => text,
+        _ => return Err(Wrong::Form),
+    };
+    match tokens.next() {
+        Some(Token::Slash) => {}
+        Some(Token::Word(word)) if is(word, "per") || is(word, "every") => {}
+        _ => return Err(Wrong::Form),
+    }
+    let (number, unit) = match tokens.next() {
+        Some(Token::Number(text)) if is_number(text) => (Some(text), tokens.next()),
+        other => (None, other),
+    };
+    let Some(Token::Word(unit)) = unit else { return Err(Wrong::Form) };
+    let burst = match tokens.next() {
+        None => None,
+        Some(Token::Word(word)) if is(word, "burst") => Some(tokens.number()?),
+        Some(_) => return Err(Wrong::Form),
+    };
+    tokens.end()?;
+    let unit = READ.iter().find(|(names, _)| names.iter().any(|name| is(unit, name))).ok_or(Wrong::Unit)?.1;
+    Ok(Some(Form { count, number, unit, burst }))
+}
+
+impl Form<'_> {
+    /// The rate, and the burst it has if none is given.
+    fn rate(&self) -> Result<(Rate, u64), Wrong> {
+        let count = value(self.count).ok_or(Wrong::Range)?;
+        let number = self.number.map_or(Some(Decimal::ONE), value).ok_or(Wrong::Range)?;
+        let nanos = number.times(self.unit).filter(|nanos| *nanos > 0).ok_or(Wrong::Range)?;
+        let (tokens, nanos) = count.per(nanos).ok_or(Wrong::Range)?;
+        let burst = if tokens == 0 { 0 } else { count.whole().max(1) };
+        Ok((Rate::from_parts(tokens, nanos), burst))
+    }
+}
+
+pub(super) fn parse_rate(text: &str) -> Result<Rate, Wrong> {
+    match form(text)? {
+        None => Ok(Rate::UNLIMITED),
+        Some(Form { burst: Some(_), .. }) => Err(Wrong::Form),
+        Some(form) => form.rate().map(|(rate, _)| rate),
+    }
+}
+
+pub(super) fn parse_quota(text: &str) -> Result<Quota, Wrong> {
+    let Some(form) = form(text)? else { return Ok(Quota::unlimited()) };
+    let (rate, burst) = form.rate()?;
+    let Some(given) = form.burst else { return Ok(Quota::new(rate, burst)) };
+    let given = value(given).ok_or(Wrong::Range)?;
+    // There is no half token to save up.
+    let burst = if given.decimals() == 0 { given.whole() } else { return Err(Wrong::Form) };
+    Ok(Quota::new(rate, burst))
+}
+
+// --- printing ---
 
 pub(super) fn write_rate(f: &mut fmt::Formatter<'_>, rate: Rate) -> fmt::Result {
     if rate.is_unlimited() {
         return f.write_str("unlimited");
     }
     let nanos = rate.period_nanos();
-    let (name, unit) = UNITS.iter().find(|(_, unit)| nanos % unit == 0).copied().unwrap_or(("ns", 1));
+    let (name, unit) = PRINTED.iter().find(|(_, unit)| nanos % unit == 0).copied().unwrap_or(("ns", 1));
     match nanos / unit {
         1 => write!(f, "{}/{name}", rate.count()),
         number => write!(f, "{}/{number}{name}", rate.count()),

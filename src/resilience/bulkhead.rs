@@ -53,6 +53,7 @@ use std::time::Duration;
 ///
 /// # When to use something else
 /// Not for a rate: ten calls at once may be ten a minute or ten thousand. That is a [`Throttle`](super::Throttle)'s work.
+/// Where nobody knows how many calls the callee can take, an [`AdaptiveBulkhead`](super::AdaptiveBulkhead) finds out.
 ///
 /// Clones are cheap and share the places and the queue.
 #[derive(Clone)]

@@ -65,6 +65,9 @@ codes! {
     BulkheadOutsideRetry "bulkhead-outside-retry" "a place is held while the retry sleeps",
     /// A rate limit around a retry: what the callee sees is not what was limited.
     ThrottleOutsideRetry "throttle-outside-retry" "retries go past the rate limit",
+    /// Admission control around a retry: it sees one outcome for each run of attempts, and retries reach the server
+    /// however much it sheds.
+    AdmissionOutsideRetry "admission-outside-retry" "retries go past the admission control",
     /// A timeout that says that it limits the whole call, inside a retry.
     TotalTimeoutInsideRetry "total-timeout-inside-retry" "it limits one attempt, not the call",
     /// A timeout that says that it limits an attempt, around a retry.
@@ -123,12 +126,13 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
 }
 
 fn pair(outer: Kind, inner: Kind) -> Option<LintCode> {
-    use Kind::{Bulkhead, CircuitBreaker, Retry, Throttle, Timeout};
+    use Kind::{Admission, Bulkhead, CircuitBreaker, Retry, Throttle, Timeout};
     Some(match (outer, inner) {
         (Retry { .. }, Retry { .. }) => LintCode::RetryInsideRetry,
         (CircuitBreaker, Retry { .. }) => LintCode::RetryInsideBreaker,
         (Bulkhead, Retry { .. }) => LintCode::BulkheadOutsideRetry,
         (Throttle, Retry { .. }) => LintCode::ThrottleOutsideRetry,
+        (Admission, Retry { .. }) => LintCode::AdmissionOutsideRetry,
         (Timeout { scope: Scope::Attempt, .. }, Retry { .. }) => LintCode::AttemptTimeoutOutsideRetry,
         (Retry { .. }, Timeout { scope: Scope::Total, .. }) => LintCode::TotalTimeoutInsideRetry,
         (Timeout { limit: Some(outer), .. }, Timeout { limit: Some(inner), .. }) if inner >= outer => {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod adaptive;
+pub mod admission;
 pub mod breaker;
 mod bulkhead;
 mod error;
@@ -13,6 +15,8 @@ mod stack;
 mod throttle;
 mod timeout;
 
+pub use adaptive::*;
+pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
 pub use error::*;

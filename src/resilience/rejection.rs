@@ -41,11 +41,13 @@ pub enum Reason {
         /// Time until the breaker will try a call, where it knows.
         retry_after: Option<Duration>,
     },
-    /// A rate limiter has no tokens.
+    /// A rate limiter has no tokens, or is paused.
     #[non_exhaustive]
     RateLimited {
-        /// Time until there will be enough tokens; `None` if there never will be.
+        /// Time until there will be enough tokens; `None` if there never will be, or nobody knows.
         retry_after: Option<Duration>,
+        /// Whether there never will be: waiting cannot help.
+        never: bool,
     },
     /// A bulkhead has no room.
     #[non_exhaustive]
@@ -96,7 +98,12 @@ impl Rejection {
 
     /// There are not enough tokens; without a `retry_after`, there never will be.
     pub const fn rate_limited(policy: &'static str, retry_after: Option<Duration>) -> Self {
-        Self::new(policy, Reason::RateLimited { retry_after })
+        Self::new(policy, Reason::RateLimited { retry_after, never: retry_after.is_none() })
+    }
+
+    /// The rate limiter is paused until somebody resumes it: nobody knows when.
+    pub const fn paused(policy: &'static str) -> Self {
+        Self::new(policy, Reason::RateLimited { retry_after: None, never: false })
     }
 
     /// All `limit` places are taken and `waiting` calls wait for one; this call has waited for `waited`.
@@ -167,14 +174,14 @@ impl Rejection {
 
     /// See [`Error::is_retryable`](super::Error::is_retryable).
     pub const fn is_retryable(&self) -> bool {
-        matches!(self.reason, Reason::TimedOut { .. } | Reason::RateLimited { retry_after: Some(_) })
+        matches!(self.reason, Reason::TimedOut { .. } | Reason::RateLimited { retry_after: Some(_), .. })
     }
 
     /// Whether the refusal passes by itself: the same call may be let through later.
     pub const fn is_temporary(&self) -> bool {
         match self.reason {
             Reason::TimedOut { .. } | Reason::CircuitOpen { .. } | Reason::Full { .. } | Reason::Shed => true,
-            Reason::RateLimited { retry_after } => retry_after.is_some(),
+            Reason::RateLimited { never, .. } => !never,
             Reason::Cancelled | Reason::DeadlineExceeded | Reason::Closed => false,
         }
     }
@@ -182,7 +189,7 @@ impl Rejection {
     /// How long to wait before the same call can be let through, where the policy knows.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self.reason {
-            Reason::CircuitOpen { retry_after } | Reason::RateLimited { retry_after } => retry_after,
+            Reason::CircuitOpen { retry_after } | Reason::RateLimited { retry_after, .. } => retry_after,
             _ => None,
         }
     }
@@ -199,12 +206,11 @@ impl fmt::Display for Rejection {
                 write!(f, "circuit open, retry after {after:?}")
             }
             Reason::CircuitOpen { retry_after: None } => f.write_str("circuit open"),
-            Reason::RateLimited { retry_after: Some(after) } => {
+            Reason::RateLimited { retry_after: Some(after), .. } => {
                 write!(f, "rate limited, retry after {after:?}")
             }
-            Reason::RateLimited { retry_after: None } => {
-                f.write_str("rate limited, can never be let through")
-            }
+            Reason::RateLimited { never: true, .. } => f.write_str("rate limited, can never be let through"),
+            Reason::RateLimited { .. } => f.write_str("rate limited, paused until it is resumed"),
             Reason::Full { limit, waiting, waited } => {
                 write!(f, "full: all {limit} places taken, {waiting} waiting, waited {waited:?}")
             }

@@ -2,9 +2,10 @@
 
 use super::lint::{self, Allowed, Lint, LintCode};
 use super::{
-    Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Once, Operation, Policy, Retry, Single,
-    Throttle, Timeout,
+    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Once, Operation, Policy, Retry,
+    Single, Throttle, Timeout,
 };
+use crate::limit::Algorithm;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -26,7 +27,8 @@ use std::time::Duration;
 /// The total timeout bounds what the caller waits for. The retry is outside the breaker, so that each attempt is judged
 /// and an open circuit ends the run; outside the bulkhead, so that nothing is held while it sleeps; and outside the
 /// throttle, so that retries pay for themselves. The attempt's timeout is innermost: it is the breaker's business that
-/// attempts time out, and waiting in the bulkhead is not the callee's fault.
+/// attempts time out, and waiting in the bulkhead is not the callee's fault. An [`Admission`] is in the place of the
+/// breaker, or just inside it.
 pub struct Stack<P = ()> {
     policy: P,
     allowed: Allowed,
@@ -115,9 +117,14 @@ impl<P> Stack<P> {
         self.layer(breaker)
     }
 
-    /// Adds a [`Throttle`], whose clones take from the same bucket.
-    pub fn throttle(self, throttle: Throttle) -> Stack<Chain<P, Throttle>> {
+    /// Adds a [`Throttle`], whose clones take from the same limiter.
+    pub fn throttle<A: Algorithm>(self, throttle: Throttle<A>) -> Stack<Chain<P, Throttle<A>>> {
         self.layer(throttle)
+    }
+
+    /// Adds an [`Admission`], whose clones share what they count.
+    pub fn admission<C>(self, admission: Admission<C>) -> Stack<Chain<P, Admission<C>>> {
+        self.layer(admission)
     }
 
     /// Adds a [`Bulkhead`], or an `Arc` of one; clones share their places, also from stack to stack.
@@ -220,6 +227,8 @@ pub enum Kind {
     Bulkhead,
     /// [`Throttle`](super::Throttle)
     Throttle,
+    /// [`Admission`](super::Admission)
+    Admission,
     /// A policy of the user's own.
     Custom,
 }
@@ -262,6 +271,7 @@ impl fmt::Display for Layer {
             Kind::CircuitBreaker => "circuit breaker",
             Kind::Bulkhead => "bulkhead",
             Kind::Throttle => "throttle",
+            Kind::Admission => "admission",
             Kind::Custom => return f.write_str(self.name),
         };
         if self.name == word { f.write_str(word) } else { write!(f, "{word}({})", self.name) }

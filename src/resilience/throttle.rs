@@ -2,7 +2,7 @@
 
 use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection, Single};
 use crate::ConfigError;
-use crate::limit::{self, Denied, TokenBucket, WaitError};
+use crate::limit::{self, Algorithm, Denied, Gcra, Limiter, WaitError};
 use crate::sync::context;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -11,10 +11,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Lets calls begin at the rate of a [`TokenBucket`], and refuses the rest, or lets them wait for a while.
+/// Lets calls begin at the rate of a [`Limiter`] of any kind, a [`TokenBucket`](limit::TokenBucket) say, and refuses the rest, or
+/// lets them wait for a while.
 ///
 /// A refusal says [when](Error::retry_after) the tokens will be there. Clones of the bucket are the same bucket: several
 /// throttles, and whatever else takes from it, share its rate.
+///
+/// One of a limiter that is [paused](Limiter::pause) until it is resumed names no time, as nobody knows it. Any other that names
+/// none is for good, as long as the bucket's quota stays what it is: the rate is zero and the burst is
+/// spent, or the burst has been lowered below what a call takes. Nobody waits for that, whatever the
+/// [`wait_limit`](ThrottleBuilder::wait_limit); the error is neither [temporary](Error::is_temporary) nor
+/// [retryable](Error::is_retryable).
 ///
 /// ```
 /// use cofferdam::limit::{Quota, TokenBucket};
@@ -44,26 +51,26 @@ use std::time::Duration;
 /// # When to use something else
 /// To bound how many calls run at once: a [`Bulkhead`](super::Bulkhead).
 #[derive(Clone)]
-pub struct Throttle {
-    bucket: TokenBucket,
+pub struct Throttle<A: Algorithm = Gcra> {
+    bucket: Limiter<A>,
     tokens: u64,
     wait_limit: Duration,
     name: &'static str,
 }
 
-impl Throttle {
+impl<A: Algorithm> Throttle<A> {
     /// One token for each call; calls that find none are refused.
-    pub fn new(bucket: TokenBucket) -> Self {
+    pub fn new(bucket: Limiter<A>) -> Self {
         Self { bucket, tokens: 1, wait_limit: Duration::ZERO, name: "throttle" }
     }
 
     /// With other than default settings.
-    pub fn builder(bucket: TokenBucket) -> ThrottleBuilder {
+    pub fn builder(bucket: Limiter<A>) -> ThrottleBuilder<A> {
         ThrottleBuilder(Self::new(bucket))
     }
 
     /// The bucket.
-    pub fn bucket(&self) -> &TokenBucket {
+    pub fn bucket(&self) -> &Limiter<A> {
         &self.bucket
     }
 
@@ -76,7 +83,7 @@ impl Throttle {
     /// The operation's own; or [rate limited](Error::is_rate_limited): the tokens are not there, and would not be in time;
     /// or the surrounding work is cancelled or out of time.
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<ThrottleAttempt<'_, Once<F, Fut>>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<ThrottleAttempt<'_, Once<F, Fut>, A>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -102,7 +109,10 @@ impl Throttle {
 
     #[cold]
     fn denied(&self, denied: Denied) -> Rejection {
-        Rejection::rate_limited(self.name, denied.retry_after())
+        match denied.retry_after() {
+            None if !denied.is_never() => Rejection::paused(self.name),
+            after => Rejection::rate_limited(self.name, after),
+        }
     }
 
     #[cold]
@@ -118,7 +128,7 @@ impl Throttle {
     }
 }
 
-impl fmt::Debug for Throttle {
+impl<A: Algorithm> fmt::Debug for Throttle<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Throttle")
             .field("name", &self.name)
@@ -132,9 +142,9 @@ impl fmt::Debug for Throttle {
 /// Builds a [`Throttle`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct ThrottleBuilder(Throttle);
+pub struct ThrottleBuilder<A: Algorithm = Gcra>(Throttle<A>);
 
-impl ThrottleBuilder {
+impl<A: Algorithm> ThrottleBuilder<A> {
     /// How many tokens a call takes. Default: 1.
     pub fn tokens(self, tokens: u64) -> Self {
         Self(Throttle { tokens, ..self.0 })
@@ -155,12 +165,12 @@ impl ThrottleBuilder {
     ///
     /// # Errors
     /// No tokens, which would limit nothing; more than the bucket holds, which would let nothing through.
-    pub fn build(self) -> Result<Throttle, ConfigError> {
+    pub fn build(self) -> Result<Throttle<A>, ConfigError> {
         let tokens = self.0.tokens;
         if tokens == 0 {
             return Err(ConfigError::new("throttle", "tokens", tokens, "must be at least 1"));
         }
-        if tokens > self.0.bucket.burst() {
+        if tokens > self.0.bucket.capacity() {
             return Err(ConfigError::new(
                 "throttle",
                 "tokens",
@@ -172,44 +182,47 @@ impl ThrottleBuilder {
     }
 }
 
-impl Component for Throttle {
+impl<A: Algorithm> Component for Throttle<A> {
     fn describe(&self, layers: &mut Vec<Layer>) {
         layers.push(Layer::new(Kind::Throttle, self.name));
     }
 }
 
-impl Single for Throttle {}
+impl<A: Algorithm> Single for Throttle<A> {}
 
-impl<'a, A: Attempt> Policy<A> for &'a Throttle {
-    type Attempt = ThrottleAttempt<'a, A>;
+impl<'a, I: Attempt, A: Algorithm> Policy<I> for &'a Throttle<A> {
+    type Attempt = ThrottleAttempt<'a, I, A>;
 
     #[inline]
-    fn around(self, inner: A) -> ThrottleAttempt<'a, A> {
+    fn around(self, inner: I) -> ThrottleAttempt<'a, I, A> {
         ThrottleAttempt { policy: self, inner, through: false, waiting: None }
     }
 }
 
 pin_project! {
     /// What is inside a [`Throttle`].
-    pub struct ThrottleAttempt<'a, A> {
-        policy: &'a Throttle,
+    pub struct ThrottleAttempt<'a, I, A = Gcra>
+    where
+        A: Algorithm,
+    {
+        policy: &'a Throttle<A>,
         #[pin]
-        inner: A,
+        inner: I,
         // Whether it has its tokens.
         through: bool,
         #[pin]
-        waiting: Option<limit::Acquire<'a>>,
+        waiting: Option<limit::Acquire<'a, A>>,
     }
 }
 
-impl<A: Attempt> Attempt for ThrottleAttempt<'_, A> {
-    type Ok = A::Ok;
-    type Err = A::Err;
+impl<I: Attempt, A: Algorithm> Attempt for ThrottleAttempt<'_, I, A> {
+    type Ok = I::Ok;
+    type Err = I::Err;
 
     #[inline]
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<I::Ok, Error<I::Err>>> {
         let mut this = self.project();
-        let policy: &Throttle = this.policy;
+        let policy: &Throttle<A> = this.policy;
         if !*this.through {
             let decided = if policy.wait_limit.is_zero() {
                 policy.decide()
@@ -234,9 +247,9 @@ impl<A: Attempt> Attempt for ThrottleAttempt<'_, A> {
     }
 }
 
-fn wait<'a>(
-    policy: &'a Throttle,
-    mut waiting: Pin<&mut Option<limit::Acquire<'a>>>,
+fn wait<'a, A: Algorithm>(
+    policy: &'a Throttle<A>,
+    mut waiting: Pin<&mut Option<limit::Acquire<'a, A>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Rejection>> {
     if waiting.is_none() {
@@ -248,7 +261,7 @@ fn wait<'a>(
     Poll::Ready(acquired.map_err(|error| policy.refused(&error)))
 }
 
-impl<A: fmt::Debug> fmt::Debug for ThrottleAttempt<'_, A> {
+impl<I: fmt::Debug, A: Algorithm> fmt::Debug for ThrottleAttempt<'_, I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThrottleAttempt")
             .field("waiting", &self.waiting.is_some())

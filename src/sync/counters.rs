@@ -84,7 +84,6 @@ impl<const KINDS: usize> Window<KINDS> {
     /// # Errors
     /// There must be between 1 and 65,536 buckets, each at least a microsecond wide, and less than 584 years in all.
     pub fn with_clock(length: Duration, buckets: usize, clock: Clock) -> Result<Self, ConfigError> {
-        const { assert!(KINDS > 0, "a window counts at least one kind of event") };
         let error = |knob, value: &dyn fmt::Display, rule| Err(ConfigError::new("window", knob, value, rule));
         if buckets == 0 || buckets > 1 << 16 {
             return error("buckets", &buckets, "must be between 1 and 65536");
@@ -100,9 +99,16 @@ impl<const KINDS: usize> Window<KINDS> {
                 "must be at least a microsecond for each bucket",
             );
         }
+        Ok(Self::of_width(width, buckets, clock))
+    }
+
+    /// Of buckets so many nanoseconds wide, for those who know that both numbers are in bounds; others are brought there.
+    pub(crate) fn of_width(width: u64, buckets: usize, clock: Clock) -> Self {
+        const { assert!(KINDS > 0, "a window counts at least one kind of event") };
+        let width = width.max(1_000);
         let cell = |_| std::array::from_fn(|_| AtomicU64::new(0));
-        let cells = (0..buckets).map(cell).collect();
-        Ok(Self { cells, width, count_bits: width.ilog2(), epoch: Epoch::new(clock) })
+        let cells = (0..buckets.clamp(1, 1 << 16)).map(cell).collect();
+        Self { cells, width, count_bits: width.ilog2(), epoch: Epoch::new(clock) }
     }
 
     /// Counts an event of kind `KIND` now.
@@ -183,16 +189,16 @@ impl<const KINDS: usize> Window<KINDS> {
     fn sums_nanos(&self, nanos: u64) -> [u64; KINDS] {
         let bucket = nanos / self.width;
         let full = (1 << self.count_bits) - 1;
+        // What an empty cell of the oldest bucket in the window holds: cells below it are of buckets before, those from
+        // it on are in the window or later. No bit is shifted out: that bucket is a number that a cell can hold.
+        let oldest = (bucket + 1).saturating_sub(self.cells.len() as u64) << self.count_bits;
         let mut sums = [0_u64; KINDS];
         for cell in &self.cells {
             for (sum, cell) in sums.iter_mut().zip(cell) {
                 // Relaxed: see `add_nanos`.
                 let seen = cell.load(Ordering::Relaxed);
-                // Of a bucket that is still in the window, or later than it. Neither side can overflow: a bucket's
-                // number has at least nine bits fewer than the word.
-                if (seen >> self.count_bits) + self.cells.len() as u64 > bucket {
-                    *sum = sum.saturating_add(seen & full);
-                }
+                let count = if seen >= oldest { seen & full } else { 0 };
+                *sum = sum.saturating_add(count);
             }
         }
         sums

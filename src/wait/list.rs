@@ -154,6 +154,14 @@ impl<T> List<T> {
         self.head.map(|head| unsafe { &mut (*Self::node(head)).value })
     }
 
+    /// What the last waiter wants.
+    #[inline]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn back(&self) -> Option<&T> {
+        // SAFETY: linked, so initialised and alive (W1); the borrow of the list keeps the lock held (W2).
+        self.tail.map(|tail| unsafe { &(*Self::node(tail)).value })
+    }
+
     /// Links an idle slot at the end. Does nothing to a slot that is not idle.
     #[inline]
     pub(crate) fn push_back(&mut self, slot: Pin<&Slot<T>>, value: T, waker: Waker) {
@@ -198,6 +206,15 @@ impl<T> List<T> {
     ) -> bool {
         let Some(head) = self.head else { return false };
         self.end(head, outcome, wakes, amend);
+        true
+    }
+
+    /// Ends the last wait, as [`pop_front`](Self::pop_front) the first.
+    #[inline]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn pop_back(&mut self, outcome: Outcome, wakes: &mut Wakes) -> bool {
+        let Some(tail) = self.tail else { return false };
+        self.end(tail, outcome, wakes, |_| ());
         true
     }
 

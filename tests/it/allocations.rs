@@ -1,9 +1,15 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
-use cofferdam::limit::{Keyed, Quota, Rate, TokenBucket};
+use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
+use cofferdam::limit::tiered::{Request, ResourceTiers};
+use cofferdam::limit::{
+    AdaptiveLimiter, AdmissionControl, ConcurrencyLimiter, Keyed, Quota, Rate, Tiered, TokenBucket,
+};
 use cofferdam::observe::Observers;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout};
+use cofferdam::resilience::{
+    AdaptiveBulkhead, Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout,
+};
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Clock, Deadline};
@@ -193,6 +199,42 @@ fn a_token_bucket_decides_without_allocating() {
 }
 
 #[test]
+fn admission_control_allocates_nothing_whatever_it_decides() {
+    let time = ManualClock::new();
+    let control = AdmissionControl::builder().clock(time.clock()).max(0.5).build().expect("valid");
+    let admission = Admission::new(control.clone());
+    let stack = Stack::new().admission(admission);
+    let calls = || {
+        allocations(|| {
+            for call in 0..100 {
+                black_box((control.probability(), control.stats()));
+                black_box(FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) })));
+                match (control.try_acquire(), call % 4) {
+                    (Ok(permit), 0) => permit.accepted(),
+                    (Ok(permit), 1) => permit.ignore(),
+                    (Ok(permit), 2) => drop(permit),
+                    (Ok(permit), _) => permit.rejected(),
+                    (Err(refused), _) => {
+                        black_box(refused);
+                    }
+                }
+                time.advance(Duration::from_millis(100));
+            }
+        })
+    };
+    calls();
+    assert_eq!(calls(), 0, "admitting all");
+    for _ in 0..1000 {
+        if let Ok(permit) = control.try_acquire_owned() {
+            permit.rejected();
+        }
+    }
+    let before = control.stats().shed;
+    assert_eq!(calls(), 0, "turning half of them away");
+    assert!(control.stats().shed > before + 50);
+}
+
+#[test]
 fn a_keyed_limiter_allocates_for_new_keys_and_for_the_first_who_waits() {
     let time = ManualClock::new();
     let limiter = Keyed::<String>::builder(Quota::per_second(100).burst(10)).clock(time.clock()).build();
@@ -245,4 +287,86 @@ fn a_circuit_breaker_allocates_only_when_its_state_changes() {
     let held: Vec<_> = (0..3).map(|_| breaker.try_acquire()).collect();
     assert_eq!((trials, calls(Ok(1))), (0, 0), "half-open");
     drop(held);
+}
+
+#[test]
+fn a_concurrency_limiter_allocates_when_it_is_made_and_never_after() {
+    let time = ManualClock::new();
+    let delay = Discipline::AdaptiveLifo { interval: Duration::from_millis(100) };
+    for discipline in [Discipline::default(), delay] {
+        let builder = ConcurrencyLimiter::builder(4).discipline(discipline).clock(time.clock());
+        let limiter = builder.build().expect("valid");
+        let held = limiter.try_acquire_many(4).expect("free");
+        let mut waits: Vec<_> = (0..20).map(|_| Polled::new(limiter.acquire())).collect();
+        let mut held = Some(held);
+        let count = allocations(|| {
+            // (A wait without a limit has a timer that never ends: no allocation.)
+            assert!(waits.iter_mut().all(|wait| wait.poll().is_none()));
+            held = None;
+            for wait in &mut waits {
+                assert!(wait.poll().is_some_and(|permit| permit.is_ok()));
+            }
+            for _ in 0..100 {
+                drop(black_box(limiter.try_acquire_many(2)));
+                assert!(FutureExt::now_or_never(limiter.acquire()).is_some_and(|permit| permit.is_ok()));
+                black_box((limiter.stats(), limiter.try_acquire_many(5).is_err()));
+            }
+        });
+        assert_eq!((count, held.is_none()), (0, true), "{discipline:?}");
+    }
+}
+
+// S85: a sample is a few additions, and the step of the algorithm is made in place.
+#[test]
+fn an_adaptive_limit_learns_without_allocating() {
+    for statistic in [Statistic::Average, Statistic::Percentile(90)] {
+        let time = ManualClock::new();
+        let builder = AdaptiveLimiter::builder(Vegas::new()).clock(time.clock()).statistic(statistic);
+        let limiter = builder.min_samples(5).build().expect("valid");
+        let bulkhead = AdaptiveBulkhead::new(limiter.clone());
+        let count = allocations(|| {
+            for round in 0..2000 {
+                let guard = limiter.try_acquire().expect("free");
+                time.advance(Duration::from_millis(100));
+                if round % 50 == 0 {
+                    guard.dropped()
+                } else {
+                    guard.success()
+                }
+                assert!(FutureExt::now_or_never(bulkhead.call(|| async { Ok::<_, ()>(1) })).is_some());
+            }
+        });
+        assert_eq!(count, 0, "{statistic:?}");
+        assert!(limiter.stats().updates > 100);
+    }
+}
+
+#[test]
+fn a_tiered_limiter_decides_on_known_keys_without_allocating() {
+    let time = ManualClock::new();
+    let limiter = Tiered::builder()
+        .major_parameters(["guild", "channel"])
+        .resource_tiers(ResourceTiers::Each)
+        .route("POST /channels/{channel}/messages", Quota::per_second(10))
+        .clock(time.clock())
+        .build()
+        .expect("valid");
+    let requests = [
+        Request::new("post", "/channels/7//messages?a=b").majors(&[("guild", "1")]).user("u"),
+        Request::new("GET", "/users/42").resource("r").sub_resource("s").user("u"),
+    ];
+    let round = || {
+        for request in requests {
+            while limiter.try_acquire(request).is_ok() {}
+            black_box(limiter.peek(request).is_ok());
+            time.advance(Duration::from_millis(200));
+            assert!(FutureExt::now_or_never(limiter.acquire(request)).is_some_and(|taken| taken.is_ok()));
+        }
+    };
+    round();
+    assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
+    // The same where a server has named the bucket.
+    limiter.heed_fields(requests[0], [("X-RateLimit-Bucket", "abc")]);
+    round();
+    assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
 }

@@ -1,9 +1,11 @@
 //! What may cross threads, be shared between them, and be moved after it was polled; and what may not.
 
+use cofferdam::limit::concurrency::{self, AdaptiveLimiter, ConcurrencyLimiter, Fixed};
 use cofferdam::observe::{Observe, Observers};
+use cofferdam::resilience::admission;
 use cofferdam::resilience::breaker::{self, CircuitBreaker};
 use cofferdam::resilience::{
-    self, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
+    self, Admission, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
 };
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
@@ -145,6 +147,9 @@ table! {
     limit::Gcra                                 => yes yes yes;
     limit::Limiter                              => yes yes yes;
     limit::LimiterBuilder                       => yes yes yes;
+    limit::AllOf                                => yes yes yes;
+    limit::Joint                                => yes yes yes;
+    limit::JointBuilder                         => yes yes yes;
     limit::LimiterStats                         => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
@@ -169,6 +174,55 @@ table! {
     limit::KeyedMapStats                        => yes yes yes;
     limit::CreateError<u8>                      => yes yes yes;
     limit::CreateError<Local>                   => no  no  yes;
+    limit::AdmissionControl                     => yes yes yes;
+    limit::AdmissionBuilder                     => yes yes yes;
+    limit::AdmissionPermit<&'static limit::AdmissionControl> => yes yes yes;
+    limit::OwnedAdmissionPermit                 => yes yes yes;
+    limit::AdmissionStats                       => yes yes yes;
+    limit::Answer                               => yes yes yes;
+    limit::NotAdmitted                          => yes yes yes;
+
+    // limit: concurrency
+    concurrency::ConcurrencyLimiter             => yes yes yes;
+    concurrency::ConcurrencyLimiterBuilder      => yes yes yes;
+    concurrency::ConcurrencyStats               => yes yes yes;
+    concurrency::PartitionStats                 => yes yes yes;
+    concurrency::Discipline                     => yes yes yes;
+    concurrency::Partition                      => yes yes yes;
+    concurrency::Request                        => yes yes yes;
+    concurrency::AcquireError                   => yes yes yes;
+    concurrency::Permit<&'static ConcurrencyLimiter>  => yes yes yes;
+    concurrency::OwnedPermit                    => yes yes yes;
+    concurrency::Acquire<&'static ConcurrencyLimiter> => yes no no;
+    concurrency::Acquire<ConcurrencyLimiter>    => yes no no;
+    concurrency::AdaptiveLimiter                => yes yes yes;
+    concurrency::AdaptiveLimiterBuilder         => yes no  yes;
+    concurrency::AdaptiveStats                  => yes yes yes;
+    concurrency::adaptive::Guard<&'static AdaptiveLimiter>   => yes yes yes;
+    concurrency::adaptive::OwnedGuard           => yes yes yes;
+    concurrency::adaptive::Acquire<&'static AdaptiveLimiter> => yes no no;
+    concurrency::Outcome                        => yes yes yes;
+    concurrency::Sample                         => yes yes yes;
+    concurrency::Statistic                      => yes yes yes;
+    concurrency::Fixed                          => yes yes yes;
+    concurrency::Aimd                           => yes yes yes;
+    concurrency::adaptive::AimdBuilder          => yes yes yes;
+    concurrency::Vegas                          => yes yes yes;
+    concurrency::adaptive::VegasBuilder         => yes yes yes;
+    concurrency::Gradient2                      => yes yes yes;
+    concurrency::adaptive::Gradient2Builder     => yes yes yes;
+    limit::Feedback                             => yes yes yes;
+    limit::Tiered                               => yes yes yes;
+    limit::tiered::TieredBuilder                => yes yes yes;
+    limit::tiered::TieredStats                  => yes yes yes;
+    limit::tiered::TierBucket<'static>          => yes yes yes;
+    limit::tiered::Request<'static>             => yes yes yes;
+    limit::tiered::Route                        => yes yes yes;
+    limit::tiered::ResourceTiers                => yes yes yes;
+    limit::tiered::Tier                         => yes yes yes;
+    limit::tiered::Refusal                      => yes yes yes;
+    limit::tiered::WaitError                    => yes yes yes;
+    limit::tiered::Acquire<'static>             => yes yes no;
 
     // resilience
     Stack                                       => yes yes yes;
@@ -210,10 +264,23 @@ table! {
     resilience::BulkheadStats                   => yes yes yes;
     resilience::BulkheadAttempt<'static, u8>    => yes no  no;
     resilience::BulkheadAttempt<'static, Local> => no  no  no;
+    resilience::AdaptiveBulkhead                => yes yes yes;
+    resilience::AdaptiveBulkhead<Local>         => no  no  yes;
+    resilience::ByResult                        => yes yes yes;
+    resilience::AdaptiveAttempt<'static, u8, u8>     => yes no no;
+    resilience::AdaptiveAttempt<'static, Local, u8>  => no  no no;
     resilience::Throttle                        => yes yes yes;
     resilience::ThrottleBuilder                 => yes yes yes;
     resilience::ThrottleAttempt<'static, u8>    => yes yes no;
     resilience::ThrottleAttempt<'static, Local> => no  no  no;
+    Admission                                   => yes yes yes;
+    Admission<Local>                            => no  no  yes;
+    admission::Builder<Unshared>                => yes no  yes;
+    admission::ByDefault                        => yes yes yes;
+    admission::Admitted<'static, u8, u8>        => yes yes yes;
+    admission::Admitted<'static, Local, u8>     => no  no  yes;
+    admission::Admitted<'static, u8, Local>     => no  no  yes;
+    admission::Admitted<'static, Pinned, u8>    => yes yes no;
     resilience::Retry                           => yes yes yes;
     resilience::RetryBuilder                    => yes yes yes;
     resilience::Retry<Local>                    => no  no  yes;
@@ -309,6 +376,9 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (bulkhead(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
+    let adaptive = || resilience::AdaptiveBulkhead::new(AdaptiveLimiter::new(Fixed(1)).expect("valid"));
+    let (policy, own) = (adaptive(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (timeout(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
     let stack = Stack::new().timeout(timeout()).retry(retry()).breaker(breaker()).bulkhead(bulkhead());
@@ -327,6 +397,13 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     let (bucket, own) = (limit::TokenBucket::new("100/s".parse().expect("valid")), text());
     spawnable(async move {
         let _ = bucket.acquire_timeout(Duration::from_secs(1)).await;
+        operation(&own).await
+    });
+    let (limiter, adaptive, own) =
+        (ConcurrencyLimiter::new(1).expect("valid"), AdaptiveLimiter::new(Fixed(1)).expect("valid"), text());
+    spawnable(async move {
+        let _permit = limiter.acquire_timeout(Duration::from_secs(1)).await;
+        let _guard = adaptive.acquire().await;
         operation(&own).await
     });
     let (limiter, own) = (limit::Keyed::<String>::new("100/s".parse().expect("valid")), text());
@@ -389,7 +466,7 @@ fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
 
 /// Nameable only by the sealed traits that they are for.
 const SEALED: &[&str] =
-    &["Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Params", "Step"];
+    &["Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Params", "Step"];
 
 /// Nobody adds a type and forgets to say what it is.
 #[test]

@@ -8,6 +8,8 @@
     reason = "futures of futures, refused futures and forgotten guards are what is tested"
 )]
 
+mod admission;
+mod all_of;
 mod allocations;
 mod architecture;
 mod auto_traits;
@@ -17,9 +19,11 @@ mod bulkhead;
 mod cancel;
 mod cancel_token;
 mod channel;
+mod concurrency;
 mod context;
 mod counters;
 mod errors;
+mod feedback;
 mod gate;
 mod keyed;
 mod limiter;
@@ -29,9 +33,11 @@ mod pool;
 mod retry;
 mod runtimes;
 mod semaphore;
+mod serde;
 mod stack;
 mod support;
 mod testkit;
 mod throttle;
+mod tiered;
 mod time;
 mod token_bucket;

@@ -1,12 +1,15 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
-use cofferdam::limit::{Keyed, Quota, Rate, TokenBucket};
+use cofferdam::limit::concurrency::{Discipline, Vegas};
+use cofferdam::limit::tiered::Request;
+use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, Answer, Keyed, Quota, Rate, Tiered, TokenBucket};
 use cofferdam::pool::WorkerPool;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack};
+use cofferdam::resilience::admission::ByDefault;
+use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
-use cofferdam::time::Backoff;
+use cofferdam::time::{Backoff, Rng};
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -317,6 +320,97 @@ on_every_runtime! {
             assert_eq!(took, Duration::from_millis(3));
         }
         assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn calls_of_many_tasks_share_one_admission_control(runtime: Runtime) {
+        let control = AdmissionControl::builder().clock(runtime.clock.clone()).rng(Rng::with_seed(5)).build().unwrap();
+        let admission = Admission::builder(control.clone())
+            .classify(|result: &Result<u32, Error<()>>| match result {
+                Ok(429) => Answer::Rejected,
+                other => ByDefault::of(other),
+            })
+            .build();
+        let stack = Arc::new(Stack::new().admission(admission));
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let stack = Arc::clone(&stack);
+                runtime.spawn(async move {
+                    let mut shed = 0;
+                    for _ in 0..20 {
+                        let answer = stack.call(|| async { yield_now().await; Ok(429) }).await;
+                        shed += u64::from(answer.is_err_and(|error| error.is_shed()));
+                    }
+                    shed
+                })
+            })
+            .collect();
+        let mut shed = 0;
+        for task in tasks {
+            shed += task.await;
+        }
+        let stats = control.stats();
+        assert_eq!((stats.shed, stats.rejected + stats.shed, stats.running), (shed, 200, 0));
+        assert!(shed > 0, "not one of two hundred");
+    }
+
+    async fn an_adaptive_limit_lets_all_through_and_sheds_what_hangs(runtime: Runtime) {
+        let delay = Discipline::ControlledDelay { target: TINY, interval: TINY, lifo: true };
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(3).build().unwrap());
+        let builder = builder.window(TINY).min_samples(2).clock(runtime.clock.clone());
+        let patient = builder.queue(100).build().unwrap();
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let limiter = patient.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        let guard = limiter.acquire().await.unwrap();
+                        yield_now().await;
+                        guard.success();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let stats = patient.stats();
+        assert_eq!((stats.in_flight, stats.waiting), (0, 0));
+        let builder = AdaptiveLimiter::builder(Vegas::builder().initial(1).build().unwrap());
+        let hurried = builder.queue(10).discipline(delay).clock(runtime.clock.clone()).build().unwrap();
+        let held = hurried.try_acquire().unwrap();
+        // A real timer, and nobody else to wake it.
+        assert!(hurried.acquire().await.unwrap_err().is_shed());
+        held.ignore();
+        hurried.acquire().await.unwrap().success();
+    }
+
+    async fn a_tiered_limiter_lets_through_as_much_as_its_tightest_tier(runtime: Runtime) {
+        let limiter = Tiered::builder()
+            .global(Quota::new(Rate::per_second(5_000), 5))
+            .clock(runtime.clock.clone())
+            .build()
+            .unwrap();
+        let start = runtime.clock.now();
+        let tasks: Vec<_> = ["/a", "/b", "/c", "/d"]
+            .into_iter()
+            .map(|path| {
+                let limiter = limiter.clone();
+                runtime.spawn(async move {
+                    for _ in 0..5 {
+                        limiter.acquire(Request::new("GET", path)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        let took = runtime.clock.now() - start;
+        assert!(took >= Duration::from_millis(3), "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, Duration::from_millis(3));
+        }
+        assert_eq!(limiter.stats().waiting, 0);
     }
 
     async fn each_key_of_a_keyed_limiter_lets_through_as_much_as_its_rate(runtime: Runtime) {

@@ -125,6 +125,47 @@ fn settings_that_limit_nothing_or_everything_are_refused() {
     assert_eq!(error.to_string(), "throttle: tokens = 3: must not be above the bucket's burst");
 }
 
+// S32, S33
+#[test]
+fn what_can_never_be_let_through_says_so_and_nobody_waits_for_it_or_tries_again() {
+    let time = ManualClock::new();
+    let build = |quota| TokenBucket::builder(quota).clock(time.clock()).build().unwrap();
+    // Spent, with nothing to come; and lowered, while it ran, below what a call takes.
+    let spent = build(Quota::zero(2));
+    assert!(spent.try_acquire_many(2).is_ok());
+    let lowered = build(Quota::every(ms(1)).unwrap().burst(2));
+    let throttles = |bucket: &TokenBucket, wait_limit| {
+        Throttle::builder(bucket.clone()).tokens(2).wait_limit(wait_limit).build().unwrap()
+    };
+    let all: Vec<_> = [&spent, &lowered]
+        .into_iter()
+        .flat_map(|bucket| [Duration::ZERO, ms(5), Duration::MAX].map(|limit| throttles(bucket, limit)))
+        .collect();
+    lowered.set_burst(1);
+    for throttle in all {
+        let case = format!("{throttle:?}");
+        let error = Polled::new(throttle.call(done)).poll().expect(&case).unwrap_err();
+        assert_eq!(error.to_string(), "throttle: rate limited, can never be let through", "{case}");
+        assert!(error.is_rate_limited() && !error.is_retryable() && !error.is_temporary(), "{case}");
+        assert_eq!((error.retry_after(), time.armed()), (None, 0), "{case}");
+        let retry = Retry::builder().max_attempts(4).clock(time.clock()).build().unwrap();
+        let stack = Stack::new().retry(retry).throttle(throttle);
+        let error = Polled::new(stack.call(done)).poll().expect(&case).unwrap_err();
+        assert!(error.is_rate_limited() && !error.is_exhausted(), "{case}: one attempt");
+    }
+    // Not for good if the quota changes: what cannot come can be given.
+    lowered.set_burst(2);
+    time.advance(ms(2));
+    let throttle = throttles(&lowered, Duration::MAX);
+    assert_eq!(Polled::new(throttle.call(done)).poll(), Some(Ok(1)));
+    // And who waits already learns of it.
+    let mut waiting = Polled::new(throttle.call(done));
+    assert!(waiting.poll().is_none());
+    lowered.set_burst(1);
+    let error = waiting.poll().expect("never").unwrap_err();
+    assert_eq!((error.is_rate_limited(), error.retry_after(), waiting.wakes()), (true, None, 1));
+}
+
 #[test]
 fn dropped_at_any_await_a_call_keeps_no_token_that_it_did_not_use() {
     let points = drop_at_every_await_in_sim(0..200, |sim: &Sim| {
@@ -163,4 +204,22 @@ fn dropped_at_any_await_a_call_keeps_no_token_that_it_did_not_use() {
         (under_test, check)
     });
     assert!(points > 400, "{points}");
+}
+
+// MT9: a pause is not for good, and says so.
+#[test]
+fn a_paused_limiter_refuses_for_the_time_being() {
+    let time = ManualClock::new();
+    let bucket = bucket(&time);
+    let throttle = Throttle::new(bucket.clone());
+    bucket.pause();
+    let error = Polled::new(throttle.call(done)).poll().unwrap().unwrap_err();
+    assert!(error.is_rate_limited() && error.is_temporary() && !error.is_retryable());
+    assert_eq!(error.retry_after(), None);
+    assert_eq!(error.to_string(), "throttle: rate limited, paused until it is resumed");
+    bucket.resume();
+    bucket.pause_for(Duration::from_secs(3));
+    let error = Polled::new(throttle.call(done)).poll().unwrap().unwrap_err();
+    assert!(error.is_retryable());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
 }

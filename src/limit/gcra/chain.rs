@@ -169,6 +169,10 @@ impl Line<Gcra> for Chain {
         Some(&self.tat)
     }
 
+    fn planned(&mut self) -> (&Gcra, &u128) {
+        (&self.gcra, &self.tat)
+    }
+
     fn set_state(&mut self, tat: u128) {
         self.tat = tat;
     }

@@ -226,7 +226,7 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
             None
         }
     });
-    inner.serve(ledger, now);
+    inner.serve_all(ledger, now);
     drop(waker);
 }
 
@@ -234,7 +234,7 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
 fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, n: u64, seq: u64) {
     let now = inner.epoch.nanos();
     let ((), ledger) = inner.change(now, |ledger| ledger.line.give_back(n, seq, now));
-    inner.serve(ledger, now);
+    inner.serve_all(ledger, now);
 }
 
 impl<A: Algorithm> fmt::Debug for Acquire<'_, A> {

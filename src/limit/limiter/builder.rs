@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub struct LimiterBuilder<A: Algorithm = Gcra> {
     algorithm: A,
     initial: Option<u64>,
-    clock: Clock,
+    clock: Option<Clock>,
     name: Option<Arc<str>>,
     counted: bool,
     queue: usize,
@@ -35,7 +35,7 @@ impl<A: Algorithm> LimiterBuilder<A> {
         Self {
             algorithm,
             initial: None,
-            clock: Clock::system(),
+            clock: None,
             name: None,
             counted: false,
             queue: usize::MAX,
@@ -52,7 +52,7 @@ impl<A: Algorithm> LimiterBuilder<A> {
 
     /// Where the time comes from; without it, [`Clock::system`].
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
@@ -93,7 +93,8 @@ impl<A: Algorithm> LimiterBuilder<A> {
     /// Builds it.
     ///
     /// # Errors
-    /// More initial tokens than can be had at once; a jitter that is not from 0 to 1.
+    /// More initial tokens than can be had at once; a jitter that is not from 0 to 1; a clock where it is that of the
+    /// [members](crate::limit::AllOf).
     pub fn build(self) -> Result<Limiter<A>, ConfigError> {
         let Self { algorithm, initial, clock, name, counted, queue, jitter, rng } = self;
         let mut state = algorithm.fresh(0);
@@ -107,8 +108,18 @@ impl<A: Algorithm> LimiterBuilder<A> {
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new(A::NAME, "jitter", jitter, "must be a number from 0 to 1"));
         }
+        if A::COMPOSITE && clock.is_some() {
+            let clock = format_args!("{clock:?}");
+            return Err(ConfigError::new(
+                A::NAME,
+                "clock",
+                clock,
+                "must not be set: it is that of the members",
+            ));
+        }
+        let clock = clock.unwrap_or_default();
         let jitter = (jitter > 0.0).then(|| Jittered::new(jitter, rng.unwrap_or_default()));
         let settings = Settings { algorithm, state, clock, name, counted, jitter, queue };
-        Ok(Limiter { inner: Arc::new(Inner::new(settings)) })
+        Ok(Limiter { inner: Inner::start(settings) })
     }
 }

@@ -1,14 +1,31 @@
 //! What the engine needs of an algorithm beside the decision.
 
+use super::followers::Follow;
 use super::line::Line;
 use super::word::{Params, Step};
 use crate::limit::Algorithm;
+use crate::time::{Clock, Epoch};
+use std::sync::Weak;
 
 /// The hidden half of [`Algorithm`]: the line in which its waiters stand, and how its state is packed into a word so that it
 /// decides without a lock. An algorithm that leaves the packing alone decides under a short mutex.
+#[allow(private_interfaces, reason = "sealed: nobody outside can name what it is given, or call it")]
 pub trait Engine: Sized {
     /// Its line of waiters.
     type Line: Line<Self>;
+
+    /// Whether it is made of other limiters. Then its clock is theirs, and nothing of it can be a member of such a set.
+    const COMPOSITE: bool = false;
+
+    /// From when on a limiter counts its time.
+    fn epoch(&self, clock: Clock) -> Epoch {
+        Epoch::new(clock)
+    }
+
+    /// A limiter has been made of it, which wants to hear of changes elsewhere.
+    fn started(&self, limiter: Weak<dyn Follow>) {
+        drop(limiter);
+    }
 
     /// What [`step`](Self::step) needs to know of the settings.
     fn params(&self) -> Params {

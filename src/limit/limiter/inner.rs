@@ -2,10 +2,11 @@
 
 use super::alarm::{Alarm, Orders};
 use super::course::{Boundary, Course};
+use super::followers::{Follow, Followers};
 use super::line::{Ask, Entry, Line, Want};
 use super::word::{Publication, Published, Verdict, Word};
 use crate::limit::{Algorithm, Denied};
-use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
 use crate::time::{Clock, Epoch, Rng, Sleep};
 use crate::wait::{Slot, Wakes};
 use std::future::Future;
@@ -23,6 +24,9 @@ pub(super) struct Inner<A: Algorithm> {
     pub(super) jitter: Option<Jittered>,
     /// How many may wait.
     pub(super) queue: usize,
+    pub(super) followers: Followers,
+    /// Its place in the order in which several are held.
+    pub(super) serial: u64,
     ledger: Mutex<Ledger<A>>,
 }
 
@@ -89,6 +93,28 @@ impl<A: Algorithm> Ledger<A> {
         line.retime(course.in_force().clone(), now, course.paused());
     }
 
+    /// Lets the line know the state without holding up anybody's decision.
+    fn refresh(&mut self, word: &Word) {
+        if let Some(state) = self.published.read(word, self.line.algorithm()) {
+            self.line.set_state(state);
+        }
+    }
+
+    fn look<R>(&mut self, word: &Word, look: impl FnOnce(&A, &A::State, Option<u64>) -> R) -> R {
+        self.refresh(word);
+        let held = self.course.paused();
+        let (algorithm, state) = self.line.planned();
+        look(algorithm, state, held)
+    }
+
+    /// Whether `n` tokens are there, without taking them.
+    fn check(&mut self, now: u64, n: u64) -> Result<(), Denied> {
+        match self.course.paused() {
+            None => self.line.check(now, n),
+            held => Err(self.held(Ask { n, now, limit: u64::MAX, held })),
+        }
+    }
+
     /// Decides on `n` tokens.
     pub(super) fn take(&mut self, now: u64, n: u64) -> Result<(), Denied> {
         match self.course.paused() {
@@ -128,9 +154,17 @@ impl<A: Algorithm> Ledger<A> {
 }
 
 impl<A: Algorithm> Inner<A> {
-    pub(super) fn new(settings: Settings<A>) -> Self {
+    pub(super) fn start(settings: Settings<A>) -> Arc<Self> {
+        let algorithm = settings.algorithm.clone();
+        let inner = Arc::new(Self::new(settings));
+        let weak = Arc::downgrade(&inner);
+        algorithm.started(weak);
+        inner
+    }
+
+    fn new(settings: Settings<A>) -> Self {
         let Settings { algorithm, state, clock, name, counted, jitter, queue } = settings;
-        let word = Word::new();
+        let (word, epoch) = (Word::new(), algorithm.epoch(clock));
         let mut ledger = Ledger {
             course: Course::new(algorithm.clone()),
             line: A::Line::new(algorithm, state),
@@ -140,11 +174,13 @@ impl<A: Algorithm> Inner<A> {
         ledger.publish(&word, 0);
         Self {
             word,
-            epoch: Epoch::new(clock),
+            epoch,
             name,
             tally: counted.then(Tally::default),
             jitter,
             queue,
+            followers: Followers::default(),
+            serial: serial(),
             ledger: Mutex::new(ledger),
         }
     }
@@ -188,7 +224,7 @@ impl<A: Algorithm> Inner<A> {
     }
 
     /// The mutex, with every change of settings past that is due at `nanos`.
-    fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+    pub(super) fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
         loop {
             let mut ledger = self.lock();
             let Some(boundary) = ledger.course.due(nanos) else { return ledger };
@@ -203,28 +239,36 @@ impl<A: Algorithm> Inner<A> {
         }
     }
 
+    /// As [`lock_at`](Self::lock_at), waking nobody.
+    fn lock_quietly(&self, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+        let mut ledger = self.lock();
+        while let Some(boundary) = ledger.course.due(nanos) {
+            ledger.freeze(&self.word);
+            ledger.cross(boundary);
+            ledger.publish(&self.word, nanos);
+        }
+        ledger
+    }
+
+    /// As [`look`](Self::look), waking nobody.
+    pub(super) fn glance<R>(&self, nanos: u64, look: impl FnOnce(&A, &A::State, Option<u64>) -> R) -> R {
+        self.lock_quietly(nanos).look(&self.word, look)
+    }
+
+    /// Whether `n` tokens are there.
+    pub(super) fn check(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        let mut ledger = self.lock_at(nanos);
+        ledger.refresh(&self.word);
+        ledger.check(nanos, n)
+    }
+
     /// Looks at the settings and the state at `nanos`, without holding up anybody's decision.
     pub(super) fn look<R>(
         self: &Arc<Self>,
         nanos: u64,
         look: impl FnOnce(&A, &A::State, Option<u64>) -> R,
     ) -> R {
-        let mut guard = self.lock_at(nanos);
-        let ledger = &mut *guard;
-        let (algorithm, held) = (ledger.line.algorithm(), ledger.course.paused());
-        match ledger.published.read(&self.word, algorithm) {
-            Some(state) => look(algorithm, &state, held),
-            None => match ledger.line.state() {
-                Some(state) => look(algorithm, state, held),
-                None => {
-                    // Planned anew by being asked.
-                    let _ = ledger.line.foresee(Ask { n: 0, now: nanos, limit: u64::MAX, held: None });
-                    let algorithm = ledger.line.algorithm();
-                    let fresh = algorithm.fresh(nanos);
-                    look(algorithm, ledger.line.state().unwrap_or(&fresh), held)
-                }
-            },
-        }
+        self.lock_at(nanos).look(&self.word, look)
     }
 
     /// Changes the ledger under the mutex, with no lock-free decision going through meanwhile, and puts the state back into
@@ -239,6 +283,35 @@ impl<A: Algorithm> Inner<A> {
         let result = change(&mut ledger);
         ledger.publish(&self.word, nanos);
         (result, ledger)
+    }
+
+    /// Takes `n` tokens if they are there and `agree` says so, which hears what this limiter says. Neither wakes nor serves
+    /// anybody, so that it may be called with other limiters held: those for whom a change of settings has come have the alarm
+    /// set for it.
+    pub(super) fn attempt(
+        &self,
+        nanos: u64,
+        n: u64,
+        agree: &mut dyn FnMut(Result<(), Denied>, Option<u64>) -> bool,
+    ) -> bool {
+        let mut ledger = self.lock_quietly(nanos);
+        ledger.freeze(&self.word);
+        let checked = ledger.check(nanos, n);
+        let changes = ledger.course.next().map(|boundary| boundary.at);
+        let taken = agree(checked, changes) && ledger.take(nanos, n).is_ok();
+        ledger.publish(&self.word, nanos);
+        taken
+    }
+
+    /// After a change that may let somebody through earlier than was thought: serves who waits here, and tells those who wait
+    /// for this limiter among others.
+    pub(super) fn serve_all<'a>(self: &'a Arc<Self>, mut ledger: MutexGuard<'a, Ledger<A>>, nanos: u64) {
+        let afterwards = ledger.line.afterwards();
+        self.serve(ledger, nanos);
+        if let Some(afterwards) = afterwards {
+            afterwards();
+        }
+        self.followers.tell();
     }
 
     /// Takes `n` tokens or a place in line. `None` if the line is full.
@@ -336,6 +409,13 @@ impl<A: Algorithm> Ledger<A> {
             Some(_) => boundary,
             None => Some(boundary.map_or(due, |at| at.min(due))),
         }
+    }
+}
+
+/// One of the limiters that this one is made of may let somebody through earlier.
+impl<A: Algorithm> Follow for Inner<A> {
+    fn look_again(self: Arc<Self>) {
+        self.wake_by_ref();
     }
 }
 

@@ -64,6 +64,20 @@ pub trait Line<A>: Send + 'static {
     where
         A: Algorithm;
 
+    /// The settings, and the [`state`](Self::state), planned anew if need be.
+    fn planned(&mut self) -> (&A, &A::State)
+    where
+        A: Algorithm;
+
+    /// Whether `n` tokens are there behind everybody in line, without taking them.
+    fn check(&mut self, now: u64, n: u64) -> Result<(), Denied>
+    where
+        A: Algorithm,
+    {
+        let (algorithm, state) = self.planned();
+        algorithm.check(state, now, n)
+    }
+
     /// As decided without the line meanwhile.
     fn set_state(&mut self, state: A::State)
     where
@@ -113,4 +127,9 @@ pub trait Line<A>: Send + 'static {
     fn retime(&mut self, next: A, now: u64, held: Option<u64>);
 
     fn counts(&self) -> Counts;
+
+    /// What is left to be done when the mutex has been let go of: at other limiters.
+    fn afterwards(&mut self) -> Option<Box<dyn FnOnce()>> {
+        None
+    }
 }

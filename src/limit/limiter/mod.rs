@@ -5,6 +5,7 @@ pub(in crate::limit) mod alarm;
 mod builder;
 mod course;
 mod engine;
+mod followers;
 mod inner;
 pub(in crate::limit) mod line;
 #[allow(dead_code, reason = "for the algorithms to come")]
@@ -22,12 +23,13 @@ pub(in crate::limit) use word::{Params, Step, WORD_BITS};
 
 use super::{Algorithm, Denied, Gcra};
 use crate::shim::Ordering;
-use crate::time::Deadline;
+use crate::time::{Clock, Deadline};
 use acquire::Limit;
+pub(in crate::limit) use followers::Follow;
 use inner::Inner;
 use line::Line;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Admits by an [`Algorithm`], to those who ask now and to those who wait.
@@ -102,7 +104,7 @@ impl<A: Algorithm> Limiter<A> {
             jitter: None,
             queue: usize::MAX,
         };
-        Self { inner: Arc::new(Inner::new(settings)) }
+        Self { inner: Inner::start(settings) }
     }
 
     /// Of this algorithm, with other settings.
@@ -228,15 +230,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn peek_at_nanos(&self, n: u64, now: u64) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        let taken = self.inner.look(now, |algorithm, state, held| match held {
-            None => Some(algorithm.take(&mut state.clone(), now, n)),
-            Some(_) => None,
-        });
-        // Of a pause the ledger has to be asked; a refusal changes nothing.
-        taken.unwrap_or_else(|| self.inner.change(now, |ledger| ledger.take(now, n)).0)
+        if n == 0 { Ok(()) } else { self.inner.check(now, n) }
     }
 
     /// How many tokens can be taken now.
@@ -349,9 +343,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn course_deadline(&self, of: impl FnOnce(&course::Course<A>) -> Option<u64>) -> Option<Deadline> {
-        let now = self.inner.epoch.nanos();
-        let (at, ledger) = self.inner.change(now, |ledger| of(&ledger.course));
-        drop(ledger);
+        let at = of(&self.inner.lock_at(self.inner.epoch.nanos()).course);
         let at = at?;
         Some(self.inner.epoch.instant(at).filter(|_| at != u64::MAX).map_or(Deadline::NEVER, Deadline::at))
     }
@@ -364,14 +356,14 @@ impl<A: Algorithm> Limiter<A> {
             steer(&mut ledger.course, now);
             ledger.retime(now);
         });
-        self.inner.serve(ledger, now);
+        self.inner.serve_all(ledger, now);
     }
 
     /// Leaves at most `n` tokens, for instance because a server has said that so many remain.
     pub fn drain_to(&self, n: u64) {
         let now = self.inner.epoch.nanos();
         let ((), ledger) = self.inner.change(now, |ledger| ledger.line.drain_to(n, now));
-        drop(ledger);
+        self.inner.serve_all(ledger, now);
     }
 
     /// Puts `n` tokens back that were taken and not used, as far as the algorithm can. They never lift it above what it can
@@ -379,7 +371,7 @@ impl<A: Algorithm> Limiter<A> {
     pub fn refund(&self, n: u64) {
         let now = self.inner.epoch.nanos();
         let ((), ledger) = self.inner.change(now, |ledger| ledger.line.refund(n, now));
-        self.inner.serve(ledger, now);
+        self.inner.serve_all(ledger, now);
     }
 
     /// What it has done so far.
@@ -395,6 +387,42 @@ impl<A: Algorithm> Limiter<A> {
                 denied: tally.denied.load(Ordering::Relaxed),
             }),
         }
+    }
+
+    /// See [`Inner::attempt`].
+    pub(super) fn attempt(
+        &self,
+        n: u64,
+        now: Instant,
+        agree: &mut dyn FnMut(Result<(), Denied>, Option<Instant>) -> bool,
+    ) -> bool {
+        let epoch = &self.inner.epoch;
+        let mut agree =
+            |checked, changes: Option<u64>| agree(checked, changes.and_then(|nanos| epoch.instant(nanos)));
+        self.inner.attempt(epoch.nanos_at(now), n, &mut agree)
+    }
+
+    /// Tells `follower` of changes that may let somebody through earlier than was thought.
+    pub(super) fn follow(&self, follower: Weak<dyn Follow>) {
+        self.inner.followers.add(follower);
+    }
+
+    /// [`available_at`](Self::available_at), for those who hold other limiters: nobody is woken.
+    pub(super) fn glance(&self, now: Instant) -> u64 {
+        let now = self.inner.epoch.nanos_at(now);
+        self.inner.glance(now, |algorithm, state, held| match held {
+            None => algorithm.available(state, now),
+            Some(_) => 0,
+        })
+    }
+
+    /// Which limiter it is, for an order among them.
+    pub(super) fn serial(&self) -> u64 {
+        self.inner.serial
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        self.inner.epoch.clock()
     }
 
     /// Looks at the state now, for gauges that only one algorithm has.

@@ -46,7 +46,7 @@ pub struct Plan<A: Algorithm> {
 
 impl Want {
     /// In a plan: the instant at which it is due, and the one at which it came.
-    fn planned(due: u64, came: u64) -> u128 {
+    fn place(due: u64, came: u64) -> u128 {
         u128::from(came) << 64 | u128::from(due)
     }
 
@@ -79,7 +79,7 @@ impl<A: Algorithm> Plan<A> {
             let from = last.max(want.came());
             if from == u64::MAX {
                 // A pause without end: who has all the time stays.
-                want.step = Want::planned(from, want.came());
+                want.step = Want::place(from, want.came());
                 if want.limit != u64::MAX {
                     want.verdict = Some(late::<A>(algorithm, want.n, from, 0));
                 }
@@ -92,7 +92,7 @@ impl<A: Algorithm> Plan<A> {
                 Ok(due) if due <= want.limit => {
                     state = next;
                     last = due;
-                    want.step = Want::planned(due, want.came());
+                    want.step = Want::place(due, want.came());
                 }
                 Ok(due) => want.verdict = Some(late::<A>(algorithm, want.n, due, from)),
                 Err(denied) => want.verdict = Some(denied),
@@ -176,6 +176,11 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         (!self.stale).then_some(&self.tail)
     }
 
+    fn planned(&mut self) -> (&A, &A::State) {
+        self.replan();
+        (&self.algorithm, &self.tail)
+    }
+
     fn set_state(&mut self, state: A::State) {
         self.tail = state;
     }
@@ -210,7 +215,7 @@ impl<A: Algorithm> Line<A> for Plan<A> {
             self.promises.clear();
         }
         self.seq += 1;
-        let step = Want::planned(due, now);
+        let step = Want::place(due, now);
         self.queue.push_back(slot, Want { n, seq: self.seq, step, limit, verdict: None }, waker);
         Ok(Entry::Queued)
     }

@@ -87,7 +87,7 @@ impl<A: Algorithm> Reservation<A> {
 
 fn give_back<A: Algorithm>(limiter: &Limiter<A>, n: u64, seq: u64, now: u64) {
     let ((), ledger) = limiter.inner.change(now, |ledger| ledger.line.withdraw(n, seq, now));
-    limiter.inner.serve(ledger, now);
+    limiter.inner.serve_all(ledger, now);
 }
 
 impl<A: Algorithm> Drop for Reservation<A> {

@@ -46,7 +46,7 @@ pub(super) fn clamp(free: i64) -> u32 {
 impl Semaphore {
     /// The lock-free acquisition: true if the permits are taken.
     #[inline]
-    pub(super) fn take_free(&self, n: u32) -> bool {
+    pub(crate) fn take_free(&self, n: u32) -> bool {
         // Relaxed: only a guess for the compare-and-swap, which orders.
         let mut word = self.word.load(Ordering::Relaxed);
         while word & self.barred == 0 && free(word) >= i64::from(n) && n != 0 {
@@ -65,7 +65,7 @@ impl Semaphore {
     }
 
     #[inline]
-    pub(super) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
+    pub(crate) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
         if self.take_free(n) { Ok(()) } else { self.try_take_slow(|_| n).map(drop) }
     }
 
@@ -110,7 +110,7 @@ impl Semaphore {
 
     /// Gives permits back.
     #[inline]
-    pub(super) fn release(&self, n: u32) {
+    pub(crate) fn release(&self, n: u32) {
         // ORDERING: Release pairs with the Acquire of whoever takes these permits.
         let old = self.word.fetch_add(permits(n), Ordering::Release);
         if old & QUEUED != 0 {

@@ -49,7 +49,7 @@ impl<H: Handle> Permit<H> {
 
     /// Lets go of the guard, not of the permits.
     #[inline]
-    pub(super) fn into_count(mut self) -> u32 {
+    pub(crate) fn into_count(mut self) -> u32 {
         std::mem::take(&mut self.permits)
     }
 

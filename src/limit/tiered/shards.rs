@@ -1,0 +1,489 @@
+//! All buckets, and the decision over several of them at once.
+//!
+//! # Locks
+//! A decision locks the shards of its buckets by rising number, then the global bucket; under a shard's lock, settings of new
+//! buckets are read under a third. That is the order, for everybody; none of them is held across an await or while foreign
+//! code runs. So a request is charged in all of its tiers or in none, and nobody sees half of it.
+//!
+//! # Memory
+//! A shard holds at most its share of the buckets. A new key takes the place of the bucket that has been idle the longest of
+//! those that decide as fresh ones do; what is not full again, is paused or paced, or has learned its server's limit within
+//! its life, keeps its place. Where the few idle-most buckets of a shard are all active, the new key shares the overflow bucket
+//! of its shard and tier: it is limited with the others that found no room, and no active limit is forgotten for it. (Those who
+//! wait for an overflow bucket keep their order only among those of their own key.)
+
+use super::bucket::{Bucket, Ready, Short};
+use super::key::Key;
+use super::quotas::Quotas;
+use super::store::Store;
+use super::tier::{Plan, TIERS};
+use super::{Refusal, Tier};
+use crate::limit::Quota;
+use crate::shim::{Mutex, MutexGuard};
+use std::sync::Arc;
+
+/// The most shards; fewer where there are few buckets.
+const MOST_SHARDS: usize = 16;
+/// Buckets of a shard for which another one pays.
+const WORTH_A_SHARD: usize = 64;
+/// Old buckets that go for each new one.
+const EXPIRED_FOR_A_NEW_ONE: usize = 2;
+
+/// Tiers below the global one.
+const NARROW: usize = TIERS - 1;
+
+/// A bucket of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) key: Key,
+    pub(super) plan: Plan,
+}
+
+/// The buckets of a request below the global one: route, resource, sub-resource, user.
+pub(super) type Places = [Option<Place>; NARROW];
+
+/// How buckets that do not exist yet are to be called.
+pub(super) trait Naming {
+    fn name(&self, tier: Tier) -> Arc<str>;
+
+    /// What the major parameters add to the name of a route.
+    fn suffix(&self) -> String;
+}
+
+/// What a decision is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A request's first: takes, and is counted.
+    Take,
+    /// One more of a request that was counted.
+    Again,
+    /// To know.
+    Peek,
+}
+
+/// A bit for each tier.
+pub(super) type Tiers = u8;
+
+pub(super) const fn bit(tier: Tier) -> Tiers {
+    1 << tier.index()
+}
+
+/// What was taken, so that it can be given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Charged {
+    places: Places,
+    /// Tiers whose key had no bucket of its own.
+    overflow: Tiers,
+    tokens: u64,
+}
+
+pub(super) struct Shards {
+    shards: Box<[Mutex<Shard>]>,
+    global: Mutex<Bucket>,
+    quotas: Mutex<Quotas>,
+    life: u64,
+}
+
+struct Shard {
+    store: Store<Key, Bucket>,
+    overflow: [Option<Box<Bucket>>; NARROW],
+    tally: Tally,
+}
+
+/// Decisions on requests whose route is in this shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) admitted: u64,
+    pub(super) refused: [u64; TIERS],
+    /// Decisions by an overflow bucket.
+    pub(super) overflowed: u64,
+    pub(super) evicted: u64,
+    pub(super) buckets: usize,
+    pub(super) active: usize,
+}
+
+/// Where a bucket is: in which shard, and where in it; without a place there it is the overflow bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spot {
+    shard: usize,
+    at: Option<usize>,
+}
+
+/// The shards of a request, locked.
+struct Locked<'a> {
+    guards: [Option<(usize, MutexGuard<'a, Shard>)>; NARROW],
+}
+
+impl Shards {
+    pub(super) fn new(most: usize, life: u64, quotas: Quotas) -> Self {
+        let wanted = (most / WORTH_A_SHARD).clamp(1, MOST_SHARDS);
+        // A power of two, so that a key is sorted in by its bits.
+        let count = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
+        let shard = |_| {
+            let (store, tally) = (Store::new(most / count), Tally::default());
+            Mutex::new(Shard { store, overflow: [const { None }; NARROW], tally })
+        };
+        let plan = Plan::Default(Tier::Global);
+        let global = Bucket::new(Arc::from("global"), plan, quotas.of(plan), 0);
+        Self {
+            shards: (0..count).map(shard).collect(),
+            global: Mutex::new(global),
+            quotas: Mutex::new(quotas),
+            life,
+        }
+    }
+
+    fn number_of(&self, key: &Key) -> usize {
+        // The map uses the low bits and the highest; these are in between.
+        (key.spread() >> 40) as usize & (self.shards.len() - 1)
+    }
+
+    fn lock(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+        self.shards.get(number).map(Mutex::lock)
+    }
+
+    /// Locks all shards of a request, by rising number.
+    fn lock_all(&self, places: &Places) -> Locked<'_> {
+        let mut numbers = [usize::MAX; NARROW];
+        for (number, place) in numbers.iter_mut().zip(places) {
+            *number = place.map_or(usize::MAX, |place| self.number_of(&place.key));
+        }
+        numbers.sort_unstable();
+        let mut last = usize::MAX;
+        let guards = numbers.map(|number| {
+            let again = std::mem::replace(&mut last, number) == number;
+            if again { None } else { self.lock(number).map(|guard| (number, guard)) }
+        });
+        Locked { guards }
+    }
+
+    /// The bucket of a key, made if there is none.
+    fn locate(
+        &self,
+        locked: &mut Locked<'_>,
+        place: &Place,
+        now: u64,
+        spots: &[Option<Spot>; NARROW],
+        names: &dyn Naming,
+    ) -> Option<Spot> {
+        let number = self.number_of(&place.key);
+        let shard = locked.shard(number)?;
+        if let Some(at) = shard.store.find(&place.key, now) {
+            return Some(Spot { shard: number, at: Some(at) });
+        }
+        self.make(shard, number, place, now, spots, names)
+    }
+
+    #[cold]
+    fn make(
+        &self,
+        shard: &mut Shard,
+        number: usize,
+        place: &Place,
+        now: u64,
+        spots: &[Option<Spot>; NARROW],
+        names: &dyn Naming,
+    ) -> Option<Spot> {
+        let (tier, life) = (place.key.tier, self.life);
+        let worth_keeping = |bucket: &Bucket, idle| bucket.is_worth_keeping(now, idle, life);
+        shard.store.expire(now, life, EXPIRED_FOR_A_NEW_ONE, worth_keeping);
+        let taken = |at| spots.contains(&Some(Spot { shard: number, at: Some(at) }));
+        let quota = |plan| self.quotas.lock().of(plan);
+        let fresh = || {
+            let (name, quota) = (names.name(tier), quota(place.plan));
+            if tier != Tier::Route {
+                return Bucket::new(name, place.plan, quota, now);
+            }
+            Bucket::new(name, place.plan, quota, now).split_by(&names.suffix())
+        };
+        let at = shard.store.insert(place.key, now, taken, worth_keeping, fresh);
+        if at.is_none() {
+            shard.tally.overflowed += 1;
+            let plan = Plan::Default(tier);
+            let overflow = shard.overflow.get_mut(tier.index() - 1)?;
+            overflow.get_or_insert_with(|| {
+                let name = Arc::from(format!("{tier} overflow"));
+                Box::new(Bucket::new(name, plan, quota(plan), now))
+            });
+        }
+        Some(Spot { shard: number, at })
+    }
+
+    /// Takes `tokens` in the global bucket and in all places, or in none.
+    pub(super) fn decide(
+        &self,
+        places: &Places,
+        tokens: u64,
+        now: u64,
+        names: &dyn Naming,
+        purpose: Purpose,
+    ) -> Result<Charged, Refusal> {
+        let mut locked = self.lock_all(places);
+        let mut spots: [Option<Spot>; NARROW] = [None; NARROW];
+        for (at, place) in places.iter().enumerate() {
+            let spot = place.as_ref().and_then(|place| self.locate(&mut locked, place, now, &spots, names));
+            if let Some(place) = spots.get_mut(at) {
+                *place = spot;
+            }
+        }
+        let mut global = self.global.lock();
+        let mut worst = Worst { tokens, now, longest: None };
+        let everything = worst.look_at(Tier::Global, &global);
+        let mut ready: [Option<Ready>; NARROW] = [None; NARROW];
+        for ((tier, spot), ready) in Tier::ALL.into_iter().skip(1).zip(&spots).zip(&mut ready) {
+            if let Some(bucket) = spot.as_ref().and_then(|spot| locked.bucket(spot, tier)) {
+                *ready = worst.look_at(tier, bucket);
+            }
+        }
+        let refusal = worst.longest;
+        if purpose == Purpose::Take {
+            locked.count(self.route_of(places), refusal.as_ref().map(|refusal| refusal.tier));
+        }
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let mut overflow = 0;
+        if purpose != Purpose::Peek {
+            if let Some(ready) = everything {
+                global.commit(ready, now, tokens);
+            }
+            for ((tier, spot), ready) in Tier::ALL.into_iter().skip(1).zip(&spots).zip(ready) {
+                let (Some(spot), Some(ready)) = (spot, ready) else { continue };
+                overflow |= if spot.at.is_none() { bit(tier) } else { 0 };
+                if let Some(bucket) = locked.bucket(spot, tier) {
+                    bucket.commit(ready, now, tokens);
+                }
+            }
+        }
+        Ok(Charged { places: *places, overflow, tokens })
+    }
+
+    fn route_of(&self, places: &Places) -> usize {
+        places.iter().flatten().next().map_or(0, |place| self.number_of(&place.key))
+    }
+
+    /// Counts a request that was refused without a decision, as others wait for its buckets.
+    pub(super) fn count_refusal(&self, places: &Places, tier: Tier) {
+        if let Some(mut shard) = self.lock(self.route_of(places)) {
+            shard.tally.count(Some(tier));
+        }
+    }
+
+    /// Gives back what was taken and not used.
+    pub(super) fn refund(&self, charged: &Charged, now: u64) {
+        for place in charged.places.iter().flatten() {
+            let (tier, number) = (place.key.tier, self.number_of(&place.key));
+            let Some(mut shard) = self.lock(number) else { continue };
+            let overflowed = charged.overflow & bit(tier) != 0;
+            let at = if overflowed { None } else { shard.store.find(&place.key, now) };
+            // One that is gone was as good as fresh.
+            if overflowed || at.is_some() {
+                if let Some(bucket) = shard.bucket(at, tier) {
+                    bucket.refund(now, charged.tokens);
+                }
+            }
+        }
+        self.global.lock().refund(now, charged.tokens);
+    }
+
+    /// As [`decide`](Self::decide), for what is to be given back without having been taken by it.
+    pub(super) fn charged(places: Places, tokens: u64) -> Charged {
+        Charged { places, overflow: 0, tokens }
+    }
+
+    /// Looks at the bucket of a place, or changes it; of the global one without a place.
+    pub(super) fn with<R>(
+        &self,
+        place: Option<&Place>,
+        now: u64,
+        names: &dyn Naming,
+        with: impl FnOnce(&mut Bucket) -> R,
+    ) -> Option<R> {
+        let Some(place) = place else { return Some(self.with_global(with)) };
+        let mut locked = self.lock_all(&[Some(*place), None, None, None]);
+        let spot = self.locate(&mut locked, place, now, &[None; NARROW], names)?;
+        locked.bucket(&spot, place.key.tier).map(with)
+    }
+
+    pub(super) fn with_global<R>(&self, with: impl FnOnce(&mut Bucket) -> R) -> R {
+        with(&mut self.global.lock())
+    }
+
+    /// Whether a place has a bucket of its own. Does not count as a use of it.
+    pub(super) fn is_known(&self, place: &Place) -> bool {
+        self.lock(self.number_of(&place.key)).is_some_and(|shard| shard.store.contains(&place.key))
+    }
+
+    pub(super) fn quota(&self, plan: Plan) -> Quota {
+        self.quotas.lock().of(plan)
+    }
+
+    /// Changes a setting, and all buckets that go by it. A bucket that is made meanwhile is made by the new setting or is met
+    /// on the way: whoever makes it reads the setting under its shard's lock.
+    pub(super) fn set_quota(&self, plan: Plan, quota: Quota, now: u64) {
+        self.quotas.lock().set(plan, quota);
+        if plan == Plan::Default(Tier::Global) {
+            self.global.lock().set_quota(quota, now);
+        }
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let Shard { store, overflow, .. } = &mut *shard;
+            let overflow = overflow.iter_mut().flatten().map(|bucket| &mut **bucket);
+            let buckets = store.iter_mut().map(|(_, bucket)| bucket).chain(overflow);
+            for bucket in buckets.filter(|bucket| bucket.plan == plan) {
+                bucket.set_quota(quota, now);
+            }
+        }
+    }
+
+    /// The buckets of a route, by its major parameters.
+    pub(super) fn of_route(&self, base: u128) -> Vec<(Key, Bucket)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let of_route = |key: &Key| key.tier == Tier::Route && key.base == base;
+            found.extend(shard.store.iter().filter(|(key, _)| of_route(key)).cloned());
+        }
+        found
+    }
+
+    /// Lets the buckets of a route go by another plan.
+    pub(super) fn adopt(&self, base: u128, plan: Plan, now: u64) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let quota = self.quota(plan);
+            for (key, bucket) in shard.store.iter_mut() {
+                if key.tier == Tier::Route && key.base == base && bucket.plan != plan {
+                    bucket.adopt(plan, quota, now);
+                }
+            }
+        }
+    }
+
+    /// As [`of_route`](Self::of_route); they are gone then.
+    pub(super) fn take_route(&self, base: u128, now: u64) -> Vec<(Key, Bucket)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let of_route = |key: &Key, _: &Bucket, _| key.tier == Tier::Route && key.base == base;
+            found.extend(shard.lock().store.sweep(now, of_route));
+        }
+        found
+    }
+
+    /// Removes what has been idle for its life and is not active. Says how many.
+    pub(super) fn sweep(&self, now: u64) -> usize {
+        let life = self.life;
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let gone =
+                |_: &Key, bucket: &Bucket, idle| idle >= life && !bucket.is_worth_keeping(now, idle, life);
+            let gone = shard.store.sweep(now, gone);
+            shard.store.evicted += gone.len() as u64;
+            removed += gone.len();
+        }
+        removed
+    }
+
+    /// Forgets all that was taken and said.
+    pub(super) fn reset(&self, now: u64) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.overflow = [const { None }; NARROW];
+            shard.store.sweep(now, |_, _, _| true);
+        }
+        self.global.lock().reset(now);
+    }
+
+    pub(super) fn tally(&self, now: u64) -> Tally {
+        let mut sum = Tally::default();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let Tally { admitted, refused, overflowed, .. } = shard.tally;
+            sum.admitted += admitted;
+            sum.overflowed += overflowed;
+            sum.evicted += shard.store.evicted;
+            sum.buckets += shard.store.len();
+            sum.active += shard.store.iter().filter(|(_, bucket)| bucket.is_active(now)).count();
+            for (sum, refused) in sum.refused.iter_mut().zip(refused) {
+                *sum += refused;
+            }
+        }
+        sum
+    }
+}
+
+impl Shard {
+    fn bucket(&mut self, at: Option<usize>, tier: Tier) -> Option<&mut Bucket> {
+        match at {
+            Some(at) => self.store.get_mut(at),
+            None => self.overflow.get_mut(tier.index().checked_sub(1)?)?.as_deref_mut(),
+        }
+    }
+}
+
+impl Tally {
+    fn count(&mut self, refused_by: Option<Tier>) {
+        match refused_by.and_then(|tier| self.refused.get_mut(tier.index())) {
+            Some(refused) => *refused += 1,
+            None => self.admitted += 1,
+        }
+    }
+}
+
+impl Locked<'_> {
+    fn shard(&mut self, number: usize) -> Option<&mut Shard> {
+        let mut guards = self.guards.iter_mut().flatten();
+        guards.find(|(known, _)| *known == number).map(|(_, guard)| &mut **guard)
+    }
+
+    fn bucket(&mut self, spot: &Spot, tier: Tier) -> Option<&mut Bucket> {
+        self.shard(spot.shard)?.bucket(spot.at, tier)
+    }
+
+    fn count(&mut self, route: usize, refused_by: Option<Tier>) {
+        if let Some(shard) = self.shard(route) {
+            shard.tally.count(refused_by);
+        }
+    }
+}
+
+/// Who refuses for the longest.
+struct Worst {
+    tokens: u64,
+    now: u64,
+    longest: Option<Refusal>,
+}
+
+impl Worst {
+    fn look_at(&mut self, tier: Tier, bucket: &Bucket) -> Option<Ready> {
+        let Self { tokens, now, .. } = *self;
+        match bucket.check(now, tokens) {
+            Ok(ready) => Some(ready),
+            Err(Short(retry)) => {
+                if self.longest.as_ref().is_none_or(|longest| is_longer(retry, longest.retry)) {
+                    self.longest = Some(refusal(tier, bucket, tokens, now, retry));
+                }
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn refusal(tier: Tier, bucket: &Bucket, wanted: u64, now: u64, retry: Option<u64>) -> Refusal {
+    Refusal {
+        tier,
+        bucket: Arc::clone(&bucket.name),
+        wanted,
+        limit: bucket.limit(),
+        remaining: bucket.available(now),
+        retry,
+        paused: bucket.is_paused(now),
+    }
+}
+
+/// Of two waits, `None` being for ever.
+pub(super) fn is_longer(retry: Option<u64>, than: Option<u64>) -> bool {
+    let key = |retry: Option<u64>| (retry.is_none(), retry);
+    key(retry) > key(than)
+}
