@@ -1,7 +1,7 @@
 //! Hot paths for callgrind: `counts NAME` runs one of them a thousand times inside a function that callgrind is told to
 //! collect, `counts` lists their names. Single-threaded, so the counts are exact for one compiler and one binary.
 
-use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::limit::{Keyed, Quota, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
@@ -84,6 +84,37 @@ const PATHS: &[Path] = &[
         assert!(bucket.try_acquire_at(1, now).is_ok());
         measured(|| assert!(black_box(&bucket).try_acquire_at(1, now).is_err()));
     }),
+    ("keyed_hit_allow_at", || {
+        let (limiter, now) = keyed();
+        let mut key = 0_u64;
+        measured(|| {
+            assert!(black_box(&limiter).try_acquire_at(&key, 1, now).is_ok());
+            key = (key + 1) % 1000;
+        });
+    }),
+    ("keyed_hit_allow_at_text", || {
+        let (limiter, now) = (Keyed::<String>::new(ample()), now());
+        let keys: Vec<_> = (0..1000).map(|key| format!("tenant-{key:06}")).collect();
+        for key in &keys {
+            assert!(limiter.try_acquire_at(key, 1, now).is_ok());
+        }
+        let mut keys = keys.iter();
+        measured(|| {
+            let key = keys.next().map_or("", String::as_str);
+            assert!(black_box(&limiter).try_acquire_at(key, 1, now).is_ok());
+        });
+    }),
+    ("keyed_new_key_for_idle_at", || {
+        // Of capacity, and all idle: each new one takes the place of an old one.
+        let (limiter, now) = keyed();
+        limiter.set_capacity(1000);
+        let later = now + std::time::Duration::from_secs(3600);
+        let mut key = 1000_u64;
+        measured(|| {
+            assert!(black_box(&limiter).try_acquire_at(&key, 1, later).is_ok());
+            key += 1;
+        });
+    }),
     ("breaker_closed_ok", || {
         let breaker = CircuitBreaker::new();
         measured(|| drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1))));
@@ -116,6 +147,24 @@ const PATHS: &[Path] = &[
         })
     }),
 ];
+
+#[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+fn ample() -> Quota {
+    "1000000/s burst 1000000".parse().expect("a quota")
+}
+
+/// A thousand keys that have been used.
+fn keyed() -> (Keyed<u64>, std::time::Instant) {
+    let (limiter, now) = (Keyed::new(ample()), now());
+    for key in 0..1000 {
+        assert!(limiter.try_acquire_at(&key, 1, now).is_ok());
+    }
+    (limiter, now)
+}
 
 fn bucket(quota: &str) -> (TokenBucket, std::time::Instant) {
     let quota: Quota = quota.parse().expect("a quota");
