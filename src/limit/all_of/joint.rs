@@ -98,6 +98,11 @@ impl Joint {
         self.members.is_empty()
     }
 
+    /// The same, counting its time from when the other does: a limiter goes on counting from its own beginning.
+    pub(super) fn since(self, other: &Self) -> Self {
+        Self { epoch: other.epoch.clone(), ..self }
+    }
+
     /// Takes `n` tokens of each, or none of any.
     pub(super) fn attempt(&self, now: u64, n: u64) -> Result<(), NotYet> {
         if n == 0 {
