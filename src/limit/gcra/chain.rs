@@ -443,5 +443,10 @@ fn verdict(terms: Terms, want: &Want, now: u64, held: Option<u64>, placed: u128)
     };
     let due = due.max(held.unwrap_or(now));
     let late = due > now && due > limit;
-    late.then(|| Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)))
+    late.then(|| match held {
+        None => Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)),
+        // When a pause without end is over, nobody knows.
+        Some(u64::MAX) => Denied::after_nanos(NAME, n, terms.burst, u64::MAX).paused(),
+        Some(_) => Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)).paused(),
+    })
 }

@@ -131,6 +131,20 @@ fn who_cannot_be_served_in_time_after_a_pause_is_told_when_it_begins() {
     assert_eq!(bucket.stats().waiting, 1);
 }
 
+// MT9, S34: those who were in line are told as those who come.
+#[test]
+fn who_is_told_when_a_pause_begins_hears_what_a_newcomer_would() {
+    for (pause, after) in [(secs(10), Some(secs(10))), (Duration::MAX, None)] {
+        let (_time, bucket) = with_initial(Quota::per_second(1).burst(1), 0);
+        let mut short = waiting(bucket.acquire_timeout(secs(3)));
+        bucket.pause_for(pause);
+        let told = short.poll().unwrap().unwrap_err();
+        let newcomer = Polled::new(bucket.acquire_timeout(secs(3))).poll().unwrap().unwrap_err();
+        assert_eq!((told.retry_after(), newcomer.retry_after()), (after, after));
+        assert_eq!(told.to_string(), newcomer.to_string());
+    }
+}
+
 // S36
 #[test]
 fn giving_up_in_a_pause_moves_the_others_up() {
