@@ -1,5 +1,7 @@
 //! Several limiters at once, in virtual time: all or none.
 
+mod model;
+
 use cofferdam::limit::{AllOf, Joint, Quota, Rate, TokenBucket};
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim};
 use proptest::prelude::*;
@@ -265,6 +267,36 @@ fn a_pause_of_the_set_is_no_sleep_without_end_for_who_has_a_limit() {
         assert!(ahead.poll().unwrap().is_ok());
         assert_eq!((member.available(), time.armed(), all.stats().waiting), (0, 0, 0));
     }
+}
+
+// MT9: what is not known when the wait begins may be known when the pause of the set is over.
+#[test]
+fn the_end_of_a_pause_of_the_set_is_not_slept_through_while_a_member_is_paused_without_end() {
+    let (time, all, [_, member]) = set([Quota::per_second(5), Quota::per_second(3)]);
+    member.pause();
+    all.pause_for(secs(2));
+    let mut waiter = Polled::new(all.acquire());
+    assert!(waiter.poll().is_none());
+    member.resume();
+    time.advance(secs(2));
+    assert!(waiter.poll().unwrap().is_ok());
+}
+
+// RL19: a member may come to hold more.
+#[test]
+fn more_than_a_member_could_hold_at_first_is_no_longer_never() {
+    let (time, all, [small, _]) = set([Quota::per_second(1), Quota::per_second(5)]);
+    assert!(all.try_acquire().is_ok());
+    small.set_burst(2);
+    assert_eq!(all.capacity(), 2);
+    let mut first = Polled::new(all.acquire());
+    let mut second = Polled::new(all.acquire_many(2));
+    assert!(first.poll().is_none() && second.poll().is_none());
+    assert!(!all.try_acquire_many(2).unwrap_err().is_never());
+    time.advance(secs(3));
+    assert!(first.poll().unwrap().is_ok() && second.poll().unwrap().is_ok());
+    all.pause();
+    assert!(!all.try_acquire_many(2).unwrap_err().is_never());
 }
 
 // S36: whose time is over moves the others up, as who gives up does.

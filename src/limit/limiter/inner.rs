@@ -149,9 +149,9 @@ impl<A: Algorithm> Ledger<A> {
 
     /// The refusal while it is paused.
     fn held(&mut self, ask: Ask) -> Denied {
-        let capacity = self.line.algorithm().capacity();
         match self.line.foresee(ask) {
             Ok(due) => {
+                let capacity = self.line.algorithm().capacity();
                 let after = if due == u64::MAX { due } else { due.saturating_sub(ask.now) };
                 Denied::after_nanos(A::NAME, ask.n, capacity, after).paused()
             }
@@ -490,13 +490,13 @@ impl<A: Algorithm> Changed<'_, A> {
 impl<A: Algorithm> Ledger<A> {
     /// When somebody in line may have to be told something.
     fn next_due(&self) -> Option<u64> {
-        let due = self.line.due()?;
-        let boundary = self.course.next().map(|boundary| boundary.at);
-        match self.course.paused() {
-            // Nobody is admitted before its end, or before the next change.
-            Some(_) => boundary,
-            None => Some(boundary.map_or(due, |at| at.min(due))),
+        if self.line.counts().waiting == 0 {
+            return None;
         }
+        // Nobody is admitted in a pause before its end, or before the next change.
+        let due = self.line.due().filter(|_| self.course.paused().is_none());
+        let boundary = self.course.next().map(|boundary| boundary.at);
+        due.into_iter().chain(boundary).min()
     }
 }
 

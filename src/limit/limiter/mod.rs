@@ -424,6 +424,11 @@ impl<A: Algorithm> Limiter<A> {
         })
     }
 
+    /// [`capacity`](Self::capacity) by what was in force at the last look, for those who hold other limiters.
+    pub(super) fn known_capacity(&self) -> u64 {
+        self.inner.lock().line.algorithm().capacity()
+    }
+
     /// Which limiter it is, for an order among them.
     pub(super) fn serial(&self) -> u64 {
         self.inner.serial
