@@ -130,7 +130,7 @@ impl<K, A: Algorithm, S> KeyedBuilder<K, A, S> {
         self
     }
 
-    /// Allocates at the start what the capacity will need, so that no operation has to wait for a table to grow.
+    /// Allocates at the start what the capacity will need, so that tables need not grow on the way there.
     pub fn preallocated(mut self) -> Self {
         self.knobs.preallocated = true;
         self

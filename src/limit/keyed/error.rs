@@ -191,3 +191,38 @@ impl fmt::Display for TooManyKeys {
 }
 
 impl std::error::Error for TooManyKeys {}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreateError<E> {
+    /// There is no room for a new key.
+    TooManyKeys(TooManyKeys),
+    /// It could not be made.
+    Failed(E),
+}
+
+impl<E> CreateError<E> {
+    /// Whether there was no room for it.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::TooManyKeys(_))
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CreateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyKeys(full) => full.fmt(f),
+            Self::Failed(error) => write!(f, "keyed map: a value could not be made: {error}"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for CreateError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TooManyKeys(full) => Some(full),
+            Self::Failed(error) => Some(error),
+        }
+    }
+}

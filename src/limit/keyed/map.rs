@@ -6,9 +6,8 @@ use super::inner::first_and_next;
 use super::map_builder::KeyedMapBuilder;
 use super::room::{Place, Room};
 use super::shelf::{Entry, Id, Search, Shelf};
-use super::{Seeded, TooManyKeys};
+use super::{CreateError, Idle, KeyedMapStats, Seeded, TooManyKeys};
 use crate::shim::{AtomicU64, Mutex, Ordering};
-use crate::sync::Semaphore;
 use crate::time::Epoch;
 use crossbeam_utils::CachePadded;
 use std::borrow::Borrow;
@@ -16,22 +15,6 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Says of a value of a [`KeyedMap`] whether it may be forgotten.
-pub trait Idle {
-    /// Whether a new one would be as good: nothing is running, counted, waited for or decided that a new one would not know.
-    ///
-    /// Called with no lock held, at a time at which nobody else has a handle.
-    fn is_idle(&self) -> bool;
-}
-
-/// All permits free, nobody waiting, not closed.
-impl Idle for Semaphore {
-    fn is_idle(&self) -> bool {
-        let stats = self.stats();
-        stats.available == stats.capacity && stats.waiting == 0 && !self.is_closed()
-    }
-}
 
 /// A value for each key: a semaphore for each tenant, a circuit breaker for each host.
 ///
@@ -65,59 +48,6 @@ impl Idle for Semaphore {
 /// ```
 pub struct KeyedMap<K, V, S = Seeded> {
     inner: Arc<Inner<K, V, S>>,
-}
-
-/// How things stand with a [`KeyedMap`], and what it has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyedMapStats {
-    /// Values that are there or being made.
-    pub keys: usize,
-    /// The most that there may be.
-    pub capacity: usize,
-    /// Values that were made.
-    pub created: u64,
-    /// Values forgotten when they were idle.
-    pub expired: u64,
-    /// Values removed by hand.
-    pub removed: u64,
-    /// Requests refused for want of room.
-    pub rejected: u64,
-}
-
-/// Why there is no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CreateError<E> {
-    /// There is no room for a new key.
-    TooManyKeys(TooManyKeys),
-    /// It could not be made.
-    Failed(E),
-}
-
-impl<E> CreateError<E> {
-    /// Whether there was no room for it.
-    pub const fn is_full(&self) -> bool {
-        matches!(self, Self::TooManyKeys(_))
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for CreateError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyKeys(full) => full.fmt(f),
-            Self::Failed(error) => write!(f, "keyed map: a value could not be made: {error}"),
-        }
-    }
-}
-
-impl<E: std::error::Error + 'static> std::error::Error for CreateError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::TooManyKeys(full) => Some(full),
-            Self::Failed(error) => Some(error),
-        }
-    }
 }
 
 struct Inner<K, V, S> {

@@ -5,6 +5,7 @@ mod bell;
 mod builder;
 mod error;
 mod hash;
+mod idle;
 mod inner;
 mod lines;
 mod map;
@@ -12,15 +13,19 @@ mod map_builder;
 mod room;
 mod shard;
 mod shelf;
+mod stats;
+mod waiters;
 
 pub use acquire::AcquireKey;
 pub use builder::KeyedBuilder;
-pub use error::{KeyDenied, KeyWaitError, TooManyKeys};
+pub use error::{CreateError, KeyDenied, KeyWaitError, TooManyKeys};
 pub use hash::{Seeded, SeededHasher};
-pub use map::{CreateError, Idle, KeyedMap, KeyedMapStats};
+pub use idle::Idle;
+pub use map::KeyedMap;
 pub use map_builder::KeyedMapBuilder;
+pub use stats::{KeyState, KeyedMapStats, KeyedStats};
 
-use super::{Algorithm, Decided, Gcra, Quota};
+use super::{Algorithm, Gcra, Quota};
 use builder::{CAPACITY, Knobs, default_shards};
 use inner::{BATCH, Inner};
 use shard::Op;
@@ -42,17 +47,19 @@ use std::time::{Duration, Instant};
 ///
 /// A token bucket's key takes 24 bytes, the key and its padding in the table (32 bytes for a `u64`, 48 for a `String`, which has
 /// its text elsewhere), 1 for the table's tag, and 16 for the order in which keys will be idle. Tables and orders double when
-/// they grow: 56 to 108 bytes for a `u64` in all. [`shrink`](Self::shrink) gives back what is not used.
+/// they grow: 56 to 108 bytes for a `u64` in all; where many keys come and go, twice that at most.
+/// [`shrink`](Self::shrink) gives back what is not used.
 ///
 /// # When it is full
 /// By [`WhenFull`]. A new key is refused, or costs another key its place, only if no key is idle, within the bound on the work
 /// of one operation: keys are looked at in the order in which they would be idle had they not been used since they were
 /// last looked at, and no more than 16 of a shard on behalf of one new key. What was looked at is in its right place from then on,
-/// so an idle key that is not found at once is found by a later call.
+/// so an idle key that is not found at once is found by a later call. (Of two first requests of one key at once, when it is
+/// full, the second may be refused while the first is being given the place of an idle key.)
 ///
-/// The key that is evicted is the one of its shard that would be idle first (for equal quotas and requests: that was used least
-/// recently), of the shard where that seems to be earliest; where 16 looks do not settle it, the first of those 16. When it
-/// comes back it begins with all that a new key has, and no more: with eviction, whoever can invent keys can wash his own
+/// The key that is evicted is the one, of all shards, that would be idle first: for equal quotas and requests, that was used least
+/// recently. Where 16 looks do not find it, it is the first of those 16. A key that somebody waits for stays. When an evicted
+/// key comes back it begins with all that a new key has, and no more: with eviction, whoever can invent keys can wash his own
 /// record, so bound *who* may invent them, or reject.
 ///
 /// # Deciding
@@ -64,11 +71,13 @@ use std::time::{Duration, Instant};
 /// |---|---|
 /// | on a key that is there | one hash, one short lock of one shard, one look-up; nothing is allocated |
 /// | on a new key | two short locks, a clone of the key; when it is full, also of shards where a key may be idle |
+/// | [`acquire`](Self::acquire) | as those where the tokens are there; the first who waits for a key allocates its line, the others nothing |
 /// | [`set`](Self::set), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |
 /// | [`shrink`](Self::shrink) | each shard in one go |
 ///
 /// Now and then a new key makes its shard's table grow, or a refund or removal makes its order be tidied: that moves all of
-/// the shard once, a constant share on average. [`preallocated`](KeyedBuilder::preallocated) spares the growing.
+/// the shard once, a constant share on average. [`preallocated`](KeyedBuilder::preallocated) spares it the growing up to the
+/// capacity; clearing up after keys that went remains.
 ///
 /// # Exact
 /// As the [`Algorithm`] is, for each key and for as long as it is remembered; forgetting an idle key changes nothing, even for
@@ -102,48 +111,6 @@ pub enum WhenFull {
     /// The key that would be idle first is forgotten for it. Nobody is refused for want of room, and a limit can be forgotten
     /// by as many other keys as there is room for.
     EvictIdleMost,
-}
-
-/// How things stand with a [`Keyed`] limiter, and what it has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyedStats {
-    /// Keys that are remembered, and places of keys about to be.
-    pub keys: usize,
-    /// The most that there may be.
-    pub capacity: usize,
-    /// Keys with a limit of their own.
-    pub overrides: usize,
-    /// Requests admitted, and denied by the limit of their key.
-    pub decided: Decided,
-    /// Keys that came.
-    pub inserted: u64,
-    /// Keys forgotten when they were idle.
-    pub expired: u64,
-    /// Keys forgotten before they were.
-    pub evicted: u64,
-    /// Keys removed by hand.
-    pub removed: u64,
-    /// Requests waiting now, for all keys.
-    pub waiting: usize,
-    /// Requests that waited and got their tokens.
-    pub granted: u64,
-    /// Waits and grants that were given up before use.
-    pub cancelled: u64,
-    /// Requests refused for want of room.
-    pub rejected: u64,
-}
-
-/// How one key stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyState {
-    /// What could be taken.
-    pub available: u64,
-    /// After how long it is idle if it is not used; `None` for never.
-    pub idle_in: Option<Duration>,
-    /// Whether it has a limit of its own.
-    pub overridden: bool,
 }
 
 impl<K: Hash + Eq> Keyed<K> {

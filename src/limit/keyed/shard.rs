@@ -5,40 +5,37 @@ use super::hash::Short;
 use super::lines::{Lines, state};
 use super::room::Place;
 use super::shelf::{Entry, Id, Record, Search, Shelf};
-use crate::limit::limiter::line::{Ask, Entry as Entered, Line, Want};
+use crate::limit::limiter::line::Line;
 use crate::limit::{Algorithm, Denied};
-use crate::wait::{Slot, Wakes};
 use hashbrown::HashTable;
 use std::borrow::Borrow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Waker;
 
 /// Marks of an entry with limits of its own. Else they are the shard's `parity`, if the state is one of the shard's present
 /// algorithm.
 const OVERRIDDEN: u16 = 2;
 /// Besides: somebody waits, and the state is in the line.
-const IN_LINE: u16 = 4;
+pub(super) const IN_LINE: u16 = 4;
 
 pub(super) struct Shard<K, A: Algorithm> {
     pub(super) shelf: Shelf<K, A::State>,
     pub(super) lines: Lines<A>,
     /// Serves the lines, once there has been one.
     pub(super) bell: Option<Arc<dyn Ring>>,
-    algorithm: A,
+    pub(super) algorithm: A,
     /// Marks of the entries whose state is of `algorithm`: 0 or 1.
-    parity: u16,
+    pub(super) parity: u16,
     /// While there are others.
-    past: Option<Box<Past<A>>>,
+    pub(super) past: Option<Box<Past<A>>>,
     /// From when on all that was forgotten as idle was idle. A new state is not older than that: a time before it, of a slow
     /// thread or a clock that was put back, must not find what the forgotten state would not have had then.
     horizon: u64,
-    overrides: HashTable<Override<K, A>>,
+    pub(super) overrides: HashTable<Override<K, A>>,
     pub(super) tally: Tally,
 }
 
 /// What the entries were under whose mark is the other one.
-struct Past<A> {
+pub(super) struct Past<A> {
     algorithm: A,
     /// When that ended.
     until: u64,
@@ -46,7 +43,7 @@ struct Past<A> {
     waiting: Vec<Record>,
 }
 
-struct Override<K, A> {
+pub(super) struct Override<K, A> {
     hash: Short,
     key: K,
     algorithm: A,
@@ -272,124 +269,6 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         }
     }
 
-    /// Takes tokens, or a place in the line of a key. `None` if the key is not there.
-    pub(super) fn enqueue<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        slot: Pin<&Slot<Want>>,
-        waker: &mut Option<Waker>,
-        ask: Ask,
-    ) -> Option<Result<Entered, Denied>>
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        let Self { shelf, lines, algorithm, parity, past, overrides, .. } = self;
-        let entry = shelf.get_mut(hash, key)?;
-        let id = entry.id();
-        if entry.marks & IN_LINE == 0 {
-            let found = if entry.marks == *parity {
-                Found::State(algorithm, &mut entry.value)
-            } else {
-                settled(entry, lines, algorithm, *parity, past.as_deref(), overrides)
-            };
-            if let Found::State(algorithm, state) = found {
-                let (algorithm, state) = (algorithm.clone(), state.clone());
-                lines.begin(id, algorithm, state);
-                entry.marks |= IN_LINE;
-            }
-        }
-        let entered = lines.get(id)?.wait(slot, waker, ask);
-        self.follow(id, ask.now);
-        Some(entered)
-    }
-
-    /// Gives a waiter its present waker. What is left over is dropped after the lock.
-    pub(super) fn set_waker<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        slot: Pin<&Slot<Want>>,
-        fresh: &mut Option<Waker>,
-    ) -> Option<Waker>
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        let id = self.shelf.get_mut(hash, key)?.id();
-        self.lines.get(id)?.set_waker(slot, fresh)
-    }
-
-    /// A waiter gives up: in line, or with a grant that nobody has seen. Its waker is dropped after the lock.
-    pub(super) fn abandon<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        slot: Pin<&Slot<Want>>,
-        now: u64,
-    ) -> Option<Waker>
-    where
-        K: Borrow<Q>,
-        Q: ?Sized + Eq,
-    {
-        let id = self.shelf.get_mut(hash, key).map(|entry| entry.id());
-        let line = id.and_then(|id| self.lines.get(id));
-        if let Some((id, waker)) =
-            line.and_then(|line| line.leave(slot, now)).and_then(|waker| Some((id?, waker)))
-        {
-            self.lines.hurry(id);
-            return waker;
-        }
-        let Some((crate::wait::Outcome::Granted, want)) = slot.take() else { return None };
-        match id.and_then(|id| self.lines.get(id).map(|line| (id, line))) {
-            Some((id, line)) => {
-                // Everybody in line was charged after it, in this line or in the one before: hence the number 0.
-                line.give_back(want.n, 0, now);
-                self.lines.hurry(id);
-            }
-            None => {
-                // The line has ended, and with it who was charged behind.
-                self.refund(hash, key, now, want.n);
-                self.tally.cancelled += 1;
-            }
-        }
-        None
-    }
-
-    /// Ends every wait that is due at `now`. False if `wakes` ran out of room: wake, and call again.
-    pub(super) fn settle(&mut self, now: u64, wakes: &mut Wakes) -> bool {
-        while let Some(id) = self.lines.due(now) {
-            if self.lines.get(id).is_some_and(|line| !line.settle(now, false, wakes)) {
-                return false;
-            }
-            self.follow(id, now);
-        }
-        true
-    }
-
-    /// After a change of a line: notes when it is due, or ends it if nobody waits.
-    fn follow(&mut self, id: Id, now: u64) {
-        if self.lines.get(id).is_some_and(|line| line.counts().waiting > 0) {
-            return self.lines.note(id);
-        }
-        let Self { shelf, lines, algorithm, overrides, tally, .. } = self;
-        let Some(entry) = shelf.of(id) else { return };
-        entry.marks &= !IN_LINE;
-        let algorithm = of_entry(entry, algorithm, overrides);
-        let Some((state, counts)) = lines.end(id, algorithm, now) else { return };
-        tally.granted += counts.granted;
-        tally.cancelled += counts.cancelled;
-        entry.value = state;
-        let at = algorithm.fresh_at(&entry.value);
-        shelf.renew(id, at);
-    }
-
-    /// Whom to call after a change of lines.
-    pub(super) fn ringer(&self) -> Option<Arc<dyn Ring>> {
-        self.bell.clone().filter(|_| !self.lines.is_empty())
-    }
-
     /// Forgets a key that is found.
     pub(super) fn forget(&mut self, search: &mut Search) -> Option<Entry<K, A::State>> {
         let Self { shelf, algorithm, parity, past, overrides, .. } = self;
@@ -568,7 +447,7 @@ where
 }
 
 /// The algorithm of an entry whose state is of the shard's present algorithm, or of its own.
-fn of_entry<'a, K: Eq, A: Algorithm>(
+pub(super) fn of_entry<'a, K: Eq, A: Algorithm>(
     entry: &Entry<K, A::State>,
     algorithm: &'a A,
     overrides: &'a HashTable<Override<K, A>>,
@@ -598,7 +477,7 @@ fn idle_at<K: Eq, A: Algorithm>(
 
 /// Brings an entry up to date whose marks are not the shard's, and says what is remembered of it.
 #[cold]
-fn settled<'a, K: Eq, A: Algorithm>(
+pub(super) fn settled<'a, K: Eq, A: Algorithm>(
     entry: &'a mut Entry<K, A::State>,
     lines: &'a mut Lines<A>,
     algorithm: &'a A,

@@ -223,3 +223,22 @@ fn the_builder_refuses_what_makes_no_sense() {
     assert!(text.contains("capacity: 5") && text.contains("EvictIdleMost"), "{text}");
     assert_eq!(Keyed::<u64>::new(Quota::per_second(1)).capacity(), 65_536);
 }
+
+#[test]
+fn refusals_say_what_stood_in_the_way() {
+    let (_, builder) = builder::<u64>(Quota::per_second(2).burst(1));
+    let limiter = builder.capacity(1).overrides(1).build().unwrap();
+    assert_eq!(limiter.try_acquire(&1), Ok(()));
+    let denied = limiter.try_acquire(&1).unwrap_err();
+    assert_eq!(denied.to_string(), "token bucket: 1 wanted of a burst of 1: to be had in 500ms");
+    let full = limiter.try_acquire(&2).unwrap_err();
+    assert_eq!(
+        full.to_string(),
+        "keyed limiter: no room for a new key, all 1 are in use: there may be in 500ms"
+    );
+    assert!([denied, full].iter().all(|error| std::error::Error::source(error).is_some()));
+    limiter.set_override(1, Quota::per_second(1)).unwrap();
+    let full = limiter.set_override(2, Quota::per_second(1)).unwrap_err();
+    assert_eq!(full.to_string(), "overrides of a keyed limiter: no room for a new key, all 1 are in use");
+    assert_eq!(cofferdam::limit::KeyDenied::from(full).denied(), None);
+}
