@@ -1,9 +1,10 @@
 //! Puts the parts together, runs them, takes them down in order, and reports.
 
-use crate::args::{Args, Demo, Limits, Listen, Mode, Target};
+use crate::args::{Args, Limits, Mode};
 use crate::background::Background;
 use crate::clients::Clients;
 use crate::connections::Connections;
+use crate::demo::Demo;
 use crate::guard::{Breaks, Guard};
 use crate::http::BoxError;
 use crate::load::{self, LoadReport, Progress};
@@ -14,6 +15,7 @@ use crate::screen::{Head, Row, Screen};
 use crate::server::Server;
 use crate::signals;
 use crate::tally::{Counters, Outcome};
+use crate::target::{Listen, Target};
 use crate::upstreams::{NAMES, Services};
 use cofferdam::sync::CancelToken;
 use futures_util::future::{Either, join, select};
@@ -58,6 +60,7 @@ struct Running<R> {
     gateway: Arc<Gateway<R>>,
     server: Server,
     started: Instant,
+    in_flight: u32,
 }
 
 impl<R: Runtime> Running<R> {
@@ -96,7 +99,7 @@ impl<R: Runtime> Running<R> {
         let server = Server::start(runtime, address, CONNECTIONS, handler)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        Ok(Self { gateway, server, started })
+        Ok(Self { gateway, server, started, in_flight: limits.in_flight })
     }
 
     fn elapsed(&self) -> Duration {
@@ -113,6 +116,7 @@ impl<R: Runtime> Running<R> {
                 in_flight: guard.in_flight,
                 allowed: upstream.counters.arrived().saturating_sub(limited),
                 limited,
+                paced: upstream.counters.of(Outcome::Paced),
                 rejected: upstream.counters.of(Outcome::CircuitOpen) + upstream.counters.of(Outcome::Full),
                 retried: guard.retries,
             }
@@ -157,7 +161,7 @@ impl<R: Runtime> Running<R> {
         for upstream in &self.gateway.upstreams {
             upstream.connections.close_idle();
         }
-        let services_saw = services.as_ref().map(Services::requests);
+        let services_saw = services.as_ref().map(Services::saw);
         if let Some(services) = services {
             services.shutdown(SETTLE).await;
         }
@@ -176,6 +180,7 @@ impl<R: Runtime> Running<R> {
                 outcomes: upstream.counters.outcomes(),
                 summary: self.gateway.background.summary(upstream.index),
                 guard: upstream.guard.stats(),
+                limits: upstream.guard.limits(),
                 changes,
                 history,
             }
@@ -187,6 +192,7 @@ impl<R: Runtime> Running<R> {
             unrouted: self.gateway.unrouted.arrived(),
             clients: self.gateway.clients.stats(),
             background,
+            in_flight: self.in_flight,
             connections: self.server.connections(),
             malformed: self.server.malformed(),
             cut,
@@ -205,7 +211,7 @@ async fn self_contained<R: Runtime>(
     stop: &CancelToken,
     signals: &CancelToken,
 ) -> Result<bool, BoxError> {
-    let services = Services::start(runtime, demo.seed, demo.length, stop).await?;
+    let services = Services::start(runtime, demo, stop).await?;
     let targets = NAMES.iter().zip(services.addresses()).map(|(name, address)| Target {
         prefix: format!("/{name}"),
         authority: address.to_string(),
@@ -223,7 +229,8 @@ async fn self_contained<R: Runtime>(
         crate::screen::seconds(demo.length),
         demo.seed,
     );
-    println!("each upstream: {}\n", running.gateway.upstreams[0].guard.describe());
+    println!("each upstream: {}", running.gateway.upstreams[0].guard.describe());
+    print!("{limits}");
     let progress = Arc::new(Progress::default());
     let mut screen = Screen::new();
     let shown = (&*progress, demo.requests);
@@ -259,6 +266,7 @@ async fn serve<R: Runtime>(
         let prefix = if target.prefix.is_empty() { "/" } else { &target.prefix };
         println!("  {prefix} -> http://{}: {}", target.authority, upstream.guard.describe());
     }
+    print!("{limits}");
     println!("stops at Ctrl-C or at the end of standard input\n");
     signals::watch_stdin(signals.clone())?;
     let mut screen = Screen::new();

@@ -1,50 +1,12 @@
 //! The command line: parsed once into valid types, refused with the argument, the value and the rule.
 
+use crate::demo::Demo;
+use crate::target::{Listen, Target, target};
 use cofferdam::ConfigError;
-use cofferdam::limit::Quota;
+use cofferdam::limit::{Quota, Tiered};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-pub(crate) const HELP: &str = "\
-A guarded HTTP/1.1 reverse proxy, built on cofferdam.
-
-  gateway [OPTIONS]                                  the self-contained run
-  gateway --listen ADDR --upstream URL... [OPTIONS]  a gateway for your services
-
-The self-contained run starts three small services on loopback (steady; flaky:
-errors and a slow tail; mortal: healthy, slow, dead, healed), sends them real
-requests through the gateway, shows what happens, and checks its own sums.
-
-Gateway
-  --listen ADDR            address to listen on, as 127.0.0.1:8080 (port 0: any)
-  --upstream [/PREFIX=]URL a service, as http://127.0.0.1:9000; repeatable. The
-                           longest prefix that fits a request's path wins (the
-                           path is passed on whole); several services of one
-                           prefix take turns, those with an open circuit are
-                           passed over. Stops at Ctrl-C, or when its standard
-                           input (a terminal or a pipe) is closed.
-
-Both
-  --runtime NAME           smol (default; 2 executor threads) or tokio
-  --seconds N              length of the run, 2..=3600 (default 20; with
-                           --listen: until stopped)
-  --rate QUOTA             requests of one client, as 500/s, \"30/min burst 5\" or
-                           unlimited (default 1000/s; in the self-contained
-                           run half as much again as a fair share)
-  --timeout MS             limit of one attempt, 1..=60000 (default 250; with
-                           --listen: 5000)
-  --in-flight N            attempts at once at one upstream, 1..=65536
-                           (default 64; with --listen: 256)
-
-Self-contained run
-  --requests N             requests to send, 1..=10000000 (default 40000)
-  --clients N              client identities, 1..=64 (default 8); the first is
-                           greedy and sends three shares
-  --seed N                 seed of everything random (default 1)
-
-A client is known by its x-client header, else by its address.
-";
 
 /// What was wrong with the command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,12 +25,24 @@ impl fmt::Display for ArgError {
     }
 }
 
-fn wrong(argument: &str, value: &str, rule: &'static str) -> ArgError {
+pub(crate) fn wrong(argument: &str, value: &str, rule: &'static str) -> ArgError {
     ArgError { argument: argument.to_owned(), value: Some(value.to_owned()), rule }
 }
 
 fn misplaced(argument: &str, rule: &'static str) -> ArgError {
     ArgError { argument: argument.to_owned(), value: None, rule }
+}
+
+/// The rates, for people.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "limits: client {}", self.client_rate)?;
+        write!(f, "  towards each upstream {}, resource {}", self.upstream_rate, self.resource_rate)?;
+        for (pattern, quota) in &self.routes {
+            write!(f, ", {pattern} {quota}")?;
+        }
+        f.write_str("\n\n")
+    }
 }
 
 /// Which executor and sockets to run on.
@@ -79,37 +53,18 @@ pub(crate) enum RuntimeName {
 }
 
 /// The knobs of the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    pub(crate) rate: Quota,
+    /// Of each client.
+    pub(crate) client_rate: Quota,
+    /// Towards each upstream.
+    pub(crate) upstream_rate: Quota,
+    /// Towards each upstream, by pattern.
+    pub(crate) routes: Vec<(String, Quota)>,
+    /// Towards each upstream, for each path.
+    pub(crate) resource_rate: Quota,
     pub(crate) attempt_timeout: Duration,
     pub(crate) in_flight: u32,
-}
-
-/// A service to forward to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) prefix: String,
-    /// Host and port, to connect to and for the `host` header.
-    pub(crate) authority: String,
-    pub(crate) name: String,
-}
-
-/// The self-contained run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Demo {
-    pub(crate) requests: u64,
-    pub(crate) length: Duration,
-    pub(crate) clients: u32,
-    pub(crate) seed: u64,
-}
-
-/// A gateway for somebody's services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listen {
-    pub(crate) address: SocketAddr,
-    pub(crate) targets: Vec<Target>,
-    pub(crate) length: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,13 +113,16 @@ struct Raw {
     seconds: Option<u64>,
     clients: Option<u64>,
     seed: Option<u64>,
-    rate: Option<Quota>,
+    client_rate: Option<Quota>,
+    upstream_rate: Option<Quota>,
+    resource_rate: Option<Quota>,
+    routes: Vec<(String, Quota)>,
     timeout: Option<u64>,
     in_flight: Option<u64>,
 }
 
 impl Raw {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 13] = [
         "--runtime",
         "--listen",
         "--upstream",
@@ -172,13 +130,16 @@ impl Raw {
         "--seconds",
         "--clients",
         "--seed",
-        "--rate",
+        "--client-rate",
+        "--upstream-rate",
+        "--resource-rate",
+        "--route",
         "--timeout",
         "--in-flight",
     ];
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ArgError> {
-        if name != "--upstream" && self.seen.iter().any(|seen| seen == name) {
+        if !["--upstream", "--route"].contains(&name) && self.seen.iter().any(|seen| seen == name) {
             return Err(wrong(name, value, "given twice"));
         }
         self.seen.push(name.to_owned());
@@ -203,10 +164,10 @@ impl Raw {
             "--seconds" => self.seconds = Some(number(2, 3600, "must be a whole number, 2..=3600")?),
             "--clients" => self.clients = Some(number(1, 64, "must be a whole number, 1..=64")?),
             "--seed" => self.seed = Some(number(0, u64::MAX, "must be a whole number below 2^64")?),
-            "--rate" => {
-                self.rate =
-                    Some(value.parse().map_err(|error: ConfigError| wrong(name, value, error.rule()))?);
-            }
+            "--client-rate" => self.client_rate = Some(quota(name, value, value)?),
+            "--upstream-rate" => self.upstream_rate = Some(quota(name, value, value)?),
+            "--resource-rate" => self.resource_rate = Some(quota(name, value, value)?),
+            "--route" => self.routes.push(route(name, value)?),
             "--timeout" => {
                 self.timeout = Some(number(1, 60_000, "must be whole milliseconds, 1..=60000")?);
             }
@@ -243,13 +204,16 @@ impl Raw {
                 seed: self.seed.unwrap_or(1),
             }),
         };
-        let rate = self.rate.unwrap_or_else(|| match &mode {
-            Mode::Listen(_) => Quota::per_second(1000),
-            Mode::Demo(demo) => demo.fair_rate(),
-        });
         let listens = matches!(mode, Mode::Listen(_));
+        let defaults = match &mode {
+            Mode::Listen(_) => Limits { client_rate: Quota::per_second(1000), ..Limits::none() },
+            Mode::Demo(demo) => demo.limits(),
+        };
         let limits = Limits {
-            rate,
+            client_rate: self.client_rate.unwrap_or(defaults.client_rate),
+            upstream_rate: self.upstream_rate.unwrap_or(defaults.upstream_rate),
+            resource_rate: self.resource_rate.unwrap_or(defaults.resource_rate),
+            routes: if self.routes.is_empty() { defaults.routes } else { self.routes },
             attempt_timeout: Duration::from_millis(self.timeout.unwrap_or(if listens { 5000 } else { 250 })),
             in_flight: self.in_flight.unwrap_or(if listens { 256 } else { 64 }) as u32,
         };
@@ -257,18 +221,17 @@ impl Raw {
     }
 }
 
-impl Demo {
-    /// Shares of the load: one for each client, three for the greedy first.
-    pub(crate) fn shares(&self) -> u64 {
-        u64::from(self.clients) + 2
-    }
-
-    /// Half as much again as one share sends, so that only the greedy client meets its limit, and a fifth of a second's
-    /// worth at once.
-    fn fair_rate(&self) -> Quota {
-        let seconds = self.length.as_secs().max(1);
-        let requests = (self.requests * 3).div_ceil(self.shares() * 2 * seconds).max(1);
-        Quota::per_second(requests).burst(requests.div_ceil(5))
+impl Limits {
+    /// No rates.
+    pub(crate) fn none() -> Self {
+        Self {
+            client_rate: Quota::unlimited(),
+            upstream_rate: Quota::unlimited(),
+            routes: Vec::new(),
+            resource_rate: Quota::unlimited(),
+            attempt_timeout: Duration::from_secs(1),
+            in_flight: 1,
+        }
     }
 }
 
@@ -279,34 +242,20 @@ fn number(name: &str, value: &str, low: u64, high: u64, rule: &'static str) -> R
     }
 }
 
-fn target(name: &str, value: &str) -> Result<Target, ArgError> {
-    let (prefix, url) = match value.split_once('=') {
-        Some((prefix, url)) if prefix.starts_with('/') => (prefix, url),
-        Some((prefix, _)) if !prefix.contains("://") => {
-            return Err(wrong(name, value, "the prefix must begin with /"));
-        }
-        _ => ("/", value),
+fn quota(name: &str, value: &str, quota: &str) -> Result<Quota, ArgError> {
+    quota.parse().map_err(|error: ConfigError| wrong(name, value, error.rule()))
+}
+
+fn route(name: &str, value: &str) -> Result<(String, Quota), ArgError> {
+    let Some((pattern, rate)) = value.rsplit_once('=') else {
+        return Err(wrong(name, value, "must be a pattern and a rate, as \"POST /orders/{id}=5/s\""));
     };
-    let uri: hyper::Uri =
-        url.parse().map_err(|_| wrong(name, value, "must be a URL, as http://127.0.0.1:9000"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong(name, value, "must begin with http:// (there is no TLS here)"));
+    let rate = quota(name, value, rate)?;
+    let pattern = pattern.trim();
+    match Tiered::builder().route(pattern, rate).build() {
+        Ok(_) => Ok((pattern.to_owned(), rate)),
+        Err(error) => Err(wrong(name, value, error.rule())),
     }
-    if uri.path() != "/" || uri.query().is_some() {
-        return Err(wrong(name, value, "must have no path: a request's own path is passed on"));
-    }
-    let authority = match uri.authority() {
-        Some(authority) if !authority.as_str().contains('@') => authority,
-        _ => return Err(wrong(name, value, "must name a host, without user or password")),
-    };
-    let authority = match authority.as_str().strip_prefix(authority.host()) {
-        Some("") => format!("{authority}:80"),
-        Some(port) if port[1..].parse().is_ok_and(|port: u16| port > 0) => authority.to_string(),
-        _ => return Err(wrong(name, value, "the port must be a number, 1..=65535")),
-    };
-    // "/api/" and "/api" are the same prefix.
-    let prefix = prefix.trim_end_matches('/').to_owned();
-    Ok(Target { prefix, name: authority.clone(), authority })
 }
 
 #[cfg(test)]
@@ -328,7 +277,7 @@ mod tests {
         let demo = Demo { requests: 40_000, length: Duration::from_secs(20), clients: 8, seed: 1 };
         assert_eq!(args.mode, Mode::Demo(demo));
         // 2000 requests a second in ten shares are 200 a share.
-        assert_eq!(args.limits.rate, Quota::per_second(300).burst(60));
+        assert_eq!(args.limits.client_rate, Quota::per_second(300).burst(60));
     }
 
     #[test]
@@ -352,17 +301,33 @@ mod tests {
         assert_eq!(listen.targets[1].authority, "[::1]:9000");
         assert_eq!(listen.targets[1].prefix, "/api");
         assert_eq!(args.limits.attempt_timeout, Duration::from_secs(5));
-        assert_eq!(args.limits.rate, Quota::per_second(1000));
+        assert_eq!(args.limits.client_rate, Quota::per_second(1000));
     }
 
     #[test]
     fn rates_are_quotas_as_the_crate_writes_them() {
-        let rate =
-            |rate: &str| parse(["--rate".to_owned(), rate.to_owned()]).map(|args| args.unwrap().limits.rate);
+        let rate = |rate: &str| {
+            parse(["--client-rate".to_owned(), rate.to_owned()]).map(|args| args.unwrap().limits.client_rate)
+        };
         assert_eq!(rate("unlimited"), Ok(Quota::unlimited()));
         assert_eq!(rate("600/min burst 2"), Ok(Quota::per_minute(600).burst(2)));
         let error = rate("often").unwrap_err().to_string();
-        assert!(error.starts_with("--rate \"often\": "), "{error}");
+        assert!(error.starts_with("--client-rate \"often\": "), "{error}");
+    }
+
+    #[test]
+    fn routes_are_patterns_with_a_rate_and_checked_at_once() {
+        let routes = |value: &str| {
+            parse(["--route".to_owned(), value.to_owned()]).map(|args| args.unwrap().limits.routes)
+        };
+        let expected = ("POST /orders/{id}".to_owned(), Quota::per_second(5).burst(9));
+        assert_eq!(routes("POST /orders/{id} = 5/s burst 9"), Ok(vec![expected]));
+        for (value, rule) in
+            [("5/s", "a pattern and a rate"), ("orders=5/s", "a path from /"), ("/a=b", "100/s")]
+        {
+            let error = routes(value).unwrap_err().to_string();
+            assert!(error.starts_with("--route \"") && error.contains(rule), "{error}");
+        }
     }
 
     #[test]

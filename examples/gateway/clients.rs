@@ -1,147 +1,112 @@
-//! The rate of each client: a token bucket for everyone who is known, in a table that cannot grow without bound.
+//! The rate of each client: a limit by key for everyone who comes, in bounded memory.
 //!
-//! A client is known by what its `x-client` header says, else by its address. A bucket that is full again is like a new
-//! one, so it can be forgotten without anybody noticing; when the table is full of clients that are not idle, further
-//! ones share one bucket.
+//! A client is known by what its `x-client` header says, else by its address. Whoever has been idle so long that his limit is as
+//! good as new is forgotten. When all that are known are busy, a new one is refused: he could be anybody, so he must not cost
+//! others their place.
 
 use crate::args::Limits;
-use crate::tally::lock;
 use cofferdam::ConfigError;
-use cofferdam::limit::{Denied, Quota, TokenBucket};
+use cofferdam::limit::{Keyed, KeyedStats, Quota};
 use cofferdam::time::Clock;
-use std::collections::HashMap;
-use std::hash::Hash;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Names and addresses that are known at most, each.
-const KNOWN: usize = 4096;
+/// Clients that are known at most.
+const KNOWN: usize = 8192;
 /// A longer name is none.
 const NAME_LENGTH: usize = 64;
-/// A full table is searched for the idle no more often than this.
-const SWEEP: Duration = Duration::from_millis(100);
 /// Said to who can never be let through.
 const NEVER: Duration = Duration::from_secs(3600);
 
-pub(crate) struct Clients {
-    quota: Quota,
-    clock: Clock,
-    names: Mutex<Table<Box<str>>>,
-    addresses: Mutex<Table<IpAddr>>,
-    /// Whom the table has no room for.
-    crowd: TokenBucket,
-    counts: Counts,
-}
+/// Whose limit the other fields speak of.
+pub(crate) const SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
+pub(crate) const CLIENT_SCOPE: &str = "client";
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET_AFTER: HeaderName = HeaderName::from_static("x-ratelimit-reset-after");
 
-#[derive(Default)]
-struct Counts {
+pub(crate) struct Clients {
+    limiter: Keyed<String>,
+    quota: Quota,
     allowed: AtomicU64,
     limited: AtomicU64,
-    forgotten: AtomicU64,
-    crowded: AtomicU64,
-}
-
-struct Table<K> {
-    buckets: HashMap<K, TokenBucket>,
-    swept: Option<Instant>,
 }
 
 pub(crate) struct ClientsStats {
     pub(crate) allowed: u64,
     pub(crate) limited: u64,
-    /// Clients in the table.
-    pub(crate) known: u64,
-    /// Clients that were taken out of it.
-    pub(crate) forgotten: u64,
-    /// Decisions by the bucket of those without one.
-    pub(crate) crowded: u64,
+    pub(crate) keys: KeyedStats,
+}
+
+/// A request above its client's rate.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AboveRate {
+    /// Until the next is let through.
+    pub(crate) wait: Duration,
+    pub(crate) text: String,
+    burst: u64,
+    remaining: u64,
+}
+
+impl AboveRate {
+    /// The numbers, for the client.
+    pub(crate) fn say(&self, headers: &mut HeaderMap) {
+        headers.insert(SCOPE, HeaderValue::from_static(CLIENT_SCOPE));
+        headers.insert(LIMIT, self.burst.into());
+        headers.insert(REMAINING, self.remaining.into());
+        // In thousandths, rounded up.
+        let millis = self.wait.as_nanos().div_ceil(1_000_000);
+        if let Ok(value) = HeaderValue::from_str(&format!("{}.{:03}", millis / 1000, millis % 1000)) {
+            headers.insert(RESET_AFTER, value);
+        }
+    }
 }
 
 impl Clients {
     pub(crate) fn new(limits: &Limits, clock: &Clock) -> Result<Self, ConfigError> {
-        Ok(Self {
-            quota: limits.rate,
-            clock: clock.clone(),
-            names: Mutex::new(Table::new()),
-            addresses: Mutex::new(Table::new()),
-            crowd: bucket(limits.rate, clock)?,
-            counts: Counts::default(),
-        })
+        let limiter = Keyed::builder(limits.client_rate)
+            .capacity(KNOWN)
+            .clock(clock.clone())
+            .name("clients")
+            .build()?;
+        let (allowed, limited) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { limiter, quota: limits.client_rate, allowed, limited })
     }
 
     /// Lets a request of this client through, or says how long to wait.
-    pub(crate) fn admit(&self, name: Option<&str>, address: IpAddr) -> Result<(), Duration> {
-        let decision = if self.quota.rate().is_unlimited() {
-            Ok(())
-        } else {
-            match name.filter(|name| !name.is_empty() && name.len() <= NAME_LENGTH) {
-                Some(name) => self.decide(&self.names, name, || name.into()),
-                None => self.decide(&self.addresses, &address, || address),
-            }
+    pub(crate) fn admit(&self, name: Option<&str>, address: IpAddr) -> Result<(), AboveRate> {
+        // No name may pass for an address.
+        let is_name = |name: &&str| !name.is_empty() && name.len() <= NAME_LENGTH && !name.starts_with('@');
+        let decision = match name.filter(is_name) {
+            Some(name) => self.decide(name),
+            None => self.decide(&format!("@{}", address.to_canonical())),
         };
-        let count = if decision.is_ok() { &self.counts.allowed } else { &self.counts.limited };
+        let count = if decision.is_ok() { &self.allowed } else { &self.limited };
         count.fetch_add(1, Ordering::Relaxed);
-        decision.map_err(|denied| denied.retry_after().unwrap_or(NEVER))
+        decision
     }
 
-    fn decide<K, Q>(&self, table: &Mutex<Table<K>>, key: &Q, own: impl FnOnce() -> K) -> Result<(), Denied>
-    where
-        K: Hash + Eq + std::borrow::Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let now = self.clock.now();
-        let mut table = lock(table);
-        if let Some(bucket) = table.buckets.get(key) {
-            return bucket.try_acquire_at(1, now);
-        }
-        if table.buckets.len() >= KNOWN {
-            let forgotten = table.sweep(now);
-            self.counts.forgotten.fetch_add(forgotten as u64, Ordering::Relaxed);
-        }
-        let known = table.buckets.len() < KNOWN;
-        match bucket(self.quota, &self.clock) {
-            Ok(bucket) if known => table.buckets.entry(own()).or_insert(bucket).try_acquire_at(1, now),
-            _ => {
-                drop(table);
-                self.counts.crowded.fetch_add(1, Ordering::Relaxed);
-                self.crowd.try_acquire_at(1, now)
-            }
-        }
+    fn decide(&self, key: &str) -> Result<(), AboveRate> {
+        self.limiter.try_acquire(key).map_err(|denied| AboveRate {
+            wait: denied.retry_after().unwrap_or(NEVER),
+            text: match denied.is_full() {
+                true => "too many clients at once".to_owned(),
+                false => format!("client above its rate of {}", self.quota),
+            },
+            burst: self.quota.burst_size(),
+            remaining: if denied.is_full() { 0 } else { self.limiter.available(key) },
+        })
     }
 
     pub(crate) fn stats(&self) -> ClientsStats {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         ClientsStats {
-            allowed: load(&self.counts.allowed),
-            limited: load(&self.counts.limited),
-            known: (lock(&self.names).buckets.len() + lock(&self.addresses).buckets.len()) as u64,
-            forgotten: load(&self.counts.forgotten),
-            crowded: load(&self.counts.crowded),
+            allowed: self.allowed.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
+            keys: self.limiter.stats(),
         }
     }
-}
-
-impl<K: Hash + Eq> Table<K> {
-    fn new() -> Self {
-        Self { buckets: HashMap::new(), swept: None }
-    }
-
-    /// Forgets those whose bucket is full; returns how many they were.
-    fn sweep(&mut self, now: Instant) -> usize {
-        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
-            return 0;
-        }
-        self.swept = Some(now);
-        let before = self.buckets.len();
-        self.buckets.retain(|_, bucket| bucket.available_at(now) < bucket.burst());
-        before - self.buckets.len()
-    }
-}
-
-fn bucket(quota: Quota, clock: &Clock) -> Result<TokenBucket, ConfigError> {
-    TokenBucket::builder(quota).clock(clock.clone()).build()
 }
 
 #[cfg(test)]
@@ -154,7 +119,7 @@ mod tests {
 
     fn clients(rate: Quota) -> (Clients, ManualClock) {
         let time = ManualClock::new();
-        let limits = Limits { rate, attempt_timeout: Duration::from_secs(1), in_flight: 1 };
+        let limits = Limits { client_rate: rate, ..Limits::none() };
         (Clients::new(&limits, &time.clock()).unwrap(), time)
     }
 
@@ -165,28 +130,40 @@ mod tests {
             assert_eq!(clients.admit(Some("a"), HOME), Ok(()));
             assert_eq!(clients.admit(None, HOME), Ok(()));
         }
-        assert_eq!(clients.admit(Some("a"), HOME), Err(Duration::from_millis(500)));
-        assert_eq!(clients.admit(None, HOME), Err(Duration::from_millis(500)));
+        let wait = |name| clients.admit(name, HOME).unwrap_err().wait;
+        assert_eq!(wait(Some("a")), Duration::from_millis(500));
+        assert_eq!(wait(None), Duration::from_millis(500));
+        assert_eq!(wait(Some("@127.0.0.1")), Duration::from_millis(500), "passes for an address");
         assert_eq!(clients.admit(Some("b"), HOME), Ok(()));
         time.advance(Duration::from_millis(500));
         assert_eq!(clients.admit(Some("a"), HOME), Ok(()));
         let stats = clients.stats();
-        assert_eq!((stats.allowed, stats.limited, stats.known), (6, 2, 3));
+        assert_eq!((stats.allowed, stats.limited, stats.keys.keys), (6, 3, 3));
     }
 
     #[test]
-    fn a_full_table_forgets_the_idle_and_else_makes_the_rest_a_crowd() {
+    fn a_refusal_carries_the_limiters_numbers() {
+        let (clients, _time) = clients(Quota::per_minute(40).burst(1));
+        assert_eq!(clients.admit(Some("a"), HOME), Ok(()));
+        let mut headers = HeaderMap::new();
+        clients.admit(Some("a"), HOME).unwrap_err().say(&mut headers);
+        let value = |name: &str| headers[name].to_str().unwrap();
+        assert_eq!((value("x-ratelimit-limit"), value("x-ratelimit-remaining")), ("1", "0"));
+        assert_eq!((value("x-ratelimit-reset-after"), value("x-ratelimit-scope")), ("1.500", "client"));
+    }
+
+    #[test]
+    fn the_idle_make_room_and_else_a_new_client_is_refused() {
         let (clients, time) = clients(Quota::per_second(1));
         for index in 0..KNOWN {
             assert_eq!(clients.admit(Some(&format!("c{index}")), HOME), Ok(()));
         }
-        assert_eq!(clients.admit(Some("late"), HOME), Ok(()));
-        assert!(clients.admit(Some("later"), HOME).is_err(), "the crowd has one bucket");
-        assert_eq!((clients.stats().crowded, clients.stats().known), (2, KNOWN as u64));
+        let refused = clients.admit(Some("late"), HOME).unwrap_err();
+        assert_eq!((refused.text.as_str(), clients.stats().keys.keys), ("too many clients at once", KNOWN));
         time.advance(Duration::from_secs(1));
         assert_eq!(clients.admit(Some("late"), HOME), Ok(()));
-        let stats = clients.stats();
-        assert_eq!((stats.crowded, stats.known, stats.forgotten), (2, 1, KNOWN as u64));
+        let keys = clients.stats().keys;
+        assert!(keys.expired >= 1 && keys.keys <= KNOWN && keys.evicted == 0);
     }
 
     #[test]

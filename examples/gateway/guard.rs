@@ -1,23 +1,28 @@
 //! What stands between the gateway and one upstream: a [`Stack`] of policies, and what it tells of itself.
 //!
 //! ```text
-//! timeout (total) > retry > circuit breaker > bulkhead > timeout (attempt) > the attempt
+//! timeout (total) > retry > circuit breaker > tiers > bulkhead > timeout (attempt) > the attempt
 //! ```
 //!
-//! Two stacks share the breaker and the bulkhead: the one with the retry is for requests that may be sent twice.
+//! Two stacks share the breaker and what is inside it: the one with the retry is for requests that may be sent twice. Between
+//! the breaker and the bulkhead each call puts its own [`Pace`], which knows the request.
 
 use crate::args::Limits;
 use crate::http::Body;
+use crate::limits::{Outbound, OutboundStats};
+use crate::pace::{self, Pace};
 use crate::proxy::Failure;
 use crate::screen::{Circuit, Paint};
 use crate::tally::{Change, History};
 use cofferdam::ConfigError;
+use cofferdam::limit::tiered::Request;
 use cofferdam::resilience::breaker::{BreakerEvent, BreakerStats, State};
 use cofferdam::resilience::{
-    Budget, Bulkhead, Chain, CircuitBreaker, Error, GaveUp, Retry, RetryEvent, Scope, Stack, Timeout,
+    Budget, Bulkhead, Call, Chain, CircuitBreaker, Component, Error, GaveUp, Layer, Operation, Policy, Retry,
+    RetryEvent, Scope, Stack, Timeout, Verdict,
 };
 use cofferdam::time::{Backoff, Clock};
-use hyper::Response;
+use hyper::{HeaderMap, Response, StatusCode};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,12 +46,21 @@ impl Breaks {
     }
 }
 
-/// What every attempt goes through.
-type Attempt = Stack<Chain<Chain<Chain<(), CircuitBreaker>, Bulkhead>, Timeout>>;
-/// A call that may be made once.
-type Once = Stack<Chain<Chain<(), Timeout>, Arc<Attempt>>>;
-/// A call that may be made again.
-type Repeated = Stack<Chain<Chain<Chain<(), Timeout>, Retry>, Arc<Attempt>>>;
+type Outcome = Result<Response<Body>, Error<Failure>>;
+/// Around a call that may be made once.
+type Once = Stack<Chain<Chain<(), Timeout>, CircuitBreaker>>;
+/// Around a call that may be made again.
+type Repeated = Stack<Chain<Chain<Chain<(), Timeout>, Retry<fn(&Outcome) -> Verdict>>, CircuitBreaker>>;
+/// What every attempt goes through that has its turn.
+type Attempt = Stack<Chain<Chain<(), Bulkhead>, Timeout>>;
+
+/// What is worth another attempt. A refusal by the limits is not: the attempt has waited for its turn as long as it may.
+fn again(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Err(error) if error.is_retryable() && !error.is_rate_limited() => Verdict::Retry,
+        _ => Verdict::Done,
+    }
+}
 
 /// What a guard has counted.
 #[derive(Clone, Copy)]
@@ -72,6 +86,8 @@ struct Counts {
 pub(crate) struct Guard {
     once: Once,
     repeated: Repeated,
+    attempt: Attempt,
+    outbound: Outbound,
     breaker: CircuitBreaker,
     bulkhead: Bulkhead,
     counts: Arc<Counts>,
@@ -106,12 +122,6 @@ impl Guard {
             .clock(clock.clone())
             .build()?;
         let timeout = |limit, scope| Timeout::builder(limit).scope(scope).clock(clock.clone()).build();
-        let attempt: Arc<Attempt> = Arc::new(
-            Stack::new()
-                .breaker(breaker.clone())
-                .bulkhead(bulkhead.clone())
-                .timeout(timeout(limits.attempt_timeout, Scope::Attempt)),
-        );
         let total = limits.attempt_timeout.saturating_mul(4);
         let counts = Arc::<Counts>::default();
         let seen = Arc::clone(&counts);
@@ -120,6 +130,7 @@ impl Guard {
             .backoff(Backoff::exponential(Duration::from_millis(5)))
             // One retry for five requests, and ten a second in any case.
             .budget(Budget::ratio(0.2).min_per_second(10.0).clock(clock.clone()).build()?)
+            .judge(again as fn(&Outcome) -> Verdict)
             .clock(clock.clone())
             .observer(move |event: &RetryEvent| {
                 if let RetryEvent::GaveUp { reason: GaveUp::Budget, .. } = event {
@@ -128,8 +139,15 @@ impl Guard {
             })
             .build()?;
         Ok(Self {
-            once: Stack::new().timeout(timeout(total, Scope::Total)).layer(Arc::clone(&attempt)),
-            repeated: Stack::new().timeout(timeout(total, Scope::Total)).retry(retry).layer(attempt),
+            once: Stack::new().timeout(timeout(total, Scope::Total)).breaker(breaker.clone()),
+            repeated: Stack::new()
+                .timeout(timeout(total, Scope::Total))
+                .retry(retry)
+                .breaker(breaker.clone()),
+            attempt: Stack::new()
+                .bulkhead(bulkhead.clone())
+                .timeout(timeout(limits.attempt_timeout, Scope::Attempt)),
+            outbound: Outbound::new(limits, clock)?,
             breaker,
             bulkhead,
             counts,
@@ -137,20 +155,42 @@ impl Guard {
         })
     }
 
+    /// What a request is to the limits: its route and its resource, a path without query.
+    pub(crate) fn pace<'a>(&'a self, method: &'a str, path: &'a str) -> Pace<'a> {
+        Pace::new(&self.outbound, request(method, path))
+    }
+
     /// Calls the upstream under the policies. `op` makes one attempt each time it is called.
-    pub(crate) async fn call<F, Fut>(&self, repeatable: bool, op: F) -> Result<Response<Body>, Error<Failure>>
+    pub(crate) async fn call<F, Fut>(&self, repeatable: bool, pace: &Pace<'_>, op: F) -> Outcome
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Response<Body>, Failure>>,
     {
         let mut again = false;
         let op = || {
+            pace.spend();
             self.counts.attempts.fetch_add(1, Ordering::Relaxed);
             self.counts.retries.fetch_add(u64::from(again), Ordering::Relaxed);
             again = true;
             op()
         };
-        if repeatable { self.repeated.call(op).await } else { self.once.call(op).await }
+        let inner = Chain::new(pace, &self.attempt);
+        if repeatable {
+            let all = Chain::new(&self.repeated, inner);
+            Call::new(all.around(Operation::new(op))).await
+        } else {
+            let all = Chain::new(&self.once, inner);
+            Call::new(all.around(Operation::new(op))).await
+        }
+    }
+
+    /// Does what a response says about limits.
+    pub(crate) fn heed(&self, method: &str, path: &str, status: StatusCode, fields: &HeaderMap) {
+        self.outbound.heed(request(method, path), status, fields);
+    }
+
+    pub(crate) fn limits(&self) -> OutboundStats {
+        self.outbound.stats()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -177,9 +217,16 @@ impl Guard {
 
     /// The policies, outermost first.
     pub(crate) fn describe(&self) -> String {
-        let layers: Vec<_> = self.repeated.describe().iter().map(ToString::to_string).collect();
+        let mut layers = self.repeated.describe();
+        layers.push(Layer::custom(pace::NAME));
+        Component::describe(&self.attempt, &mut layers);
+        let layers: Vec<_> = layers.iter().map(ToString::to_string).collect();
         layers.join(" > ")
     }
+}
+
+fn request<'a>(method: &'a str, path: &'a str) -> Request<'a> {
+    Request::new(method, path).resource(path)
 }
 
 fn circuit(state: State) -> Circuit {
@@ -197,16 +244,23 @@ fn circuit(state: State) -> Circuit {
 mod tests {
     use super::*;
     use crate::http::CollectError;
-    use crate::tally::Outcome;
-    use cofferdam::limit::Quota;
+    use crate::tally;
     use cofferdam::testkit::Sim;
 
     fn guard(sim: &Sim, in_flight: u32) -> Guard {
         let attempt_timeout = Duration::from_millis(100);
-        let limits = Limits { rate: Quota::unlimited(), attempt_timeout, in_flight };
+        let limits = Limits { attempt_timeout, in_flight, ..Limits::none() };
         let breaks = Breaks { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
         let clock = sim.clock();
         Guard::new(&limits, breaks, &clock, clock.now()).unwrap()
+    }
+
+    async fn call<F, Fut>(guard: &Guard, repeatable: bool, op: F) -> Outcome
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Response<Body>, Failure>>,
+    {
+        guard.call(repeatable, &guard.pace("GET", "/items/7"), op).await
     }
 
     async fn fails() -> Result<Response<Body>, Failure> {
@@ -216,9 +270,9 @@ mod tests {
     #[test]
     fn the_order_of_the_policies_is_one_without_known_faults() {
         let guard = guard(&Sim::new(1), 4);
-        assert_eq!(guard.repeated.lint(), []);
-        assert_eq!(guard.once.lint(), []);
-        assert_eq!(guard.describe(), "timeout > retry > circuit breaker > bulkhead > timeout");
+        assert_eq!(Stack::new().layer(&guard.repeated).layer(&guard.attempt).lint(), []);
+        assert_eq!(Stack::new().layer(&guard.once).layer(&guard.attempt).lint(), []);
+        assert_eq!(guard.describe(), "timeout > retry > circuit breaker > tiers > bulkhead > timeout");
     }
 
     #[test]
@@ -226,9 +280,9 @@ mod tests {
         let sim = Sim::new(1);
         let guard = guard(&sim, 4);
         sim.run(async {
-            assert!(guard.call(false, fails).await.unwrap_err().inner().is_some());
+            assert!(call(&guard, false, fails).await.unwrap_err().inner().is_some());
             assert_eq!((guard.stats().attempts, guard.stats().retries), (1, 0));
-            assert!(guard.call(true, fails).await.unwrap_err().is_exhausted());
+            assert!(call(&guard, true, fails).await.unwrap_err().is_exhausted());
             assert_eq!((guard.stats().attempts, guard.stats().retries), (4, 2));
         });
     }
@@ -240,13 +294,13 @@ mod tests {
         sim.run(async {
             for _ in 0..5 {
                 assert!(!guard.is_open());
-                drop(guard.call(false, fails).await);
+                drop(call(&guard, false, fails).await);
             }
-            let refused = guard.call(true, fails).await.unwrap_err();
+            let refused = call(&guard, true, fails).await.unwrap_err();
             assert!(refused.is_circuit_open() && guard.is_open());
             assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
             sim.clock().sleep(Duration::from_secs(1)).await;
-            drop(guard.call(false, fails).await);
+            drop(call(&guard, false, fails).await);
         });
         let (changes, history) = guard.history();
         let words: Vec<_> = history.iter().map(|change| (change.at.as_secs(), change.state)).collect();
@@ -259,9 +313,9 @@ mod tests {
         let sim = Sim::new(1);
         let guard = guard(&sim, 4);
         sim.run(async {
-            let error = guard.call(true, std::future::pending).await.unwrap_err();
+            let error = call(&guard, true, std::future::pending).await.unwrap_err();
             assert!(error.is_timeout());
-            assert_eq!(crate::proxy::outcome(error), Outcome::TimedOut);
+            assert_eq!(crate::proxy::outcome(error), tally::Outcome::TimedOut);
             assert_eq!((guard.stats().attempts, guard.stats().in_flight), (3, 0));
         });
     }
@@ -271,7 +325,7 @@ mod tests {
         let sim = Sim::new(1);
         let guard = guard(&sim, 4);
         sim.run(async {
-            let calls = (0..6).map(|_| guard.call(false, std::future::pending));
+            let calls = (0..6).map(|_| call(&guard, false, std::future::pending));
             let ended = futures_util::future::join_all(calls).await;
             let full =
                 ended.iter().filter(|ended| ended.as_ref().is_err_and(|error| error.is_full())).count();

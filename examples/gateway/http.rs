@@ -147,6 +147,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes what a server says about its limits, but for `retry-after`: it was said to the gateway.
+pub(crate) fn strip_limits(headers: &mut HeaderMap) {
+    let about_limits = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.starts_with("ratelimit") || name.starts_with("x-ratelimit-") || name.starts_with("x-rate-limit-")
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(about_limits).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 /// Appends to a comma-separated header.
 pub(crate) fn append_to_list(headers: &mut HeaderMap, name: HeaderName, entry: &str) {
     let mut all: Vec<&str> = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -213,6 +225,19 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn what_was_said_of_limits_is_not_passed_on() {
+        let mut headers = headers(&[
+            ("ratelimit", "\"a\";r=1;t=2"),
+            ("ratelimit-policy", "\"a\";q=1;w=2"),
+            ("x-ratelimit-limit", "5"),
+            ("x-rate-limit-reset", "5"),
+            ("retry-after", "3"),
+        ]);
+        strip_limits(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["retry-after"]);
     }
 
     #[test]

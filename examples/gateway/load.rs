@@ -3,8 +3,9 @@
 //! The load is open: a request is due at its own time, and its latency counts from then, so that a gateway that stalls is
 //! charged for every request that it held up, not only for the one that it was asked.
 
-use crate::args::Demo;
+use crate::clients::{CLIENT_SCOPE, SCOPE};
 use crate::connections::Connections;
+use crate::demo::Demo;
 use crate::histogram::Histogram;
 use crate::http::collect;
 use crate::runtime::Runtime;
@@ -37,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
+    /// The 429s that speak of the client's own rate; the others are an upstream's.
+    pub(crate) limited: u64,
     /// Of responses that are neither 429 nor 503: those waited for the upstream.
     pub(crate) waited: Histogram,
     /// Of 429 and 503.
@@ -138,13 +141,14 @@ pub(crate) async fn run<R: Runtime>(
             all.sent += one.sent;
             all.received += one.received;
             all.wrong += one.wrong;
+            all.limited += one.limited;
             all.waited.merge(&one.waited);
             all.refused.merge(&one.refused);
             for (status, count) in &one.statuses {
                 *all.statuses.entry(*status).or_default() += count;
             }
         }
-        let limited = seen.iter().filter_map(|seen| seen.statuses.get(&429)).sum();
+        let limited = seen.iter().map(|seen| seen.limited).sum();
         let sent = seen.iter().map(|seen| seen.sent).sum();
         report.clients.push(ClientReport { name: client.name.clone(), sent, limited });
         report.complaint = report.complaint.or_else(|| lock(&client.complaint).clone());
@@ -185,15 +189,19 @@ async fn send_all<R: Runtime>(runtime: &R, client: &Arc<Client<R>>, started: Ins
 impl<R: Runtime> Client<R> {
     fn request(&self, number: u64, random: &mut Rng) -> (usize, Request<Full<Bytes>>) {
         let upstream = match random.u32(0..10) {
-            0..4 => 0,
-            4..7 => 1,
-            _ => 2,
+            0..3 => 0,
+            3..5 => 1,
+            5..7 => 2,
+            _ => 3,
         };
+        // One item is everybody's favourite.
+        let item = if random.u32(0..4) == 0 { 0 } else { random.u32(1..32) };
+        let item = format!("items/{item}");
         let (method, path, body) = match random.u32(0..100) {
-            0..80 => (Method::GET, "item", 0),
+            0..80 => (Method::GET, item.as_str(), 0),
             80..84 => (Method::GET, "pieces", 0),
-            84..88 => (Method::HEAD, "item", 0),
-            88..91 => (Method::PUT, "item", random.usize(1..4096)),
+            84..88 => (Method::HEAD, item.as_str(), 0),
+            88..91 => (Method::PUT, item.as_str(), random.usize(1..4096)),
             _ => (Method::POST, "items", random.usize(1..4096)),
         };
         let body = Bytes::from(vec![b'x'; body]);
@@ -202,7 +210,10 @@ impl<R: Runtime> Client<R> {
         *request.uri_mut() = format!("/{}/{path}?n={number}", NAMES[upstream]).parse().unwrap_or_default();
         let headers = request.headers_mut();
         headers.insert(HOST, self.authority.clone());
-        if let Ok(name) = HeaderValue::from_str(&self.name) {
+        // Now and then somebody passes by who is never seen again.
+        let guest = random.u32(0..20) == 0;
+        let name = if guest { format!("guest-{}-{number}", self.name) } else { self.name.clone() };
+        if let Ok(name) = HeaderValue::from_str(&name) {
             headers.insert(crate::proxy::CLIENT, name);
         }
         if let Ok(id) = HeaderValue::from_str(&format!("{}-{number}", self.name)) {
@@ -243,6 +254,9 @@ impl<R: Runtime> Client<R> {
         let seen = &mut seen[upstream];
         seen.received += 1;
         *seen.statuses.entry(parts.status.as_u16()).or_default() += 1;
+        let scope = parts.headers.get(SCOPE);
+        let limited = parts.status == StatusCode::TOO_MANY_REQUESTS;
+        seen.limited += u64::from(limited && scope.is_some_and(|scope| scope == CLIENT_SCOPE));
         match parts.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => seen.refused.record(latency),
             _ => seen.waited.record(latency),

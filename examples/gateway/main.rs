@@ -11,8 +11,8 @@
 //! request was due. (On tokio they are some two milliseconds longer: its timers, which the demonstration's services and
 //! schedule sleep by, tick in milliseconds.)
 //!
-//! Where to look: [`guard`] and [`clients`] are what a service would copy (the policies around each upstream, the rate of
-//! each client), [`background`] is the worker pool, [`server`] bounds and drains connections with a semaphore and cancel
+//! Where to look: [`guard`], [`limits`] with [`pace`], and [`clients`] are what a service would copy (the policies around each
+//! upstream, the limits towards it in tiers, the rate of each client), [`background`] is the worker pool, [`server`] bounds and drains connections with a semaphore and cancel
 //! tokens, [`runtime`] is all that differs between executors.
 
 #![forbid(unsafe_code)]
@@ -20,12 +20,18 @@
 mod app;
 mod args;
 mod background;
+mod checks;
 mod clients;
 mod connections;
+mod demo;
 mod guard;
+mod help;
 mod histogram;
 mod http;
+mod limits;
 mod load;
+mod meter;
+mod pace;
 mod proxy;
 mod report;
 mod runtime;
@@ -33,6 +39,7 @@ mod screen;
 mod server;
 mod signals;
 mod tally;
+mod target;
 mod upstreams;
 
 use args::RuntimeName;
@@ -43,7 +50,7 @@ fn main() -> ExitCode {
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(Some(args)) => args,
         Ok(None) => {
-            print!("{}", args::HELP);
+            print!("{}", help::HELP);
             return ExitCode::SUCCESS;
         }
         Err(error) => {

@@ -5,16 +5,20 @@
 //! off half-way is a failed attempt and not a broken answer. Everything else is passed on as it comes, outside the attempt's
 //! limits, and cut when nothing has come for 30 s.
 //!
+//! **Limits.** What a response says about the upstream's limits goes to the guard, and not on to the client. A 429 of the
+//! upstream is its answer, no failure: it is passed on, and the next requests of that bucket are refused here.
+//!
 //! **Retries.** Only idempotent methods are sent again (RFC 9110, 9.2.2): after a broken connection, a timeout or a 5xx.
 
 use crate::background::Background;
 use crate::clients::Clients;
 use crate::connections::{Connections, SendError};
 use crate::guard::Guard;
-use crate::http::{Body, CollectError, Streamed, append_to_list, collect, strip_hop_by_hop};
+use crate::http::{Body, CollectError, Streamed, append_to_list, collect, strip_hop_by_hop, strip_limits};
 use crate::runtime::Runtime;
 use crate::tally::{Counters, Outcome, Record};
 use bytes::Bytes;
+use cofferdam::limit::tiered::Refusal;
 use cofferdam::resilience::{Error, Rejection};
 use cofferdam::time::Clock;
 use http_body_util::Full;
@@ -38,6 +42,8 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const REQUEST_BODY: usize = 1 << 20;
 const REQUEST_BODY_TIME: Duration = Duration::from_secs(10);
 const WHOLE_RESPONSE: u64 = 256 << 10;
+/// Said of a rate of zero.
+const NEVER: Duration = Duration::from_secs(3600);
 const STREAM_PAUSE: Duration = Duration::from_secs(30);
 
 /// A service behind the gateway.
@@ -118,9 +124,10 @@ impl<R: Runtime> Gateway<R> {
         let client = parts.headers.get(CLIENT).and_then(|name| name.to_str().ok());
         let (response, outcome) = match self.clients.admit(client, peer.ip()) {
             Ok(()) => self.forward(upstream, parts, body, peer).await,
-            Err(wait) => {
-                let text = "client above its rate";
-                (refusal(StatusCode::TOO_MANY_REQUESTS, Some(wait), text), Outcome::Limited)
+            Err(above) => {
+                let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, Some(above.wait), &above.text);
+                above.say(response.headers_mut());
+                (response, Outcome::Limited)
             }
         };
         arrival.end(outcome);
@@ -175,10 +182,14 @@ impl<R: Runtime> Gateway<R> {
         };
         let idempotent = outgoing.method.is_idempotent();
         let outgoing = &outgoing;
-        let result = upstream.guard.call(idempotent, || self.attempt(upstream, outgoing)).await;
+        let pace = upstream.guard.pace(outgoing.method.as_str(), outgoing.uri.path());
+        let result = upstream.guard.call(idempotent, &pace, || self.attempt(upstream, outgoing)).await;
         match result {
+            Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                (response, Outcome::Throttled)
+            }
             Ok(response) => (response, Outcome::Answered),
-            Err(error) => conclude(&upstream.name, error),
+            Err(error) => conclude(&upstream.name, error, pace.refusal()),
         }
     }
 
@@ -186,6 +197,9 @@ impl<R: Runtime> Gateway<R> {
         let sent = upstream.connections.send(outgoing.request()).await;
         let (response, lease) = sent.map_err(Failure::Send)?;
         let (mut parts, body) = response.into_parts();
+        let (method, path) = (outgoing.method.as_str(), outgoing.uri.path());
+        upstream.guard.heed(method, path, parts.status, &parts.headers);
+        strip_limits(&mut parts.headers);
         strip_hop_by_hop(&mut parts.headers);
         let body = match body.size_hint().exact() {
             Some(length) if length <= WHOLE_RESPONSE => {
@@ -237,8 +251,8 @@ impl Outgoing {
     }
 }
 
-/// The response to a call that did not succeed.
-fn conclude(upstream: &str, error: Error<Failure>) -> (Response<Body>, Outcome) {
+/// The response to a call that did not succeed. `limits` is what the limits said of its last attempt, if they refused it.
+fn conclude(upstream: &str, error: Error<Failure>, limits: Option<Refusal>) -> (Response<Body>, Outcome) {
     let rejection = error.rejection().copied();
     // A refusal behind a real answer (the circuit opened between two attempts) does not hide the answer. A timeout does:
     // the last attempt did run.
@@ -251,6 +265,11 @@ fn conclude(upstream: &str, error: Error<Failure>) -> (Response<Body>, Outcome) 
         }
     }
     match rejection {
+        Some(rejection) if rejection.is_rate_limited() => {
+            let text = limits.map_or_else(|| rejection.to_string(), |refusal| refusal.to_string());
+            let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, format!("{upstream}: {text}"));
+            (refusal(status, Some(rejection.retry_after().unwrap_or(NEVER)), &text), Outcome::Paced)
+        }
         Some(rejection) => refused(upstream, &rejection),
         None => (refusal(StatusCode::BAD_GATEWAY, None, "no answer"), Outcome::NoAnswer),
     }
@@ -294,7 +313,7 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, text: &str) -> Res
 /// What a call that did not succeed comes to.
 #[cfg(test)]
 pub(crate) fn outcome(error: Error<Failure>) -> Outcome {
-    conclude("upstream", error).1
+    conclude("upstream", error, None).1
 }
 
 #[cfg(test)]
@@ -314,22 +333,22 @@ mod tests {
 
     #[test]
     fn a_refusal_says_when_to_come_back() {
-        let (response, outcome) = conclude("shop", circuit_open());
+        let (response, outcome) = conclude("shop", circuit_open(), None);
         assert_eq!((response.status(), outcome), (StatusCode::SERVICE_UNAVAILABLE, Outcome::CircuitOpen));
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
         let full = Rejection::full("bulkhead", 4, 1, Duration::ZERO);
-        let (response, outcome) = conclude("shop", full.into());
+        let (response, outcome) = conclude("shop", full.into(), None);
         assert_eq!((response.status(), outcome), (StatusCode::SERVICE_UNAVAILABLE, Outcome::Full));
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 
     #[test]
     fn the_upstreams_own_error_is_passed_on_also_when_the_circuit_opened_behind_it() {
-        let (response, outcome) = conclude("shop", Error::Inner(answer(StatusCode::BAD_GATEWAY)));
+        let (response, outcome) = conclude("shop", Error::Inner(answer(StatusCode::BAD_GATEWAY)), None);
         assert_eq!((response.status(), outcome), (StatusCode::BAD_GATEWAY, Outcome::Failed));
         let before = Some(answer(StatusCode::INTERNAL_SERVER_ERROR));
         let exhausted = Exhausted::new("retry", 2, GaveUp::NotRetryable, circuit_open(), before);
-        let (response, outcome) = conclude("shop", Error::Exhausted(Box::new(exhausted)));
+        let (response, outcome) = conclude("shop", Error::Exhausted(Box::new(exhausted)), None);
         assert_eq!((response.status(), outcome), (StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed));
     }
 
@@ -338,7 +357,7 @@ mod tests {
         let last = Rejection::timed_out("timeout", Duration::from_secs(1), Scope::Attempt);
         let before = Some(answer(StatusCode::INTERNAL_SERVER_ERROR));
         let exhausted = Exhausted::new("retry", 2, GaveUp::Attempts, last.into(), before);
-        let (response, outcome) = conclude("shop", Error::Exhausted(Box::new(exhausted)));
+        let (response, outcome) = conclude("shop", Error::Exhausted(Box::new(exhausted)), None);
         assert_eq!((response.status(), outcome), (StatusCode::GATEWAY_TIMEOUT, Outcome::TimedOut));
     }
 

@@ -11,6 +11,7 @@ pub(crate) struct Row {
     pub(crate) in_flight: u32,
     pub(crate) allowed: u64,
     pub(crate) limited: u64,
+    pub(crate) paced: u64,
     pub(crate) rejected: u64,
     pub(crate) retried: u64,
 }
@@ -125,12 +126,13 @@ impl Screen {
             let paint = if self.colour { row.circuit.paint.code() } else { "" };
             let plain = if self.colour { "\x1b[0m" } else { "" };
             panel.push(format!(
-                "{:<20} {paint}{:<10}{plain} {:>9} {:>9} {:>8} {:>8} {:>7}",
-                shortened(&row.name, 20),
+                "{:<13} {paint}{:<10}{plain} {:>9} {:>9} {:>8} {:>8} {:>8} {:>7}",
+                shortened(&row.name, 13),
                 row.circuit.word,
                 row.in_flight,
                 grouped(row.allowed),
                 grouped(row.limited),
+                grouped(row.paced),
                 grouped(row.rejected),
                 grouped(row.retried),
             ));
@@ -143,7 +145,7 @@ impl Screen {
     }
 }
 
-const TITLES: &str = "upstream             breaker    in flight   allowed  limited rejected retried";
+const TITLES: &str = "upstream      breaker    in flight   allowed  limited    paced rejected retried";
 
 fn lines(head: &Head, rows: &[Row]) -> String {
     let mut text = match head.of {
@@ -153,12 +155,13 @@ fn lines(head: &Head, rows: &[Row]) -> String {
     for row in rows {
         let _ = writeln!(
             text,
-            "  {:<14} {:<9} in flight {}, allowed {}, limited {}, rejected {}, retried {}",
+            "  {:<14} {:<9} in flight {}, allowed {}, limited {}, paced {}, rejected {}, retried {}",
             shortened(&row.name, 14),
             row.circuit.word,
             row.in_flight,
             row.allowed,
             row.limited,
+            row.paced,
             row.rejected,
             row.retried,
         );
@@ -247,6 +250,7 @@ mod tests {
             in_flight: 65_536,
             allowed: 9_999_999,
             limited: 999_999,
+            paced: 999_999,
             rejected: 999_999,
             retried: 999_999,
         };

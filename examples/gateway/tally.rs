@@ -16,6 +16,10 @@ pub(crate) enum Outcome {
     Failed,
     /// 429: the client is above its rate.
     Limited,
+    /// 429 of the upstream's own, passed on.
+    Throttled,
+    /// 503: no turn in time by the limits towards the upstream, or it has asked to be left alone.
+    Paced,
     /// 503: the circuit is open.
     CircuitOpen,
     /// 503: too many attempts in flight.
@@ -31,10 +35,12 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [(Self, &'static str); 9] = [
+    pub(crate) const ALL: [(Self, &'static str); 11] = [
         (Self::Answered, "answered"),
-        (Self::Failed, "upstream's 5xx passed on"),
-        (Self::Limited, "429 client above its rate"),
+        (Self::Failed, "5xx upstream's, passed on"),
+        (Self::Limited, "429 client's rate"),
+        (Self::Throttled, "429 upstream's, passed on"),
+        (Self::Paced, "503 no turn in time"),
         (Self::CircuitOpen, "503 circuit open"),
         (Self::Full, "503 in-flight limit"),
         (Self::TimedOut, "504 timed out"),
@@ -45,7 +51,7 @@ impl Outcome {
 
     /// Whether the response waited for the upstream, as opposed to a refusal at the door.
     pub(crate) fn waited(self) -> bool {
-        matches!(self, Self::Answered | Self::Failed | Self::TimedOut | Self::NoAnswer)
+        matches!(self, Self::Answered | Self::Failed | Self::Throttled | Self::TimedOut | Self::NoAnswer)
     }
 }
 

@@ -1,0 +1,150 @@
+//! The sums that must come out.
+
+use crate::load::Seen;
+use crate::report::{Report, UpstreamReport};
+use crate::screen::grouped;
+use crate::tally::Outcome;
+use crate::upstreams::ServiceSaw;
+use cofferdam::limit::KeyedStats;
+
+/// One sum.
+pub(crate) struct Check {
+    pub(crate) holds: bool,
+    pub(crate) text: String,
+}
+
+impl Check {
+    fn equal(what: &str, a: u64, other: &str, b: u64) -> Self {
+        let sign = if a == b { "=" } else { "/=" };
+        Self { holds: a == b, text: format!("{what} {} {sign} {} {other}", grouped(a), grouped(b)) }
+    }
+
+    fn none(what: &str, count: u64) -> Self {
+        Self { holds: count == 0, text: format!("{what}: {}", grouped(count)) }
+    }
+}
+
+/// Responses that the clients took for something else than the gateway did.
+fn differences((upstream, load): (&UpstreamReport, &Seen)) -> u64 {
+    let seen = |from, to| load.statuses.range(from..to).map(|(_, count)| count).sum::<u64>();
+    [
+        (Outcome::Answered, seen(200, 300)),
+        (Outcome::Limited, load.limited),
+        (Outcome::Throttled, seen(429, 430).saturating_sub(load.limited)),
+        (Outcome::TimedOut, seen(504, 505)),
+    ]
+    .map(|(outcome, seen)| seen.abs_diff(upstream.outcomes[outcome as usize]))
+    .iter()
+    .sum()
+}
+
+impl Report {
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let sum = |of: fn(&UpstreamReport) -> u64| self.upstreams.iter().map(of).sum::<u64>();
+        let arrived = sum(|upstream| upstream.arrived);
+        let ended = sum(|upstream| upstream.outcomes.iter().sum());
+        let abandoned = sum(|upstream| upstream.outcomes[Outcome::Abandoned as usize]);
+        let limited = sum(|upstream| upstream.outcomes[Outcome::Limited as usize]);
+        let let_through = sum(|upstream| upstream.guard.breaker.requests - upstream.guard.breaker.rejected);
+        let judged = sum(|upstream| {
+            let stats = &upstream.guard.breaker;
+            stats.successes + stats.failures + stats.ignored + stats.cancelled + stats.late + stats.unrecorded
+        });
+        let in_flight = sum(|upstream| u64::from(upstream.guard.in_flight));
+        let logged = self.background.recorded + self.background.dropped;
+
+        let mut checks = Vec::new();
+        if let Some(load) = &self.load {
+            let sent = load.upstreams.iter().map(|seen| seen.sent).sum();
+            let received = load.upstreams.iter().map(|seen| seen.received).sum();
+            let wrong = load.upstreams.iter().map(|seen| seen.wrong).sum();
+            let differences = self.upstreams.iter().zip(&load.upstreams).map(differences).sum();
+            checks.push(Check::equal("requests sent", sent, "responses received", received));
+            checks.push(Check::equal("requests sent", sent, "arrived at the gateway", arrived));
+            checks.push(Check::none("answers that are incomplete or another request's", wrong));
+            checks.push(Check::none("outcomes on which clients and gateway differ", differences));
+        }
+        if let Some(saw) = &self.services_saw {
+            let beyond = |(upstream, saw): (&UpstreamReport, &ServiceSaw)| {
+                saw.requests.saturating_sub(upstream.guard.attempts)
+            };
+            let beyond = self.upstreams.iter().zip(saw).map(beyond).sum();
+            checks.push(Check::none("requests that reached a service past its guard", beyond));
+            let beyond = self.upstreams.iter().zip(saw).map(|(upstream, saw)| {
+                // An answer may be lost on its way, but none can come from nowhere.
+                upstream.limits.told.saturating_sub(saw.meter.refused)
+            });
+            checks.push(Check::none("429s received that no service has sent", beyond.sum()));
+            checks.extend(
+                self.upstreams.iter().zip(saw).filter_map(|(upstream, saw)| self.left_alone(upstream, saw)),
+            );
+        }
+        checks.push(Check::equal("requests arrived", arrived, "outcomes", ended));
+        checks.push(Check::equal(
+            "allowed by the limiter",
+            self.clients.allowed,
+            "not limited",
+            arrived - limited,
+        ));
+        checks.push(Check::equal(
+            "limited by client key",
+            limited,
+            "counted by the keyed limiter",
+            self.clients.limited,
+        ));
+        let KeyedStats { inserted, expired, evicted, removed, keys, .. } = self.clients.keys;
+        checks.push(Check::equal(
+            "client keys that came",
+            inserted,
+            "there, expired and evicted",
+            keys as u64 + expired + evicted + removed,
+        ));
+        let admitted = sum(|upstream| upstream.limits.admitted);
+        let used = sum(|upstream| upstream.guard.attempts + upstream.limits.given_back);
+        checks.push(Check::equal("admitted by the tiers", admitted, "attempts and given back", used));
+        let unheeded = sum(|upstream| upstream.limits.unheeded);
+        checks.push(Check::none("calls begun towards an upstream while paused", unheeded));
+        checks.push(Check::equal("let through by the breakers", let_through, "outcomes judged", judged));
+        checks.push(Check::equal("answers", ended - abandoned, "log records, kept and dropped", logged));
+        checks.push(Check::equal(
+            "pool tasks accepted",
+            self.background.submitted,
+            "ended",
+            self.background.ended,
+        ));
+        checks.push(Check::none("permits not given back", in_flight + u64::from(self.open_connections)));
+        checks.push(Check::none("tasks not ended", self.live_tasks));
+        checks
+    }
+
+    /// A service that asked to be left alone was, but for the calls that were under way: at most as many as may be at once,
+    /// each time.
+    fn left_alone(&self, upstream: &UpstreamReport, saw: &ServiceSaw) -> Option<Check> {
+        if saw.meter.waits == 0 {
+            return None;
+        }
+        let most = saw.meter.waits * u64::from(self.in_flight);
+        let text = format!(
+            "{} asked for {} waits; calls that came in one: {}, at most {} under way",
+            upstream.name,
+            grouped(saw.meter.waits),
+            grouped(saw.meter.unheeded),
+            grouped(most),
+        );
+        Some(Check { holds: saw.meter.unheeded <= most, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_that_does_not_come_out_is_seen() {
+        assert!(Check::equal("sent", 3, "received", 3).holds);
+        let check = Check::equal("sent", 1003, "received", 1002);
+        assert!(!check.holds);
+        assert_eq!(check.text, "sent 1,003 /= 1,002 received");
+        assert!(!Check::none("lost", 1).holds);
+    }
+}
