@@ -37,3 +37,4 @@ mod semaphore;
 mod tiered;
 mod token_bucket;
 mod wait_list;
+mod windows;

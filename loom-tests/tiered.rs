@@ -21,7 +21,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const A: Request<'static> = Request::new("GET", "/a");
-const B: Request<'static> = Request::new("GET", "/b");
 
 fn bounded(bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();

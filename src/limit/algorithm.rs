@@ -44,6 +44,14 @@ pub trait Algorithm: Engine + Clone + fmt::Debug + Send + Sync + 'static {
     /// They can never be there.
     fn charge(&self, state: &mut Self::State, now: u64, n: u64) -> Result<u64, Denied>;
 
+    /// The instant that [`charge`](Self::charge) would give, with nothing taken.
+    ///
+    /// # Errors
+    /// As `charge`.
+    fn due(&self, state: &Self::State, now: u64, n: u64) -> Result<u64, Denied> {
+        self.charge(&mut state.clone(), now, n)
+    }
+
     /// Takes `n` tokens if they are there now.
     ///
     /// # Errors

@@ -129,6 +129,11 @@ impl fmt::Display for Denied {
         match self.retry_after() {
             Some(after) if self.paused => write!(f, "{limiter}: paused: {wanted} to be had in {after:?}"),
             None if self.paused && !self.is_never() => write!(f, "{limiter}: paused until it is resumed"),
+            // Where any size is admitted in its turn.
+            Some(after) if *burst == u64::MAX => {
+                write!(f, "{limiter}: {wanted} wanted: to be had in {after:?}")
+            }
+            None if *burst == u64::MAX => write!(f, "{limiter}: {wanted} wanted, and the rate is zero"),
             Some(after) => {
                 write!(f, "{limiter}: {wanted} wanted of a burst of {burst}: to be had in {after:?}")
             }

@@ -193,7 +193,7 @@ fn the_set_itself_can_be_paused() {
 #[test]
 fn sets_that_cannot_be_are_refused() {
     let bucket = TokenBucket::new(Quota::per_second(1));
-    let other = of(&[bucket.clone()]);
+    let other = of(std::slice::from_ref(&bucket));
     let none = Joint::builder().build().unwrap_err();
     assert_eq!(none.to_string(), "limits: members = 0: must be at least one");
     let twice = Joint::builder().with("x", bucket.clone()).with("y", bucket.clone()).build().unwrap_err();

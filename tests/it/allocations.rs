@@ -4,7 +4,8 @@ use crate::support::allocations;
 use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
 use cofferdam::limit::tiered::{Request, ResourceTiers};
 use cofferdam::limit::{
-    AdaptiveLimiter, AdmissionControl, ConcurrencyLimiter, Quota, Rate, Tiered, TokenBucket,
+    AdaptiveLimiter, AdmissionControl, Algorithm, ConcurrencyLimiter, Fixed, Leaky, Limiter, Quota, Rate,
+    Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{
@@ -196,6 +197,33 @@ fn a_token_bucket_decides_without_allocating() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn every_limiter_decides_without_allocating() {
+    fn decides<A: Algorithm>(algorithm: A) {
+        let time = ManualClock::new();
+        let limiter: Limiter<A> = Limiter::builder(algorithm).clock(time.clock()).build().expect("valid");
+        let round = || {
+            for _ in 0..50 {
+                while limiter.try_acquire().is_ok() {}
+                black_box((limiter.peek(3).is_ok(), limiter.available(), limiter.stats()));
+                time.advance(Duration::from_secs(2));
+                assert!(FutureExt::now_or_never(limiter.acquire()).is_some_and(|taken| taken.is_ok()));
+            }
+        };
+        // A log first grows to what it holds.
+        round();
+        assert_eq!(allocations(round), 0, "{limiter:?}");
+    }
+    let second = Duration::from_secs(1);
+    decides(Fixed::new(10, second).expect("valid"));
+    decides(SlidingCounter::new(10, second).expect("valid"));
+    decides(SlidingLog::new(10, second).expect("valid"));
+    decides(Leaky::new(10, Rate::per_second(10)));
+    decides(Spacing::new(Rate::per_second(10)));
+    decides(WarmUp::new(Rate::per_second(10), second).expect("valid"));
+    decides(Several::new((5..9).map(Quota::per_second)).expect("valid"));
 }
 
 #[test]

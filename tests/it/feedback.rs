@@ -24,9 +24,9 @@ fn millis(millis: u64) -> Option<Duration> {
 }
 
 /// Limit, remaining, reset, window, policy.
-fn numbers(
-    feedback: &Feedback,
-) -> (Option<u64>, Option<u64>, Option<Duration>, Option<Duration>, Option<&str>) {
+type Numbers<'a> = (Option<u64>, Option<u64>, Option<Duration>, Option<Duration>, Option<&'a str>);
+
+fn numbers(feedback: &Feedback) -> Numbers<'_> {
     let Feedback { limit, remaining, reset_after, window, policy, .. } = feedback;
     (*limit, *remaining, *reset_after, *window, policy.as_deref())
 }
@@ -132,7 +132,6 @@ fn a_reset_is_seconds_from_now_a_date_or_a_date_in_milliseconds() {
 // S45: draft-ietf-httpapi-ratelimit-headers-10, sections 3.2 and 4
 #[test]
 fn the_present_draft_is_read() {
-    type Numbers<'a> = (Option<u64>, Option<u64>, Option<Duration>, Option<Duration>, Option<&'a str>);
     let table: &[(&[(&str, &str)], Numbers<'_>)] = &[
         (&[("RateLimit", r#""default";r=50;t=30"#)], (None, Some(50), secs(30), None, Some("default"))),
         (
@@ -191,7 +190,6 @@ fn the_present_draft_is_read() {
 // S45: drafts 02 to 08
 #[test]
 fn the_older_drafts_are_read() {
-    type Numbers<'a> = (Option<u64>, Option<u64>, Option<Duration>, Option<Duration>, Option<&'a str>);
     let table: &[(&[(&str, &str)], Numbers<'_>)] = &[
         (
             &[("RateLimit-Limit", "100"), ("RateLimit-Remaining", "50"), ("RateLimit-Reset", "50")],

@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod algorithms;
 mod all_of;
 mod allocations;
 mod architecture;

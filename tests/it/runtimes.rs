@@ -3,7 +3,10 @@
 use crate::support::{Kind, on_every_runtime};
 use cofferdam::limit::concurrency::{Discipline, Vegas};
 use cofferdam::limit::tiered::Request;
-use cofferdam::limit::{AdaptiveLimiter, AdmissionControl, Answer, Quota, Rate, Tiered, TokenBucket};
+use cofferdam::limit::{
+    AdaptiveLimiter, AdmissionControl, Answer, Limiter, Quota, Rate, Shaper, SlidingLog, SlidingWindowLog,
+    Spacing, Tiered, TokenBucket,
+};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
@@ -320,6 +323,33 @@ on_every_runtime! {
             assert_eq!(took, Duration::from_millis(3));
         }
         assert_eq!(bucket.stats().waiting, 0);
+    }
+
+    async fn windows_and_shapers_let_through_as_much_as_they_should(runtime: Runtime) {
+        let start = runtime.clock.now();
+        let shaper: Shaper =
+            Limiter::builder(Spacing::new(Rate::per_second(1000))).clock(runtime.clock.clone()).build().unwrap();
+        let window: SlidingWindowLog =
+            Limiter::builder(SlidingLog::new(2, TINY).unwrap()).clock(runtime.clock.clone()).build().unwrap();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (shaper, window) = (shaper.clone(), window.clone());
+                runtime.spawn(async move {
+                    shaper.acquire().await.unwrap();
+                    window.acquire_many(2).await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        // At 0, 1 and 2 ms, and then two at a time each 2 ms.
+        let took = runtime.clock.now() - start;
+        assert!(took >= 2 * TINY, "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, 2 * TINY);
+        }
+        assert_eq!((shaper.stats().waiting, window.stats().waiting), (0, 0));
     }
 
     async fn calls_of_many_tasks_share_one_admission_control(runtime: Runtime) {

@@ -77,7 +77,7 @@ impl fmt::Debug for Gcra {
 impl Engine for Gcra {
     type Line = Chain;
 
-    fn params(&self) -> Params {
+    fn params(&self, _: u64) -> Params {
         let Terms { limit, cost, burst } = self.terms;
         [limit, cost, self.terms.depth() as u64, burst]
     }

@@ -27,8 +27,9 @@ pub trait Engine: Sized {
         drop(limiter);
     }
 
-    /// What [`step`](Self::step) needs to know of the settings.
-    fn params(&self) -> Params {
+    /// What [`step`](Self::step) needs to know of the settings, and of the base.
+    fn params(&self, base: u64) -> Params {
+        let _ = base;
         [0; 4]
     }
 

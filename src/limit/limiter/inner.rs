@@ -1,10 +1,10 @@
 //! The word, the mutex and the alarm, put together.
 
-use super::alarm::{Alarm, Orders};
 use super::course::{Boundary, Course};
 use super::followers::{Follow, Followers};
 use super::line::{Ask, Entry, Line, Want};
 use super::word::{Publication, Published, Verdict, Word};
+use crate::limit::alarm::{Alarm, Orders};
 use crate::limit::{Algorithm, Denied};
 use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
 use crate::time::{Clock, Epoch, Rng, Sleep};

@@ -1,14 +1,12 @@
 //! The limiter: an algorithm with a clock, a queue and one timer around it.
 
 mod acquire;
-mod alarm;
 mod builder;
 mod course;
 mod engine;
 mod followers;
 mod inner;
 pub(in crate::limit) mod line;
-#[allow(dead_code, reason = "for the algorithms to come")]
 mod plan;
 mod reservation;
 mod word;
@@ -16,7 +14,6 @@ mod word;
 pub use acquire::Acquire;
 pub use builder::LimiterBuilder;
 pub(in crate::limit) use engine::Engine;
-#[allow(unused_imports, reason = "for the algorithms to come")]
 pub(in crate::limit) use plan::Plan;
 pub use reservation::Reservation;
 pub(in crate::limit) use word::{Params, Step, WORD_BITS};

@@ -24,7 +24,6 @@ struct Promise {
 }
 
 #[allow(missing_debug_implementations, reason = "sealed: nobody outside has one")]
-#[allow(unreachable_pub, reason = "for the algorithms to come")]
 pub struct Plan<A: Algorithm> {
     algorithm: A,
     /// Means nothing while nobody waits.
@@ -38,6 +37,8 @@ pub struct Plan<A: Algorithm> {
     seq: u64,
     /// Nobody in line is due before this: the end of a pause, or a change of settings.
     floor: u64,
+    /// When somebody last made room. Those behind move up to that instant, and no further: they were not admitted before.
+    moved: u64,
     /// Waiters with a verdict, still to be told.
     dead: usize,
     granted: u64,
@@ -65,7 +66,7 @@ impl<A: Algorithm> Plan<A> {
         if !std::mem::take(&mut self.stale) {
             return;
         }
-        let Self { algorithm, base, queue, promises, floor, dead, .. } = self;
+        let Self { algorithm, base, queue, promises, floor, moved, dead, .. } = self;
         let mut state = base.clone();
         let mut last = *floor;
         let mut promises = promises.iter().peekable();
@@ -76,7 +77,7 @@ impl<A: Algorithm> Plan<A> {
             if want.verdict.is_some() {
                 return;
             }
-            let from = last.max(want.came());
+            let from = last.max(want.came()).max(want.due().min(*moved));
             if from == u64::MAX {
                 // A pause without end: who has all the time stays.
                 want.step = Want::place(from, want.came());
@@ -86,11 +87,10 @@ impl<A: Algorithm> Plan<A> {
                 *dead += usize::from(want.verdict.is_some());
                 return;
             }
-            // A clone for each, as a charge that comes too late must leave no trace.
-            let mut next = state.clone();
-            match algorithm.charge(&mut next, from, want.n) {
+            // Asked first, as a charge that comes too late must leave no trace.
+            match algorithm.due(&state, from, want.n) {
                 Ok(due) if due <= want.limit => {
-                    state = next;
+                    let _ = algorithm.charge(&mut state, from, want.n);
                     last = due;
                     want.step = Want::place(due, want.came());
                 }
@@ -115,28 +115,34 @@ impl<A: Algorithm> Plan<A> {
     }
 
     /// Lets `change` at the state behind all that was granted, and plans the rest anew.
-    fn amend(&mut self, change: impl FnOnce(&A, &mut A::State)) {
+    fn amend(&mut self, now: u64, change: impl FnOnce(&A, &mut A::State)) {
         if self.queue.is_empty() {
             change(&self.algorithm, &mut self.tail);
         } else {
             change(&self.algorithm, &mut self.base);
-            self.stale = true;
+            self.move_up(now);
         }
     }
 
-    fn charge(&mut self, ask: Ask) -> Result<(A::State, u64), Denied> {
-        self.replan();
-        let mut next = self.tail.clone();
-        let from = ask.held.unwrap_or(ask.now).max(ask.now);
-        if from == u64::MAX {
-            // When a pause without end will be over is not known: at the end of time, as far as anybody can say.
-            if ask.n > self.algorithm.capacity() {
-                return Err(Denied::never(A::NAME, ask.n, self.algorithm.capacity()));
-            }
-            return Ok((next, u64::MAX));
+    fn move_up(&mut self, now: u64) {
+        self.moved = self.moved.max(now);
+        self.stale = true;
+    }
+
+    /// Charges the tail, unless it is with a pause without end.
+    fn charge(&mut self, ask: Ask) {
+        let from = ask.from();
+        if from != u64::MAX {
+            // It has been asked when they will be there.
+            let _ = self.algorithm.charge(&mut self.tail, from, ask.n);
         }
-        let due = self.algorithm.charge(&mut next, from, ask.n)?;
-        Ok((next, due))
+    }
+}
+
+impl Ask {
+    /// From when on it counts.
+    fn from(&self) -> u64 {
+        self.held.unwrap_or(self.now).max(self.now)
     }
 }
 
@@ -162,6 +168,7 @@ impl<A: Algorithm> Line<A> for Plan<A> {
             promises: VecDeque::new(),
             seq: 0,
             floor: 0,
+            moved: 0,
             dead: 0,
             granted: 0,
             cancelled: 0,
@@ -191,7 +198,18 @@ impl<A: Algorithm> Line<A> for Plan<A> {
     }
 
     fn foresee(&mut self, ask: Ask) -> Result<u64, Denied> {
-        self.charge(ask).map(|(_, due)| due)
+        self.replan();
+        let from = ask.from();
+        if from == u64::MAX {
+            // When a pause without end will be over is not known: at the end of time, as far as anybody can say.
+            let capacity = self.algorithm.capacity();
+            return if ask.n > capacity {
+                Err(Denied::never(A::NAME, ask.n, capacity))
+            } else {
+                Ok(u64::MAX)
+            };
+        }
+        self.algorithm.due(&self.tail, from, ask.n)
     }
 
     fn wait(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>, ask: Ask) -> Result<Entry, Denied> {
@@ -203,17 +221,17 @@ impl<A: Algorithm> Line<A> for Plan<A> {
                 Err(_) => {}
             }
         }
-        let (next, due) = self.charge(ask)?;
+        let due = self.foresee(ask)?;
         if due > limit {
             return Err(late::<A>(&self.algorithm, n, due, now));
         }
         let Some(waker) = waker.take() else { return Err(late::<A>(&self.algorithm, n, due, now)) };
-        let before = std::mem::replace(&mut self.tail, next);
         if self.queue.is_empty() {
             // All that was promised so far is ahead.
-            self.base = before;
+            self.base = self.tail.clone();
             self.promises.clear();
         }
+        self.charge(ask);
         self.seq += 1;
         let step = Want::place(due, now);
         self.queue.push_back(slot, Want { n, seq: self.seq, step, limit, verdict: None }, waker);
@@ -222,8 +240,8 @@ impl<A: Algorithm> Line<A> for Plan<A> {
 
     fn promise(&mut self, n: u64, now: u64) -> Result<(u64, u64), Denied> {
         let ask = Ask { n, now, limit: u64::MAX, held: None };
-        let (next, due) = self.charge(ask)?;
-        self.tail = next;
+        let due = self.foresee(ask)?;
+        self.charge(ask);
         self.seq += 1;
         self.promises.push_back(Promise { seq: self.seq, n, due });
         if self.queue.is_empty() {
@@ -275,7 +293,7 @@ impl<A: Algorithm> Line<A> for Plan<A> {
             })
     }
 
-    fn leave(&mut self, slot: Pin<&Slot<Want>>, _: u64) -> Option<Option<Waker>> {
+    fn leave(&mut self, slot: Pin<&Slot<Want>>, now: u64) -> Option<Option<Waker>> {
         let (want, waker) = self.queue.unlink(slot)?;
         self.cancelled += 1;
         if want.verdict.is_some() {
@@ -287,14 +305,14 @@ impl<A: Algorithm> Line<A> for Plan<A> {
             self.tail = self.base.clone();
             self.stale = false;
         } else {
-            self.stale = true;
+            self.move_up(now);
         }
         Some(waker)
     }
 
     fn give_back(&mut self, n: u64, _: u64, now: u64) {
         self.cancelled += 1;
-        self.amend(|algorithm, state| algorithm.refund(state, now, n));
+        self.amend(now, |algorithm, state| algorithm.refund(state, now, n));
     }
 
     fn withdraw(&mut self, n: u64, seq: u64, now: u64) {
@@ -309,12 +327,12 @@ impl<A: Algorithm> Line<A> for Plan<A> {
                 self.algorithm.refund(&mut self.tail, now, n);
             }
         } else if at.is_some() {
-            self.stale = true;
+            self.move_up(now);
         }
     }
 
     fn refund(&mut self, n: u64, now: u64) {
-        self.amend(|algorithm, state| algorithm.refund(state, now, n));
+        self.amend(now, |algorithm, state| algorithm.refund(state, now, n));
     }
 
     fn drain_to(&mut self, n: u64, now: u64) {

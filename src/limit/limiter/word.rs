@@ -171,12 +171,12 @@ impl Published {
         let Publication { algorithm, state, now, until } = *what;
         self.wide = true;
         let Some(state) = state else { return };
-        let (params, span) = (algorithm.params(), algorithm.span());
+        let span = algorithm.span();
         if span < SHORTEST_SPAN {
             return;
         }
-        if (params, span, until) != (self.params, self.span, self.until) {
-            (self.params, self.span, self.until) = (params, span, until);
+        if (algorithm.params(self.base), span, until) != (self.params, self.span, self.until) {
+            (self.span, self.until) = (span, until);
             self.stale = true;
         }
         // Well before the end of the span, so that the next decisions do not run into it; and back, if the time went back.
@@ -190,10 +190,11 @@ impl Published {
         if std::mem::take(&mut self.stale) {
             self.generation = (self.generation + 1) % (1 << (63 - WORD_BITS));
             // ORDERING: Release pairs with the Acquire loads in `take`: these come after the slow bit.
+            self.params = algorithm.params(self.base);
             word.base.store(self.base, Ordering::Release);
             let left = until.saturating_sub(self.base).saturating_sub(1);
             word.span.store(span.min(left), Ordering::Release);
-            for (cell, param) in word.params.iter().zip(params) {
+            for (cell, param) in word.params.iter().zip(self.params) {
                 cell.store(param, Ordering::Release);
             }
         }

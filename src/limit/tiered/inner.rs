@@ -9,9 +9,9 @@
 //!
 //! The locks: the queue's, then those of the [shards](super::shards).
 
-use super::alarm::Orders;
 use super::engine::Engine;
 use super::queue::Queue;
+use crate::limit::alarm::Orders;
 use crate::shim::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::time::{Epoch, Sleep};
 use crate::wait::wake_all;

@@ -1,7 +1,6 @@
 //! Several limits at once, as a client of an API needs them: all in all, by route, and by resource; and what the server says.
 
 mod acquire;
-mod alarm;
 mod aliases;
 mod bucket;
 mod builder;

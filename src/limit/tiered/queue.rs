@@ -14,13 +14,13 @@
 //! finds his tokens there, and is refused by another one, keeps all of his buckets below the global one until that one is
 //! there too; but for no longer than he has waited himself, and not for one that is paused.
 
-use super::alarm::Alarm;
 use super::bucket::{Bucket, Promised};
 use super::engine::Engine;
 use super::key::{BuildThrough, Key};
 use super::routes::{Names, Ticket};
 use super::shards::{Charged, Naming, Places, Purpose, Tiers, bit, is_longer, refusal};
 use super::{Refusal, Tier};
+use crate::limit::alarm::Alarm;
 use crate::sync::Priority;
 use crate::wait::{List, Outcome, Slot, Wakes};
 use std::collections::HashSet;

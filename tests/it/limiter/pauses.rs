@@ -204,10 +204,10 @@ proptest! {
                 2 => bucket.pause_for(ms(amount)),
                 3 => bucket.resume(),
                 4 if !line.is_empty() => drop(line.remove(amount as usize % line.len())),
-                5 => if bucket.try_acquire().is_ok() {
+                5 if bucket.try_acquire().is_ok() => {
                     prop_assert!(!bucket.is_paused() && line.is_empty());
                     admitted.push(time.elapsed().as_millis() as u64);
-                },
+                }
                 6 | 7 => for _ in 0..amount {
                     time.advance(ms(1));
                     served(&mut line, &bucket, &time, &mut admitted)?;

@@ -40,6 +40,16 @@ fn a_new_key_takes_the_place_of_the_idle_most_that_has_nothing_to_remember() {
     assert!(limiter.find(Tier::Route, user("b")).is_some(), "what is in use stays");
 }
 
+// MT13: a request does not make room for one of its buckets by another one.
+#[test]
+fn the_buckets_of_a_request_do_not_push_each_other_out() {
+    let (_, limiter) = limiter(1);
+    assert!(limiter.try_acquire(user("a")).is_ok());
+    assert_eq!((limiter.stats().evicted, limiter.stats().overflowed), (0, 1));
+    assert!(limiter.find(Tier::Route, user("a")).is_some());
+    assert_eq!(limiter.try_acquire(user("a")).unwrap_err().bucket(), "resource overflow");
+}
+
 // MT13
 #[test]
 fn an_active_limit_is_never_forgotten_and_new_keys_share_what_overflows() {

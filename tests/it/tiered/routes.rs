@@ -153,7 +153,8 @@ fn major_parameters_split_the_bucket_of_a_route() {
     );
     let take =
         |path, majors: &[(&str, &str)]| limiter.try_acquire(Request::new("GET", path).majors(majors)).is_ok();
-    let table: &[(&str, &[(&str, &str)], bool)] = &[
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+    let table: &[Row<'_>] = &[
         ("/channels/1/messages/1", &[], true),
         // Another message of the same channel; another channel.
         ("/channels/1/messages/2", &[], false),

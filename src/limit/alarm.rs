@@ -7,7 +7,7 @@
 use crate::time::Sleep;
 
 #[derive(Default)]
-pub(super) struct Alarm {
+pub(in crate::limit) struct Alarm {
     /// The nanosecond for which it is armed, or being armed.
     set_for: Option<u64>,
     decision: u64,
@@ -16,16 +16,16 @@ pub(super) struct Alarm {
 
 /// What is left to do after the mutex is released. Drop it there if nothing is to be armed.
 #[must_use]
-pub(super) struct Orders {
+pub(in crate::limit) struct Orders {
     /// To be disarmed.
-    pub(super) old: Option<Sleep>,
+    pub(in crate::limit) old: Option<Sleep>,
     /// To be armed: for when, and by which decision.
-    pub(super) arm: Option<(u64, u64)>,
+    pub(in crate::limit) arm: Option<(u64, u64)>,
 }
 
 impl Alarm {
     /// The first waiter is due at `due`, or nobody waits.
-    pub(super) fn set(&mut self, due: Option<u64>) -> Orders {
+    pub(in crate::limit) fn set(&mut self, due: Option<u64>) -> Orders {
         if self.set_for == due {
             return Orders { old: None, arm: None };
         }
@@ -35,14 +35,14 @@ impl Alarm {
     }
 
     /// It has fired, or should be looked at anew. The sleep is to be dropped after the mutex.
-    pub(super) fn reset(&mut self) -> Option<Sleep> {
+    pub(in crate::limit) fn reset(&mut self) -> Option<Sleep> {
         self.set_for = None;
         self.decision += 1;
         self.sleep.take()
     }
 
     /// Takes in an armed sleep, or gives it back if a later decision has been made.
-    pub(super) fn rest(&mut self, sleep: Sleep, decision: u64) -> Option<Sleep> {
+    pub(in crate::limit) fn rest(&mut self, sleep: Sleep, decision: u64) -> Option<Sleep> {
         if decision != self.decision {
             return Some(sleep);
         }
