@@ -4,7 +4,7 @@
 use cofferdam::limit::concurrency::{Outcome, Vegas};
 use cofferdam::limit::tiered::Request;
 use cofferdam::limit::{
-    AdaptiveLimiter, AdmissionControl, AllOf, Answer, ConcurrencyLimiter, Fixed, FixedWindow, Joint,
+    AdaptiveLimiter, AdmissionControl, AllOf, Answer, ConcurrencyLimiter, Fixed, FixedWindow, Joint, Keyed,
     MultiQuota, Quota, Several, SlidingCounter, SlidingWindow, Tiered, TokenBucket,
 };
 use cofferdam::pool::WorkerPool;
@@ -155,6 +155,38 @@ const PATHS: &[Path] = &[
             assert!(permit.map(|permit| permit.record_at(Answer::Accepted, now)).is_ok());
         });
     }),
+    ("keyed_hit_allow_at", || {
+        let (limiter, now) = keyed();
+        let mut key = 0_u64;
+        measured(|| {
+            assert!(black_box(&limiter).try_acquire_at(&key, 1, now).is_ok());
+            key = (key + 1) % 1000;
+        });
+    }),
+    ("keyed_hit_allow_at_text", || {
+        let (clock, now) = manual();
+        let limiter = Keyed::<String>::builder(ample()).clock(clock).build().expect("a limiter");
+        let keys: Vec<_> = (0..1000).map(|key| format!("tenant-{key:06}")).collect();
+        for key in &keys {
+            assert!(limiter.try_acquire_at(key, 1, now).is_ok());
+        }
+        let mut keys = keys.iter();
+        measured(|| {
+            let key = keys.next().map_or("", String::as_str);
+            assert!(black_box(&limiter).try_acquire_at(key, 1, now).is_ok());
+        });
+    }),
+    ("keyed_new_key_for_idle_at", || {
+        // Of capacity, and all idle: each new one takes the place of an old one.
+        let (limiter, now) = keyed();
+        limiter.set_capacity(1000);
+        let later = now + Duration::from_secs(3600);
+        let mut key = 1000_u64;
+        measured(|| {
+            assert!(black_box(&limiter).try_acquire_at(&key, 1, later).is_ok());
+            key += 1;
+        });
+    }),
     ("breaker_closed_ok", || {
         let breaker = CircuitBreaker::new();
         measured(|| drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1))));
@@ -204,6 +236,16 @@ fn bucket(quota: &str) -> (TokenBucket, Instant) {
     let quota: Quota = quota.parse().expect("a quota");
     let (clock, now) = manual();
     (TokenBucket::builder(quota).clock(clock).build().expect("a bucket"), now)
+}
+
+/// A thousand keys that have been used.
+fn keyed() -> (Keyed<u64>, Instant) {
+    let (clock, now) = manual();
+    let limiter = Keyed::builder(ample()).clock(clock).build().expect("a limiter");
+    for key in 0..1000 {
+        assert!(limiter.try_acquire_at(&key, 1, now).is_ok());
+    }
+    (limiter, now)
 }
 
 fn tiered(request: Request<'_>) {

@@ -29,6 +29,7 @@ mod channel;
 mod concurrency;
 mod counters;
 mod gate;
+mod keyed;
 mod oneshot;
 mod pool;
 mod race;

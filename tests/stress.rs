@@ -5,6 +5,8 @@
 mod breaker;
 #[path = "stress/channel.rs"]
 mod channel;
+#[path = "stress/keyed.rs"]
+mod keyed;
 #[path = "stress/semaphore.rs"]
 mod semaphore;
 #[path = "stress/signals.rs"]

@@ -31,6 +31,7 @@ pub mod concurrency;
 mod denied;
 pub mod feedback;
 mod gcra;
+mod keyed;
 mod leaky;
 mod limiter;
 mod quota;
@@ -56,6 +57,10 @@ pub use concurrency::{AdaptiveLimiter, ConcurrencyLimiter};
 pub use denied::{Denied, WaitError};
 pub use feedback::Feedback;
 pub use gcra::Gcra;
+pub use keyed::{
+    AcquireKey, CreateError, Idle, KeyDenied, KeyState, KeyWaitError, Keyed, KeyedBuilder, KeyedMap,
+    KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
+};
 pub use leaky::{Leaky, LeakyBucket};
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
 pub use quota::Quota;

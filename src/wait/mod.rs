@@ -29,4 +29,4 @@ mod wakes;
 #[allow(unused_imports, reason = "rooms behind features wait with it")]
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use wakes::{Wakes, wake_all, wake_and_go_on};
+pub(crate) use wakes::{Panicked, Wakes, wake_all, wake_and_go_on};

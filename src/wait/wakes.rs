@@ -74,6 +74,38 @@ impl Wakes {
     }
 }
 
+/// The first panic of foreign code, kept until all is done that others wait for.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct Panicked(Option<Box<dyn Any + Send>>);
+
+#[allow(dead_code, reason = "used by the rooms behind features")]
+impl Panicked {
+    /// Wakes everyone.
+    #[inline]
+    pub(crate) fn wake(&mut self, wakes: &mut Wakes) {
+        if wakes.next < wakes.len {
+            wakes.wake_catching(&mut self.0);
+        }
+    }
+
+    pub(crate) fn catch(&mut self, act: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
+            self.0.get_or_insert(payload);
+        }
+    }
+
+    /// Lets it go on; not if the thread is panicking already, since a second panic would abort the process.
+    #[inline]
+    pub(crate) fn resume(self) {
+        if let Some(payload) = self.0 {
+            if !panicking() {
+                resume_unwind(payload);
+            }
+        }
+    }
+}
+
 /// Whatever a panicking waker kept from being woken is woken here. The panic that brought us here goes on; one more
 /// would abort the process, so it ends here.
 impl Drop for Wakes {

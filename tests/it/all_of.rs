@@ -1,5 +1,7 @@
 //! Several limiters at once, in virtual time: all or none.
 
+mod model;
+
 use cofferdam::limit::{AllOf, Joint, Quota, Rate, TokenBucket};
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim};
 use proptest::prelude::*;
@@ -241,6 +243,136 @@ fn dropped_at_any_await_it_loses_nothing() {
         (under_test, check)
     });
     assert!(points > 300, "{points}");
+}
+
+// MT9, S34: those who have not the time to wait for the end of a pause of the set are told when it begins.
+#[test]
+fn a_pause_of_the_set_is_no_sleep_without_end_for_who_has_a_limit() {
+    for pause in [None, Some(secs(60))] {
+        let (time, all, [member]) = set([Quota::per_second(1).burst(1)]);
+        assert!(all.try_acquire().is_ok());
+        let mut ahead = Polled::new(all.acquire());
+        let mut short = Polled::new(all.acquire_timeout(secs(5)));
+        assert!(ahead.poll().is_none() && short.poll().is_none());
+        match pause {
+            None => all.pause(),
+            Some(pause) => all.pause_for(pause),
+        }
+        let error = short.poll().expect("told").unwrap_err();
+        assert!(error.is_too_late());
+        assert_eq!(error.retry_after(), pause);
+        assert!(ahead.poll().is_none());
+        time.advance(secs(60));
+        all.resume();
+        assert!(ahead.poll().unwrap().is_ok());
+        assert_eq!((member.available(), time.armed(), all.stats().waiting), (0, 0, 0));
+    }
+}
+
+// MT9: what is not known when the wait begins may be known when the pause of the set is over.
+#[test]
+fn the_end_of_a_pause_of_the_set_is_not_slept_through_while_a_member_is_paused_without_end() {
+    let (time, all, [_, member]) = set([Quota::per_second(5), Quota::per_second(3)]);
+    member.pause();
+    all.pause_for(secs(2));
+    let mut waiter = Polled::new(all.acquire());
+    assert!(waiter.poll().is_none());
+    member.resume();
+    time.advance(secs(2));
+    assert!(waiter.poll().unwrap().is_ok());
+}
+
+// RL19: a member may come to hold more.
+#[test]
+fn more_than_a_member_could_hold_at_first_is_no_longer_never() {
+    let (time, all, [small, _]) = set([Quota::per_second(1), Quota::per_second(5)]);
+    assert!(all.try_acquire().is_ok());
+    small.set_burst(2);
+    assert_eq!(all.capacity(), 2);
+    let mut first = Polled::new(all.acquire());
+    let mut second = Polled::new(all.acquire_many(2));
+    assert!(first.poll().is_none() && second.poll().is_none());
+    assert!(!all.try_acquire_many(2).unwrap_err().is_never());
+    time.advance(secs(3));
+    assert!(first.poll().unwrap().is_ok() && second.poll().unwrap().is_ok());
+    all.pause();
+    assert!(!all.try_acquire_many(2).unwrap_err().is_never());
+}
+
+// S36: whose time is over moves the others up, as who gives up does.
+#[test]
+fn who_is_behind_one_whose_time_is_over_is_tried_at_once() {
+    let (time, all, [member]) = set([Quota::per_second(1).burst(10)]);
+    member.drain_to(0);
+    let mut large = Polled::new(all.acquire_many_timeout(10, secs(10)));
+    let mut small = Polled::new(all.acquire());
+    assert!(large.poll().is_none() && small.poll().is_none());
+    time.advance(secs(5));
+    assert!(member.try_acquire_many(5).is_ok());
+    time.advance(secs(5));
+    assert!(large.poll().unwrap().unwrap_err().is_too_late());
+    assert_eq!(small.wakes(), 1, "five are there");
+    assert!(small.poll().unwrap().is_ok());
+}
+
+// RL10: a set that is made later counts its time from later, and is the same to the limiter all the same.
+#[test]
+fn other_members_decide_at_the_same_time_as_the_first() {
+    let (time, all, _) = set([Quota::per_second(1).burst(1)]);
+    time.advance(secs(100));
+    let bucket =
+        TokenBucket::builder(Quota::per_second(1).burst(9)).clock(time.clock()).initial(0).build().unwrap();
+    let other = Joint::builder().with("other", bucket.clone()).build().unwrap();
+    all.set(other.clone());
+    assert_eq!((all.available(), all.try_acquire().is_err()), (0, true));
+    let mut waiter = Polled::new(all.acquire());
+    assert!(waiter.poll().is_none());
+    time.advance(secs(1));
+    assert!(waiter.poll().unwrap().is_ok());
+    // What happens at them is noticed as at the first.
+    for _ in 0..3 {
+        all.set(other.clone());
+        all.set_temporarily(other.clone(), secs(1));
+    }
+    let mut waiter = Polled::new(all.acquire());
+    assert!(waiter.poll().is_none());
+    bucket.refund(1);
+    assert!(waiter.poll().unwrap().is_ok());
+}
+
+// ERR2: what is refused has done nothing.
+#[test]
+fn a_set_that_is_not_built_has_drained_nobody() {
+    let bucket = TokenBucket::new(Quota::per_hour(5));
+    let joint = Joint::builder().with("x", bucket.clone()).build().unwrap();
+    assert!(AllOf::builder(joint).initial(0).jitter(2.0).build().is_err());
+    assert_eq!(bucket.available(), 5);
+}
+
+// RL12: whoever was due before a change of the settings of a member is served by those before it, also if a set
+// is the first to look after it.
+#[test]
+fn a_late_timer_and_a_set_do_not_put_those_who_were_due_under_later_settings() {
+    use std::task::{Context, Wake, Waker};
+    struct Trying(AllOf);
+    impl Wake for Trying {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.try_acquire();
+        }
+    }
+    let (time, all, [early, member]) = set([Quota::per_second(1).burst(1), Quota::per_second(10).burst(2)]);
+    member.set_temporarily(Quota::per_second(10).burst(10), ms(1500));
+    member.drain_to(0);
+    early.drain_to(0);
+    let mut first = Box::pin(early.acquire_many(1));
+    let trying = Waker::from(Arc::new(Trying(all.clone())));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&trying)).is_pending());
+    early.set_rate(Rate::per_second(2));
+    let mut due = Polled::new(member.acquire_many(10));
+    assert!(due.poll().is_none());
+    // The timer of the first fires first, and both do late.
+    time.set(time.clock().now() + secs(2));
+    assert!(due.poll().unwrap().is_ok());
 }
 
 proptest! {

@@ -4,8 +4,8 @@ use crate::support::allocations;
 use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
 use cofferdam::limit::tiered::{Request, ResourceTiers};
 use cofferdam::limit::{
-    AdaptiveLimiter, AdmissionControl, Algorithm, ConcurrencyLimiter, Fixed, Leaky, Limiter, Quota, Rate,
-    Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
+    AdaptiveLimiter, AdmissionControl, Algorithm, ConcurrencyLimiter, Fixed, Keyed, Leaky, Limiter, Quota,
+    Rate, Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{
@@ -260,6 +260,29 @@ fn admission_control_allocates_nothing_whatever_it_decides() {
     let before = control.stats().shed;
     assert_eq!(calls(), 0, "turning half of them away");
     assert!(control.stats().shed > before + 50);
+}
+
+#[test]
+fn a_keyed_limiter_allocates_for_new_keys_and_for_the_first_who_waits() {
+    let time = ManualClock::new();
+    let limiter = Keyed::<String>::builder(Quota::per_second(100).burst(10)).clock(time.clock()).build();
+    let limiter = limiter.expect("valid");
+    assert!(limiter.try_acquire("a key").is_ok());
+    let count = allocations(|| {
+        for _ in 0..100 {
+            while limiter.try_acquire("a key").is_ok() {}
+            black_box((limiter.peek("a key", 3).is_ok(), limiter.available("another"), limiter.stats()));
+            limiter.refund("a key", 1);
+            time.advance(Duration::from_millis(50));
+            assert!(FutureExt::now_or_never(limiter.acquire("a key")).is_some_and(|taken| taken.is_ok()));
+        }
+    });
+    assert!(count <= 10, "{count}: the order grows a few times");
+    while limiter.try_acquire("a key").is_ok() {}
+    let mut waits: Vec<_> = (0..40).map(|_| Polled::new(limiter.acquire("a key"))).collect();
+    assert!(waits[0].poll().is_none());
+    let waiting = allocations(|| waits.iter_mut().all(|wait| wait.poll().is_none()));
+    assert_eq!(waiting, 0);
 }
 
 #[test]

@@ -175,6 +175,26 @@ table! {
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
     limit::Acquire<'static, limit::SlidingLog>  => yes yes no;
+    limit::Keyed<u8>                            => yes yes yes;
+    limit::Keyed<Unshared>                      => yes yes yes;
+    limit::Keyed<Local>                         => no  no  yes;
+    limit::KeyedBuilder<Local, limit::Gcra>     => yes yes yes;
+    limit::KeyedStats                           => yes yes yes;
+    limit::KeyState                             => yes yes yes;
+    limit::KeyDenied                            => yes yes yes;
+    limit::KeyWaitError                         => yes yes yes;
+    limit::TooManyKeys                          => yes yes yes;
+    limit::WhenFull                             => yes yes yes;
+    limit::Seeded                               => yes yes yes;
+    limit::SeededHasher                         => yes yes yes;
+    limit::AcquireKey<'static, u8, u8, limit::Gcra, limit::Seeded> => yes yes no;
+    limit::KeyedMap<u8, u8>                     => yes yes yes;
+    limit::KeyedMap<u8, Unshared>               => no  no  yes;
+    limit::KeyedMap<Local, u8>                  => no  no  yes;
+    limit::KeyedMapBuilder<Local, Local>        => yes yes yes;
+    limit::KeyedMapStats                        => yes yes yes;
+    limit::CreateError<u8>                      => yes yes yes;
+    limit::CreateError<Local>                   => no  no  yes;
     limit::AdmissionControl                     => yes yes yes;
     limit::AdmissionBuilder                     => yes yes yes;
     limit::AdmissionPermit<&'static limit::AdmissionControl> => yes yes yes;
@@ -405,6 +425,11 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     spawnable(async move {
         let _permit = limiter.acquire_timeout(Duration::from_secs(1)).await;
         let _guard = adaptive.acquire().await;
+        operation(&own).await
+    });
+    let (limiter, own) = (limit::Keyed::<String>::new("100/s".parse().expect("valid")), text());
+    spawnable(async move {
+        let _ = limiter.acquire_timeout(&own, Duration::from_secs(1)).await;
         operation(&own).await
     });
     let ((workers, crew), own) = (pool::WorkerPool::builder().build().expect("valid"), text());

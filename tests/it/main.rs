@@ -26,6 +26,7 @@ mod counters;
 mod errors;
 mod feedback;
 mod gate;
+mod keyed;
 mod limiter;
 mod observe;
 mod oneshot;

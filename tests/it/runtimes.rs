@@ -4,8 +4,8 @@ use crate::support::{Kind, on_every_runtime};
 use cofferdam::limit::concurrency::{Discipline, Vegas};
 use cofferdam::limit::tiered::Request;
 use cofferdam::limit::{
-    AdaptiveLimiter, AdmissionControl, Answer, Limiter, Quota, Rate, Shaper, SlidingLog, SlidingWindowLog,
-    Spacing, Tiered, TokenBucket,
+    AdaptiveLimiter, AdmissionControl, Answer, Keyed, Limiter, Quota, Rate, Shaper, SlidingLog,
+    SlidingWindowLog, Spacing, Tiered, TokenBucket,
 };
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
@@ -435,6 +435,32 @@ on_every_runtime! {
         for task in tasks {
             task.await;
         }
+        let took = runtime.clock.now() - start;
+        assert!(took >= Duration::from_millis(3), "{took:?}");
+        if runtime.kind == Kind::Sim {
+            assert_eq!(took, Duration::from_millis(3));
+        }
+        assert_eq!(limiter.stats().waiting, 0);
+    }
+
+    async fn each_key_of_a_keyed_limiter_lets_through_as_much_as_its_rate(runtime: Runtime) {
+        let quota = Quota::new(Rate::per_second(5_000), 5);
+        let limiter = Keyed::<u64>::builder(quota).clock(runtime.clock.clone()).shards(1).build().unwrap();
+        let start = runtime.clock.now();
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let limiter = limiter.clone();
+                runtime.spawn(async move {
+                    for _ in 0..10 {
+                        limiter.acquire(&(task % 2)).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        // Twenty for each key, less the burst of five, one each 200 us.
         let took = runtime.clock.now() - start;
         assert!(took >= Duration::from_millis(3), "{took:?}");
         if runtime.kind == Kind::Sim {

@@ -258,6 +258,13 @@ pub(crate) fn allocations<R>(f: impl FnOnce() -> R) -> u64 {
     after - before
 }
 
+/// What `f` makes, and how many bytes more this thread has allocated and not freed after it than before.
+pub(crate) fn kept_bytes<R>(f: impl FnOnce() -> R) -> (R, i64) {
+    let before = BYTES.get();
+    let result = f();
+    (result, BYTES.get() - before)
+}
+
 struct Counting;
 
 #[global_allocator]
@@ -266,33 +273,36 @@ static COUNTING: Counting = Counting;
 thread_local! {
     // Const and without a destructor: reading it allocates nothing and works until the thread is gone.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
-fn count() {
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+fn count(more: usize, less: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + u64::from(more > 0));
+    BYTES.set(BYTES.get() + more as i64 - less as i64);
 }
 
 // SAFETY: everything is passed to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size(), 0);
         // SAFETY: by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(0, layout.size());
         // SAFETY: by the caller.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size(), 0);
         // SAFETY: by the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size, layout.size());
         // SAFETY: by the caller.
         unsafe { System.realloc(block, layout, size) }
     }

@@ -1,5 +1,6 @@
 //! The token bucket and its quotas, in virtual time.
 
+mod course;
 mod limits;
 mod model;
 mod quota;

@@ -19,7 +19,6 @@ pub struct Joint {
     /// In the order in which they are held.
     members: Arc<[Named]>,
     epoch: Epoch,
-    capacity: u64,
 }
 
 struct Named {
@@ -65,8 +64,7 @@ impl JointBuilder {
         if let Some(twice) = twice {
             return refuse(&twice.name, "must not be the same limiter twice");
         }
-        let capacity = members.iter().map(|named| named.member.capacity()).min().unwrap_or(0);
-        Ok(Joint { members: members.into(), epoch, capacity })
+        Ok(Joint { members: members.into(), epoch })
     }
 }
 
@@ -96,6 +94,11 @@ impl Joint {
     /// Whether there are none, which never is.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// The same, counting its time from when the other does: a limiter goes on counting from its own beginning.
+    pub(super) fn since(self, other: &Self) -> Self {
+        Self { epoch: other.epoch.clone(), ..self }
     }
 
     /// Takes `n` tokens of each, or none of any.
@@ -187,9 +190,9 @@ impl Algorithm for Joint {
 
     fn fresh(&self, _: u64) {}
 
-    /// The smallest of the members', when it was built.
+    /// The smallest of the members'.
     fn capacity(&self) -> u64 {
-        self.capacity
+        self.members.iter().map(|named| named.member.capacity()).min().unwrap_or(0)
     }
 
     /// What is there now; the members cannot be charged together ahead of time.

@@ -39,19 +39,21 @@ impl Knock {
         self.check(now, n).map_err(|denied| NotYet { denied, retry: self.next })
     }
 
-    /// Ends the waits whose time is over.
-    fn expire(&mut self, now: u64, wakes: &mut Wakes) -> bool {
+    /// Ends the waits whose time is over, or known to be too short. A pause that is over when the time is leaves it enough.
+    fn expire(&mut self, now: u64, held: bool, wakes: &mut Wakes) -> bool {
         if now < self.patience {
             return true;
         }
         let mut patience = u64::MAX;
         let (capacity, after) = (self.joint.capacity(), self.next.saturating_sub(now).max(1));
         let done = self.queue.settle(wakes, |want| {
-            if want.limit > now {
-                patience = patience.min(want.limit);
-                return None;
+            if want.verdict.is_none() {
+                if want.limit > now || held && want.limit == now {
+                    patience = patience.min(want.limit);
+                    return None;
+                }
+                want.verdict = Some(Denied::after_nanos(Joint::NAME, want.n, capacity, after));
             }
-            want.verdict = Some(Denied::after_nanos(Joint::NAME, want.n, capacity, after));
             Some(Outcome::Impossible)
         });
         if done {
@@ -160,26 +162,35 @@ impl Line<Joint> for Knock {
     }
 
     fn settle(&mut self, now: u64, held: bool, wakes: &mut Wakes) -> bool {
-        while let Some(first) = self.queue.front_mut().filter(|_| !held) {
-            if !wakes.has_room() {
+        loop {
+            while let Some(first) = self.queue.front_mut().filter(|first| !held && first.verdict.is_none()) {
+                if !wakes.has_room() {
+                    return false;
+                }
+                match self.joint.attempt(now, first.n) {
+                    Ok(()) => {
+                        self.granted += 1;
+                        self.queue.pop_front(Outcome::Granted, wakes);
+                    }
+                    Err(no) if no.denied.is_never() => {
+                        first.verdict = Some(no.denied);
+                        self.queue.pop_front(Outcome::Impossible, wakes);
+                    }
+                    Err(no) => {
+                        self.next = no.retry;
+                        break;
+                    }
+                }
+            }
+            let first = self.queue.front().map(|first| first.seq);
+            if !self.expire(now, held, wakes) {
                 return false;
             }
-            match self.joint.attempt(now, first.n) {
-                Ok(()) => {
-                    self.granted += 1;
-                    self.queue.pop_front(Outcome::Granted, wakes);
-                }
-                Err(no) if no.denied.is_never() => {
-                    first.verdict = Some(no.denied);
-                    self.queue.pop_front(Outcome::Impossible, wakes);
-                }
-                Err(no) => {
-                    self.next = no.retry;
-                    break;
-                }
+            // Whoever is first now may want less.
+            if self.queue.front().map(|first| first.seq) == first {
+                return true;
             }
         }
-        self.expire(now, wakes)
     }
 
     fn leave(&mut self, slot: Pin<&Slot<Want>>, _: u64) -> Option<Option<Waker>> {
@@ -223,10 +234,23 @@ impl Line<Joint> for Knock {
         }))
     }
 
-    fn retime(&mut self, next: Joint, _: u64, held: Option<u64>) {
-        self.joint = next;
-        if let Some(until) = held {
-            self.next = until;
+    fn retime(&mut self, next: Joint, now: u64, held: Option<u64>) {
+        self.joint = next.since(&self.joint);
+        let Some(until) = held else { return };
+        self.next = until;
+        let capacity = self.joint.capacity();
+        let after = if until == u64::MAX { until } else { until.saturating_sub(now) };
+        let late = |want: &Want| Denied::after_nanos(Joint::NAME, want.n, capacity, after).paused();
+        let mut any = false;
+        self.queue.for_each(|want| {
+            if want.limit < until && want.verdict.is_none() {
+                want.verdict = Some(late(want));
+                any = true;
+            }
+        });
+        if any {
+            // They are told when the line is settled, which is next.
+            self.patience = 0;
         }
     }
 

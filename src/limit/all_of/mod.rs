@@ -94,7 +94,7 @@ impl<A: Algorithm> sealed::Member for Limiter<A> {
     }
 
     fn capacity(&self) -> u64 {
-        Self::capacity(self)
+        self.known_capacity()
     }
 
     fn available_at(&self, now: Instant) -> u64 {

@@ -188,17 +188,19 @@ impl Line<Gcra> for Chain {
             return Err(Denied::never(NAME, n, self.terms.burst));
         }
         let from = held.unwrap_or(now).max(now);
-        if from == u64::MAX {
+        if from == u64::MAX && self.terms.limit > 0 {
             return Ok(from);
         }
         // How far the end of the pause will push back those in line: see `retime`.
-        let base = self.queue.front().map(|first| self.head.saturating_sub(self.terms.price(first.n)));
-        let shift = base.map_or(0, |base| self.terms.at(from).saturating_sub(base));
+        let full = |first: &Want| self.terms.at(from).saturating_add(self.terms.price(first.n));
+        let shift = self.queue.front().map_or(0, |first| full(first).saturating_sub(self.head));
         let Some(tat) = self.terms.charge(self.tat.saturating_add(shift), from, n) else {
             return Err(self.denied(ask, u64::MAX));
         };
-        if self.terms.limit == 0 && tat > self.top(from) {
-            return Err(Denied::never(NAME, n, self.terms.burst));
+        if self.terms.limit == 0 {
+            // Nothing comes in, however long the pause; without limit nothing has to.
+            let there = tat <= self.top(from);
+            return if there { Ok(from) } else { Err(Denied::never(NAME, n, self.terms.burst)) };
         }
         Ok(self.due_of(tat).max(from))
     }
@@ -291,7 +293,8 @@ impl Line<Gcra> for Chain {
         self.forget_kept(now);
         // The bucket before those behind is not above its burst, as it was not before this one.
         let room = if self.promises.is_empty() { u128::MAX } else { self.room(seq, now) };
-        let back = self.returned(n, seq).min(room);
+        // One with a verdict holds nothing any more.
+        let back = if dead { 0 } else { self.returned(n, seq).min(room) };
         let first = self.queue.front().is_some_and(|front| front.seq == seq);
         match self.queue.next_mut(slot) {
             Some(next) if first => {
@@ -361,12 +364,18 @@ impl Line<Gcra> for Chain {
         let gives_back = self.promises.is_empty();
         let (mut cut, mut lost, mut pushed) = (0u128, None, None);
         let (mut was, mut last) = (None, None);
+        // In a pause what is before the first in line may have grown beyond the old burst, which it never held.
+        let mut risen = None;
         let head = self.head;
         let dead = &mut self.dead;
         self.queue.for_each(|want| {
             let tat = was.map_or(head, |was: u128| was.saturating_add(want.step));
             was = Some(tat);
-            let placed = place(tat.saturating_sub(cut));
+            if want.verdict.is_none() {
+                let full = old.at(now).saturating_add(old.price(want.n));
+                risen = risen.or_else(|| Some(full.saturating_sub(tat)));
+            }
+            let placed = place(tat.saturating_sub(cut).saturating_add(risen.unwrap_or(0)));
             // What is before the first in line must fit the new burst.
             let full = new.at(now).saturating_add(new.price(want.n)).saturating_add(zero);
             let surplus = lost.unwrap_or(full.saturating_sub(placed));
@@ -400,7 +409,7 @@ impl Line<Gcra> for Chain {
             // Without limit there was no debt.
             new.at(now)
         } else {
-            let tat = self.tat.saturating_sub(cut);
+            let tat = self.tat.saturating_sub(cut).saturating_add(risen.unwrap_or(0));
             // A bucket that has been full for a while is full now, and no more. With somebody in line, that is his surplus.
             let tat = if lost.is_some() { tat } else { tat.max(old.at(now)) };
             let placed = place(tat).saturating_add(lost.unwrap_or(0)).saturating_sub(zero);
@@ -434,5 +443,10 @@ fn verdict(terms: Terms, want: &Want, now: u64, held: Option<u64>, placed: u128)
     };
     let due = due.max(held.unwrap_or(now));
     let late = due > now && due > limit;
-    late.then(|| Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)))
+    late.then(|| match held {
+        None => Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)),
+        // When a pause without end is over, nobody knows.
+        Some(u64::MAX) => Denied::after_nanos(NAME, n, terms.burst, u64::MAX).paused(),
+        Some(_) => Denied::after_nanos(NAME, n, terms.burst, due.saturating_sub(now)).paused(),
+    })
 }

@@ -154,7 +154,12 @@ fn enqueue<A: Algorithm>(
     ask: Ask,
 ) -> Poll<Result<(), WaitError>> {
     let mut waker = Some(waker.clone());
-    match inner.enqueue(slot, &mut waker, ask) {
+    let entry = inner.enqueue(slot, &mut waker, ask);
+    match entry {
+        Some(Ok(Entry::Queued)) => {}
+        _ => inner.count(matches!(entry, Some(Ok(_)))),
+    }
+    match entry {
         Some(Ok(Entry::Queued)) => Poll::Pending,
         Some(Ok(Entry::Admitted)) => Poll::Ready(Ok(())),
         Some(Err(denied)) => Poll::Ready(Err(denied.into())),
@@ -217,7 +222,7 @@ fn linger<A: Algorithm>(inner: &Inner<A>, since: u64, want: &Want, limit: Limit)
 /// Dropped in line, or with a grant that nobody has seen.
 fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
     let now = inner.epoch.nanos();
-    let (waker, ledger) = inner.change(now, |ledger| match ledger.line.leave(slot, now) {
+    let (waker, changed) = inner.change(now, |ledger| match ledger.line.leave(slot, now) {
         Some(waker) => waker,
         None => {
             if let Some((Outcome::Granted, want)) = slot.take() {
@@ -226,15 +231,15 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
             None
         }
     });
-    inner.serve_all(ledger, now);
+    changed.serve_all();
     drop(waker);
 }
 
 /// Dropped with a grant that it had not told of.
 fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, n: u64, seq: u64) {
     let now = inner.epoch.nanos();
-    let ((), ledger) = inner.change(now, |ledger| ledger.line.give_back(n, seq, now));
-    inner.serve_all(ledger, now);
+    let ((), changed) = inner.change(now, |ledger| ledger.line.give_back(n, seq, now));
+    changed.serve_all();
 }
 
 impl<A: Algorithm> fmt::Debug for Acquire<'_, A> {

@@ -97,13 +97,9 @@ impl<A: Algorithm> LimiterBuilder<A> {
     /// [members](crate::limit::AllOf).
     pub fn build(self) -> Result<Limiter<A>, ConfigError> {
         let Self { algorithm, initial, clock, name, counted, queue, jitter, rng } = self;
-        let mut state = algorithm.fresh(0);
-        if let Some(initial) = initial {
-            if initial > algorithm.capacity() {
-                let rule = "must not be above what can be had at once";
-                return Err(ConfigError::new(A::NAME, "initial", initial, rule));
-            }
-            algorithm.drain_to(&mut state, 0, initial);
+        if let Some(initial) = initial.filter(|initial| *initial > algorithm.capacity()) {
+            let rule = "must not be above what can be had at once";
+            return Err(ConfigError::new(A::NAME, "initial", initial, rule));
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new(A::NAME, "jitter", jitter, "must be a number from 0 to 1"));
@@ -116,6 +112,11 @@ impl<A: Algorithm> LimiterBuilder<A> {
                 clock,
                 "must not be set: it is that of the members",
             ));
+        }
+        // Last of all, as members of a set are drained at once.
+        let mut state = algorithm.fresh(0);
+        if let Some(initial) = initial {
+            algorithm.drain_to(&mut state, 0, initial);
         }
         let clock = clock.unwrap_or_default();
         let jitter = (jitter > 0.0).then(|| Jittered::new(jitter, rng.unwrap_or_default()));

@@ -8,7 +8,7 @@ use crate::limit::alarm::{Alarm, Orders};
 use crate::limit::{Algorithm, Denied};
 use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
 use crate::time::{Clock, Epoch, Rng, Sleep};
-use crate::wait::{Slot, Wakes};
+use crate::wait::{Panicked, Slot, Wakes};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,6 +50,17 @@ pub(super) struct Ledger<A: Algorithm> {
     pub(super) course: Course<A>,
     published: Published,
     alarm: Alarm,
+    /// Of those who were served when nobody could be woken.
+    unwoken: Vec<Wakes>,
+}
+
+/// The mutex after a change, for who may have to be told of it.
+#[must_use]
+pub(super) struct Changed<'a, A: Algorithm> {
+    inner: &'a Arc<Inner<A>>,
+    ledger: MutexGuard<'a, Ledger<A>>,
+    nanos: u64,
+    panicked: Panicked,
 }
 
 /// What a limiter is made of; see the builder.
@@ -140,9 +151,9 @@ impl<A: Algorithm> Ledger<A> {
 
     /// The refusal while it is paused.
     fn held(&mut self, ask: Ask) -> Denied {
-        let capacity = self.line.algorithm().capacity();
         match self.line.foresee(ask) {
             Ok(due) => {
+                let capacity = self.line.algorithm().capacity();
                 let after = if due == u64::MAX { due } else { due.saturating_sub(ask.now) };
                 Denied::after_nanos(A::NAME, ask.n, capacity, after).paused()
             }
@@ -172,6 +183,7 @@ impl<A: Algorithm> Inner<A> {
             line: A::Line::new(algorithm, state),
             published: Published::new(),
             alarm: Alarm::default(),
+            unwoken: Vec::new(),
         };
         ledger.publish(&word, 0);
         Self {
@@ -213,7 +225,9 @@ impl<A: Algorithm> Inner<A> {
 
     #[cold]
     fn take_slowly(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
-        self.change(nanos, |ledger| ledger.take(nanos, n)).0
+        let (taken, changed) = self.change(nanos, |ledger| ledger.take(nanos, n));
+        changed.done().resume();
+        taken
     }
 
     /// Takes the mutex for those who leave the state alone.
@@ -225,14 +239,15 @@ impl<A: Algorithm> Inner<A> {
         self.ledger.try_lock()
     }
 
-    /// The mutex, with every change of settings past that is due at `nanos`.
-    pub(super) fn lock_at(self: &Arc<Self>, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
+    /// The mutex, with every change of settings past that is due at `nanos`. A panic of a waker is left to the caller, who
+    /// may have to get somebody out of the line first.
+    fn lock_at(self: &Arc<Self>, nanos: u64, panicked: &mut Panicked) -> MutexGuard<'_, Ledger<A>> {
         loop {
             let mut ledger = self.lock();
             let Some(boundary) = ledger.course.due(nanos) else { return ledger };
             if ledger.line.counts().waiting > 0 {
                 // Who was due before the change is served first.
-                self.serve(ledger, nanos);
+                self.serve_keeping(ledger, nanos, panicked);
                 continue;
             }
             ledger.freeze(&self.word);
@@ -241,10 +256,20 @@ impl<A: Algorithm> Inner<A> {
         }
     }
 
-    /// As [`lock_at`](Self::lock_at), waking nobody.
+    /// As [`lock_at`](Self::lock_at), waking nobody: who was due before the change is served first all the same, and woken
+    /// by the alarm, which is set for that time.
     fn lock_quietly(&self, nanos: u64) -> MutexGuard<'_, Ledger<A>> {
         let mut ledger = self.lock();
         while let Some(boundary) = ledger.course.due(nanos) {
+            let held = ledger.course.paused().is_some();
+            while ledger.line.counts().waiting > 0 {
+                let mut wakes = Wakes::new();
+                let done = ledger.line.settle(boundary.at, held, &mut wakes);
+                ledger.unwoken.push(wakes);
+                if done {
+                    break;
+                }
+            }
             ledger.freeze(&self.word);
             ledger.cross(boundary);
             ledger.publish(&self.word, nanos);
@@ -259,9 +284,10 @@ impl<A: Algorithm> Inner<A> {
 
     /// Whether `n` tokens are there.
     pub(super) fn check(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
-        let mut ledger = self.lock_at(nanos);
-        ledger.refresh(&self.word);
-        ledger.check(nanos, n)
+        self.at(nanos, |ledger| {
+            ledger.refresh(&self.word);
+            ledger.check(nanos, n)
+        })
     }
 
     /// Looks at the settings and the state at `nanos`, without holding up anybody's decision.
@@ -270,21 +296,49 @@ impl<A: Algorithm> Inner<A> {
         nanos: u64,
         look: impl FnOnce(&A, &A::State, Option<u64>) -> R,
     ) -> R {
-        self.lock_at(nanos).look(&self.word, look)
+        self.at(nanos, |ledger| ledger.look(&self.word, look))
+    }
+
+    /// Looks at the ledger as it is at `nanos`.
+    pub(super) fn at<R>(self: &Arc<Self>, nanos: u64, look: impl FnOnce(&mut Ledger<A>) -> R) -> R {
+        let mut panicked = Panicked::default();
+        let result = look(&mut self.lock_at(nanos, &mut panicked));
+        panicked.resume();
+        result
     }
 
     /// Changes the ledger under the mutex, with no lock-free decision going through meanwhile, and puts the state back into
-    /// the word. The guard comes back for [`serve`](Self::serve).
+    /// the word.
     pub(super) fn change<R>(
         self: &Arc<Self>,
         nanos: u64,
         change: impl FnOnce(&mut Ledger<A>) -> R,
-    ) -> (R, MutexGuard<'_, Ledger<A>>) {
-        let mut ledger = self.lock_at(nanos);
+    ) -> (R, Changed<'_, A>) {
+        self.change_then(Panicked::default(), nanos, change)
+    }
+
+    /// As [`change`](Self::change), after serving who is due.
+    pub(super) fn serve_and_change<R>(
+        self: &Arc<Self>,
+        nanos: u64,
+        change: impl FnOnce(&mut Ledger<A>) -> R,
+    ) -> (R, Changed<'_, A>) {
+        let mut panicked = Panicked::default();
+        self.serve_keeping(self.lock(), nanos, &mut panicked);
+        self.change_then(panicked, nanos, change)
+    }
+
+    fn change_then<R>(
+        self: &Arc<Self>,
+        mut panicked: Panicked,
+        nanos: u64,
+        change: impl FnOnce(&mut Ledger<A>) -> R,
+    ) -> (R, Changed<'_, A>) {
+        let mut ledger = self.lock_at(nanos, &mut panicked);
         ledger.freeze(&self.word);
         let result = change(&mut ledger);
         ledger.publish(&self.word, nanos);
-        (result, ledger)
+        (result, Changed { inner: self, ledger, nanos, panicked })
     }
 
     /// Takes `n` tokens if they are there and `agree` says so, which hears what this limiter says. Neither wakes nor serves
@@ -305,17 +359,6 @@ impl<A: Algorithm> Inner<A> {
         taken
     }
 
-    /// After a change that may let somebody through earlier than was thought: serves who waits here, and tells those who wait
-    /// for this limiter among others.
-    pub(super) fn serve_all<'a>(self: &'a Arc<Self>, mut ledger: MutexGuard<'a, Ledger<A>>, nanos: u64) {
-        let afterwards = ledger.line.afterwards();
-        self.serve(ledger, nanos);
-        if let Some(afterwards) = afterwards {
-            afterwards();
-        }
-        self.followers.tell();
-    }
-
     /// Takes `n` tokens or a place in line. `None` if the line is full.
     pub(super) fn enqueue(
         self: &Arc<Self>,
@@ -323,7 +366,7 @@ impl<A: Algorithm> Inner<A> {
         waker: &mut Option<Waker>,
         ask: Ask,
     ) -> Option<Result<Entry, Denied>> {
-        let (entry, ledger) = self.change(ask.now, |ledger| {
+        let (entry, changed) = self.change(ask.now, |ledger| {
             let full = ledger.line.counts().waiting >= self.queue;
             if full && ledger.take(ask.now, ask.n).is_err() {
                 return None;
@@ -331,14 +374,29 @@ impl<A: Algorithm> Inner<A> {
             Some(if full { Ok(Entry::Admitted) } else { ledger.wait(slot, waker, ask) })
         });
         if matches!(entry, Some(Ok(Entry::Queued))) {
-            self.serve(ledger, ask.now);
+            changed.serve();
+        } else {
+            changed.done().resume();
         }
         entry
     }
 
     /// Ends every wait that is due at `nanos`, and arms the alarm for the next.
-    pub(super) fn serve<'a>(self: &'a Arc<Self>, mut ledger: MutexGuard<'a, Ledger<A>>, mut nanos: u64) {
+    fn serve<'a>(self: &'a Arc<Self>, ledger: MutexGuard<'a, Ledger<A>>, nanos: u64) {
+        let mut panicked = Panicked::default();
+        self.serve_keeping(ledger, nanos, &mut panicked);
+        panicked.resume();
+    }
+
+    /// As [`serve`](Self::serve); the first panic of a waker is kept for later, as there are others to be woken.
+    fn serve_keeping<'a>(
+        self: &'a Arc<Self>,
+        mut ledger: MutexGuard<'a, Ledger<A>>,
+        mut nanos: u64,
+        panicked: &mut Panicked,
+    ) {
         loop {
+            let unwoken = std::mem::take(&mut ledger.unwoken);
             let mut wakes = Wakes::new();
             let done = self.settle(&mut ledger, nanos, &mut wakes);
             let orders = if done {
@@ -348,7 +406,10 @@ impl<A: Algorithm> Inner<A> {
                 None
             };
             drop(ledger);
-            wakes.wake();
+            for mut wakes in unwoken {
+                panicked.wake(&mut wakes);
+            }
+            panicked.wake(&mut wakes);
             if let Some(orders) = orders {
                 if !self.arm(orders) {
                     return;
@@ -401,16 +462,43 @@ impl<A: Algorithm> Inner<A> {
     }
 }
 
+impl<A: Algorithm> Changed<'_, A> {
+    /// Nobody has to be told.
+    pub(super) fn done(self) -> Panicked {
+        self.panicked
+    }
+
+    /// Serves who waits.
+    pub(super) fn serve(self) {
+        let Self { inner, ledger, nanos, mut panicked } = self;
+        inner.serve_keeping(ledger, nanos, &mut panicked);
+        panicked.resume();
+    }
+
+    /// After a change that may let somebody through earlier than was thought: serves who waits here, and tells those who wait
+    /// for this limiter among others.
+    pub(super) fn serve_all(self) {
+        let Self { inner, mut ledger, nanos, mut panicked } = self;
+        let afterwards = ledger.line.afterwards();
+        inner.serve_keeping(ledger, nanos, &mut panicked);
+        if let Some(afterwards) = afterwards {
+            panicked.catch(afterwards);
+        }
+        inner.followers.tell(&mut panicked);
+        panicked.resume();
+    }
+}
+
 impl<A: Algorithm> Ledger<A> {
     /// When somebody in line may have to be told something.
     fn next_due(&self) -> Option<u64> {
-        let due = self.line.due()?;
-        let boundary = self.course.next().map(|boundary| boundary.at);
-        match self.course.paused() {
-            // Nobody is admitted before its end, or before the next change.
-            Some(_) => boundary,
-            None => Some(boundary.map_or(due, |at| at.min(due))),
+        if self.line.counts().waiting == 0 {
+            return None;
         }
+        // Nobody is admitted in a pause before its end, or before the next change.
+        let due = self.line.due().filter(|_| self.course.paused().is_none());
+        let boundary = self.course.next().map(|boundary| boundary.at);
+        due.into_iter().chain(boundary).min()
     }
 }
 

@@ -205,9 +205,11 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn reserve_at_nanos(&self, n: u64, now: u64) -> Result<Reservation<A>, Denied> {
-        let (promised, ledger) = self.inner.change(now, |ledger| ledger.promise(now, n));
-        drop(ledger);
-        promised.and_then(|(seq, due)| Reservation::new(self.clone(), n, seq, due))
+        let (promised, changed) = self.inner.change(now, |ledger| ledger.promise(now, n));
+        let panicked = changed.done();
+        let reserved = promised.and_then(|(seq, due)| Reservation::new(self.clone(), n, seq, due));
+        panicked.resume();
+        reserved
     }
 
     /// Whether `n` tokens are there now, without taking them.
@@ -268,7 +270,7 @@ impl<A: Algorithm> Limiter<A> {
     /// planned anew. Who wants more than can now be had at once, or can no longer be served in the time he has, is told at once.
     /// The instants of reservations stand.
     pub fn set(&self, algorithm: impl Into<A>) {
-        let algorithm = algorithm.into();
+        let algorithm = self.started(algorithm);
         self.set_with(move |_| algorithm.clone());
     }
 
@@ -281,7 +283,7 @@ impl<A: Algorithm> Limiter<A> {
     /// themselves, changes of the settings in the meantime included. Within another temporary change it covers that one, which is
     /// in force again afterwards if its time is not over.
     pub fn set_temporarily(&self, algorithm: impl Into<A>, duration: Duration) {
-        let algorithm = algorithm.into();
+        let algorithm = self.started(algorithm);
         self.steer(|course, now| course.push(algorithm, after(now, duration)));
     }
 
@@ -340,35 +342,41 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn course_deadline(&self, of: impl FnOnce(&course::Course<A>) -> Option<u64>) -> Option<Deadline> {
-        let at = of(&self.inner.lock_at(self.inner.epoch.nanos()).course);
-        let at = at?;
+        let at = self.inner.at(self.inner.epoch.nanos(), |ledger| of(&ledger.course))?;
         Some(self.inner.epoch.instant(at).filter(|_| at != u64::MAX).map_or(Deadline::NEVER, Deadline::at))
+    }
+
+    /// Settings that are to be in force from now on.
+    fn started(&self, algorithm: impl Into<A>) -> A {
+        let algorithm = algorithm.into();
+        let weak = Arc::downgrade(&self.inner);
+        algorithm.started(weak);
+        algorithm
     }
 
     /// Changes what is in force, after serving who was due before.
     fn steer(&self, steer: impl FnOnce(&mut course::Course<A>, u64)) {
         let now = self.inner.epoch.nanos();
-        self.inner.serve(self.inner.lock(), now);
-        let ((), ledger) = self.inner.change(now, |ledger| {
+        let ((), changed) = self.inner.serve_and_change(now, |ledger| {
             steer(&mut ledger.course, now);
             ledger.retime(now);
         });
-        self.inner.serve_all(ledger, now);
+        changed.serve_all();
     }
 
     /// Leaves at most `n` tokens, for instance because a server has said that so many remain.
     pub fn drain_to(&self, n: u64) {
         let now = self.inner.epoch.nanos();
-        let ((), ledger) = self.inner.change(now, |ledger| ledger.line.drain_to(n, now));
-        self.inner.serve_all(ledger, now);
+        let ((), changed) = self.inner.change(now, |ledger| ledger.line.drain_to(n, now));
+        changed.serve_all();
     }
 
     /// Puts `n` tokens back that were taken and not used, as far as the algorithm can. They never lift it above what it can
     /// hold; whoever waits is served by them first.
     pub fn refund(&self, n: u64) {
         let now = self.inner.epoch.nanos();
-        let ((), ledger) = self.inner.change(now, |ledger| ledger.line.refund(n, now));
-        self.inner.serve_all(ledger, now);
+        let ((), changed) = self.inner.change(now, |ledger| ledger.line.refund(n, now));
+        changed.serve_all();
     }
 
     /// What it has done so far.
@@ -413,6 +421,11 @@ impl<A: Algorithm> Limiter<A> {
         })
     }
 
+    /// [`capacity`](Self::capacity) by what was in force at the last look, for those who hold other limiters.
+    pub(super) fn known_capacity(&self) -> u64 {
+        self.inner.lock().line.algorithm().capacity()
+    }
+
     /// Which limiter it is, for an order among them.
     pub(super) fn serial(&self) -> u64 {
         self.inner.serial
@@ -440,8 +453,11 @@ impl<A: Algorithm> fmt::Debug for Limiter<A> {
         if let Some(name) = &self.inner.name {
             debug.field("name", name);
         }
-        if let Some(ledger) = self.inner.try_lock() {
-            debug.field("algorithm", ledger.line.algorithm()).field("waiting", &ledger.line.counts().waiting);
+        // Whatever is written to may ask this limiter.
+        let shown =
+            self.inner.try_lock().map(|ledger| (ledger.line.algorithm().clone(), ledger.line.counts()));
+        if let Some((algorithm, counts)) = shown {
+            debug.field("algorithm", &algorithm).field("waiting", &counts.waiting);
         }
         debug.finish_non_exhaustive()
     }

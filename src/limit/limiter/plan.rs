@@ -81,8 +81,10 @@ impl<A: Algorithm> Plan<A> {
             if from == u64::MAX {
                 // A pause without end: who has all the time stays.
                 want.step = Want::place(from, want.came());
-                if want.limit != u64::MAX {
-                    want.verdict = Some(late::<A>(algorithm, want.n, from, 0));
+                if want.n > algorithm.capacity() {
+                    want.verdict = Some(Denied::never(A::NAME, want.n, algorithm.capacity()));
+                } else if want.limit != u64::MAX {
+                    want.verdict = Some(late::<A>(algorithm, want.n, from, 0).paused());
                 }
                 *dead += usize::from(want.verdict.is_some());
                 return;

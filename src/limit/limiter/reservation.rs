@@ -86,8 +86,8 @@ impl<A: Algorithm> Reservation<A> {
 }
 
 fn give_back<A: Algorithm>(limiter: &Limiter<A>, n: u64, seq: u64, now: u64) {
-    let ((), ledger) = limiter.inner.change(now, |ledger| ledger.line.withdraw(n, seq, now));
-    limiter.inner.serve_all(ledger, now);
+    let ((), changed) = limiter.inner.change(now, |ledger| ledger.line.withdraw(n, seq, now));
+    changed.serve_all();
 }
 
 impl<A: Algorithm> Drop for Reservation<A> {

@@ -67,6 +67,7 @@ pub use shutdown::Drained;
 pub use state::State;
 pub use stats::BreakerStats;
 
+use crate::limit::Idle;
 use crate::observe::{Observe, Observers};
 use crate::time::Clock;
 use config::Config;
@@ -331,6 +332,16 @@ impl CircuitBreaker {
             state_changes: control.changes,
             last_change: control.changed_at.map(|at| machine.instant(at)),
         }
+    }
+}
+
+/// Closed, with nothing running and nothing counted against the callee, and no clone elsewhere.
+impl Idle for CircuitBreaker {
+    fn is_idle(&self) -> bool {
+        let stats = self.stats();
+        let in_use = stats.running > 0 || Arc::strong_count(&self.machine) > 1;
+        let counted = stats.consecutive_failures > 0 || stats.consecutive_opens > 0;
+        stats.state == State::Closed && !in_use && !counted
     }
 }
 

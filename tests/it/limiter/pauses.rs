@@ -5,6 +5,7 @@ use cofferdam::limit::{Quota, TokenBucket};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::Deadline;
 use proptest::prelude::*;
+use std::time::Duration;
 
 // MT9
 #[test]
@@ -130,6 +131,20 @@ fn who_cannot_be_served_in_time_after_a_pause_is_told_when_it_begins() {
     assert_eq!(bucket.stats().waiting, 1);
 }
 
+// MT9, S34: those who were in line are told as those who come.
+#[test]
+fn who_is_told_when_a_pause_begins_hears_what_a_newcomer_would() {
+    for (pause, after) in [(secs(10), Some(secs(10))), (Duration::MAX, None)] {
+        let (_time, bucket) = with_initial(Quota::per_second(1).burst(1), 0);
+        let mut short = waiting(bucket.acquire_timeout(secs(3)));
+        bucket.pause_for(pause);
+        let told = short.poll().unwrap().unwrap_err();
+        let newcomer = Polled::new(bucket.acquire_timeout(secs(3))).poll().unwrap().unwrap_err();
+        assert_eq!((told.retry_after(), newcomer.retry_after()), (after, after));
+        assert_eq!(told.to_string(), newcomer.to_string());
+    }
+}
+
 // S36
 #[test]
 fn giving_up_in_a_pause_moves_the_others_up() {
@@ -156,6 +171,40 @@ fn settings_may_be_changed_in_a_pause() {
     assert!(waiters[1].poll().unwrap().is_ok());
     time.advance(ms(500));
     assert!(waiters[2].poll().unwrap().is_ok());
+}
+
+// MT9, S39, S40: what a bucket cannot hold is lost, also where somebody in line keeps it from being taken.
+#[test]
+fn a_larger_burst_brings_back_nothing_of_what_ran_over_in_a_pause() {
+    let (time, bucket) = with_initial(Quota::per_second(1).burst(2), 2);
+    bucket.pause_for(secs(20));
+    let mut waiter = waiting(bucket.acquire());
+    time.advance(secs(10));
+    bucket.set_quota(Quota::per_hour(1).burst(9));
+    time.advance(secs(10));
+    assert!(waiter.poll().unwrap().is_ok());
+    assert_eq!(bucket.available(), 1, "of two");
+}
+
+// MT9, S32: the end of a pause is known, whatever the rate.
+#[test]
+fn a_pause_without_a_rate_ends_as_any_other() {
+    for (quota, left) in [(Quota::zero(2), 1), (Quota::unlimited(), u64::MAX)] {
+        let (time, bucket) = with_initial(quota, quota.burst_size());
+        bucket.pause_for(secs(3));
+        assert_eq!(bucket.try_acquire().unwrap_err().retry_after(), Some(secs(3)));
+        let mut waiter = waiting(bucket.acquire_timeout(secs(3)));
+        assert!(Polled::new(bucket.acquire_timeout(ms(2999))).poll().unwrap().unwrap_err().is_too_late());
+        time.advance(secs(3));
+        assert!(waiter.poll().unwrap().is_ok());
+        assert_eq!(bucket.available(), left);
+    }
+    let (_time, bucket) = with_initial(Quota::zero(2), 1);
+    for pause in [secs(3), Duration::MAX] {
+        bucket.pause_for(pause);
+        assert!(bucket.try_acquire_many(2).unwrap_err().is_never());
+        assert!(Polled::new(bucket.acquire_many(2)).poll().unwrap().unwrap_err().is_never());
+    }
 }
 
 type Line<'a> = Vec<Polled<cofferdam::limit::Acquire<'a>>>;

@@ -28,3 +28,12 @@ fn without_a_queue_it_only_takes_what_is_there() {
     assert!(Polled::new(bucket.acquire()).poll().unwrap().is_ok());
     assert!(Polled::new(bucket.acquire()).poll().unwrap().unwrap_err().is_queue_full());
 }
+
+// One who finds the line full has been denied on the spot.
+#[test]
+fn who_finds_the_line_full_is_counted_as_denied() {
+    let bucket =
+        TokenBucket::builder(Quota::per_second(1).burst(1)).queue(0).counted().initial(0).build().unwrap();
+    assert!(Polled::new(bucket.acquire()).poll().unwrap().unwrap_err().is_queue_full());
+    assert_eq!(bucket.stats().decided.unwrap().denied, 1);
+}

@@ -116,6 +116,8 @@ enum Op {
     Refund(u64),
     DrainTo(u64),
     Set(Quota),
+    Pause(u64),
+    Resume,
 }
 
 /// In quarters of the time of a token, or of a nanosecond where that is shorter.
@@ -174,6 +176,8 @@ fn ops(fixed: bool) -> impl Strategy<Value = Vec<Op>> {
         4 => any::<usize>().prop_map(Op::Cancel),
         1 => (0..6u64).prop_map(Op::Refund),
         1 => (0..6u64).prop_map(Op::DrainTo),
+        1 => (0..12u64).prop_map(Op::Pause),
+        1 => Just(Op::Resume),
     ];
     if fixed {
         prop::collection::vec(all, 1..80).boxed()
@@ -296,7 +300,7 @@ proptest! {
                         true
                     });
                 }
-                Op::Reserve(_) | Op::Keep(_) | Op::Cancel(_) => {}
+                Op::Reserve(_) | Op::Keep(_) | Op::Cancel(_) | Op::Pause(_) | Op::Resume => {}
             }
             // Whom giving up, a refund or a new quota has let through.
             for (id, _) in model.run(world.now()) {
@@ -312,8 +316,8 @@ proptest! {
         let _ = (world.bucket, world.start);
     }
 
-    // S31, S35 to S37: a bucket that is filled at the rate, capped at the burst, and holds what is promised until it is
-    // used, is never overdrawn, whatever is reserved, cancelled and refunded. So no interval sees more than its due.
+    // S31, S35 to S37, MT9: a bucket that is filled at the rate, capped at the burst, and holds what is promised until it is
+    // used, is never overdrawn, whatever is reserved, cancelled, refunded and paused. So no interval sees more than its due.
     #[test]
     fn nothing_is_admitted_that_is_not_there(
         quota in prop_oneof![3 => (1..8u64).prop_map(|burst| Quota::per_second(1).burst(burst)), 1 => quotas()],
@@ -325,6 +329,7 @@ proptest! {
         let start = time.clock().now();
         let mut waiters: Vec<(u64, Polled<Acquire<'_>>)> = Vec::new();
         let mut held: Vec<(usize, Reservation)> = Vec::new();
+        let mut promised = 0;
         // By nanosecond, then in the order in which it came about; promises first.
         let mut events: Vec<(u64, usize, Event)> = Vec::new();
         let at = |instant: Instant| (instant - start).as_nanos() as u64;
@@ -367,7 +372,10 @@ proptest! {
                     }
                 }
                 Op::GiveUp(which) if !waiters.is_empty() => drop(waiters.remove(which % waiters.len())),
-                Op::Reserve(n) => held.extend(bucket.reserve(n).map(|reservation| (order, reservation))),
+                Op::Reserve(n) => held.extend(bucket.reserve(n).map(|reservation| {
+                    promised = promised.max(at(reservation.due()));
+                    (order, reservation)
+                })),
                 Op::Keep(which) if !held.is_empty() => {
                     let (made, kept) = held.remove(which % held.len());
                     events.push(used(made, &kept, now));
@@ -390,6 +398,9 @@ proptest! {
                     events.push((now, order, Event::Refunded(n)));
                 }
                 Op::DrainTo(n) => bucket.drain_to(n),
+                // What has been promised stands, and a pause puts off others to then: not while there is such.
+                Op::Pause(quarters) if promised <= now => bucket.pause_for(Duration::from_nanos(step(quota.rate(), quarters))),
+                Op::Resume => bucket.resume(),
                 _ => {}
             }
             // Whom a cancellation or a refund has let through.
@@ -408,6 +419,7 @@ proptest! {
             let _ = kept.commit();
         }
         drop(waiters);
+        bucket.resume();
         events.sort_by_key(|event| (event.0, event.1));
         let mut reference = Model::new(quota, initial);
         // Instants are rounded up to the nanosecond, which the reference's cap may cost as much each time.
