@@ -1,15 +1,22 @@
 //! Hot paths for callgrind: `counts NAME` runs one of them a thousand times inside a function that callgrind is told to
 //! collect, `counts` lists their names. Single-threaded, so the counts are exact for one compiler and one binary.
 
-use cofferdam::limit::{Keyed, Quota, TokenBucket};
+use cofferdam::limit::concurrency::{Outcome, Vegas};
+use cofferdam::limit::tiered::Request;
+use cofferdam::limit::{
+    AdaptiveLimiter, AdmissionControl, AllOf, Answer, ConcurrencyLimiter, Fixed, FixedWindow, Joint, Keyed,
+    MultiQuota, Quota, Several, SlidingCounter, SlidingWindow, Tiered, TokenBucket,
+};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
+use cofferdam::time::Clock;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 /// The function that callgrind collects.
 #[inline(never)]
@@ -84,6 +91,70 @@ const PATHS: &[Path] = &[
         assert!(bucket.try_acquire_at(1, now).is_ok());
         measured(|| assert!(black_box(&bucket).try_acquire_at(1, now).is_err()));
     }),
+    ("bucket_allow_quanta", || {
+        let bucket = TokenBucket::builder(ample()).clock(Clock::quanta()).build().expect("a bucket");
+        measured(|| assert!(black_box(&bucket).try_acquire().is_ok()));
+    }),
+    ("bucket_deny_quanta", || {
+        let quota = Quota::per_hour(1);
+        let bucket = TokenBucket::builder(quota).clock(Clock::quanta()).build().expect("a bucket");
+        assert!(bucket.try_acquire().is_ok());
+        measured(|| assert!(black_box(&bucket).try_acquire().is_err()));
+    }),
+    ("fixed_window_allow_at", || {
+        let (clock, now) = manual();
+        let window = Fixed::new(1_000_000, Duration::from_secs(3600)).expect("a window");
+        let window = FixedWindow::builder(window).clock(clock).build().expect("a limiter");
+        measured(|| assert!(black_box(&window).try_acquire_at(1, now).is_ok()));
+    }),
+    ("sliding_window_allow_at", || {
+        let (clock, now) = manual();
+        let window = SlidingCounter::new(1_000_000, Duration::from_secs(3600)).expect("a window");
+        let window = SlidingWindow::builder(window).clock(clock).build().expect("a limiter");
+        measured(|| assert!(black_box(&window).try_acquire_at(1, now).is_ok()));
+    }),
+    ("multi_quota_3_allow_at", || {
+        let (clock, now) = manual();
+        let quotas = Several::new([ample(); 3]).expect("quotas");
+        let limiter = MultiQuota::builder(quotas).clock(clock).build().expect("a limiter");
+        measured(|| assert!(black_box(&limiter).try_acquire_at(1, now).is_ok()));
+    }),
+    ("all_of_3_allow_at", || {
+        let (clock, now) = manual();
+        let mut joint = Joint::builder();
+        for name in ["second", "minute", "everybody"] {
+            let bucket = TokenBucket::builder(ample()).clock(clock.clone()).build().expect("a bucket");
+            joint = joint.with(name, bucket);
+        }
+        let limiter = AllOf::of(joint.build().expect("a set"));
+        measured(|| assert!(black_box(&limiter).try_acquire_at(1, now).is_ok()));
+    }),
+    ("tiered_route_at", || tiered(Request::new("GET", "/orders/17"))),
+    ("tiered_route_and_resource_at", || tiered(Request::new("GET", "/orders/17").resource("r42"))),
+    ("concurrency_try", || {
+        let limiter = ConcurrencyLimiter::new(64).expect("a limiter");
+        measured(|| drop(black_box(&limiter).try_acquire()));
+    }),
+    ("concurrency_ready", || {
+        let limiter = ConcurrencyLimiter::new(64).expect("a limiter");
+        measured(|| drop(poll(black_box(&limiter).acquire())));
+    }),
+    ("adaptive_success", || {
+        let (clock, now) = manual();
+        let limiter = AdaptiveLimiter::builder(Vegas::new()).clock(clock).build().expect("a limiter");
+        measured(|| {
+            let guard = black_box(&limiter).try_acquire_at(now);
+            assert!(guard.map(|guard| guard.record_at(Outcome::Success, now)).is_ok());
+        });
+    }),
+    ("admission_accepted", || {
+        let (clock, now) = manual();
+        let control = AdmissionControl::builder().clock(clock).build().expect("admission control");
+        measured(|| {
+            let permit = black_box(&control).try_acquire_at(now, 0.5);
+            assert!(permit.map(|permit| permit.record_at(Answer::Accepted, now)).is_ok());
+        });
+    }),
     ("keyed_hit_allow_at", || {
         let (limiter, now) = keyed();
         let mut key = 0_u64;
@@ -93,7 +164,8 @@ const PATHS: &[Path] = &[
         });
     }),
     ("keyed_hit_allow_at_text", || {
-        let (limiter, now) = (Keyed::<String>::new(ample()), now());
+        let (clock, now) = manual();
+        let limiter = Keyed::<String>::builder(ample()).clock(clock).build().expect("a limiter");
         let keys: Vec<_> = (0..1000).map(|key| format!("tenant-{key:06}")).collect();
         for key in &keys {
             assert!(limiter.try_acquire_at(key, 1, now).is_ok());
@@ -108,7 +180,7 @@ const PATHS: &[Path] = &[
         // Of capacity, and all idle: each new one takes the place of an old one.
         let (limiter, now) = keyed();
         limiter.set_capacity(1000);
-        let later = now + std::time::Duration::from_secs(3600);
+        let later = now + Duration::from_secs(3600);
         let mut key = 1000_u64;
         measured(|| {
             assert!(black_box(&limiter).try_acquire_at(&key, 1, later).is_ok());
@@ -128,7 +200,7 @@ const PATHS: &[Path] = &[
         measured(|| assert!(poll(black_box(&retry).call(|| async { Ok::<_, ()>(1) })).is_ready()));
     }),
     ("timeout_ready", || {
-        let timeout = Timeout::attempt(std::time::Duration::from_secs(1));
+        let timeout = Timeout::attempt(Duration::from_secs(1));
         measured(|| assert!(poll(black_box(&timeout).call(|| async { Ok::<_, ()>(1) })).is_ready()));
     }),
     ("stack_ready", || {
@@ -136,7 +208,7 @@ const PATHS: &[Path] = &[
             .retry(Retry::builder().max_attempts(3).build().expect("a policy"))
             .breaker(CircuitBreaker::new())
             .bulkhead(Bulkhead::new(64).expect("a bulkhead"))
-            .timeout(Timeout::attempt(std::time::Duration::from_secs(1)));
+            .timeout(Timeout::attempt(Duration::from_secs(1)));
         measured(|| assert!(poll(black_box(&stack).call(|| async { Ok::<_, ()>(1) })).is_ready()));
     }),
     ("pool_execute_and_run", || pool(|pool| drop(pool.try_execute(async {})))),
@@ -148,29 +220,48 @@ const PATHS: &[Path] = &[
     }),
 ];
 
-#[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
+/// Never exhausted.
+fn ample() -> Quota {
+    Quota::per_second(1_000_000_000).burst(1_000_000_000)
 }
 
-fn ample() -> Quota {
-    "1000000/s burst 1000000".parse().expect("a quota")
+/// A clock that stands, and its time.
+fn manual() -> (Clock, Instant) {
+    let clock = ManualClock::new().clock();
+    let now = clock.now();
+    (clock, now)
+}
+
+fn bucket(quota: &str) -> (TokenBucket, Instant) {
+    let quota: Quota = quota.parse().expect("a quota");
+    let (clock, now) = manual();
+    (TokenBucket::builder(quota).clock(clock).build().expect("a bucket"), now)
 }
 
 /// A thousand keys that have been used.
-fn keyed() -> (Keyed<u64>, std::time::Instant) {
-    let (limiter, now) = (Keyed::new(ample()), now());
+fn keyed() -> (Keyed<u64>, Instant) {
+    let (clock, now) = manual();
+    let limiter = Keyed::builder(ample()).clock(clock).build().expect("a limiter");
     for key in 0..1000 {
         assert!(limiter.try_acquire_at(&key, 1, now).is_ok());
     }
     (limiter, now)
 }
 
-fn bucket(quota: &str) -> (TokenBucket, std::time::Instant) {
-    let quota: Quota = quota.parse().expect("a quota");
-    let clock = ManualClock::new().clock();
-    let now = clock.now();
-    (TokenBucket::builder(quota).clock(clock).build().expect("a bucket"), now)
+fn tiered(request: Request<'_>) {
+    let (clock, now) = manual();
+    let limiter = Tiered::builder()
+        .global(ample())
+        .route("GET /orders/{id}", ample())
+        .route("POST /orders", ample())
+        .route("GET /users/{id}/orders/{order}", ample())
+        .resource(ample())
+        .clock(clock)
+        .build()
+        .expect("a limiter");
+    // The buckets come with the first request.
+    assert!(limiter.try_acquire_at(request, now).is_ok());
+    measured(|| assert!(black_box(&limiter).try_acquire_at(black_box(request), now).is_ok()));
 }
 
 /// One worker that is polled by hand after each submission.

@@ -1,7 +1,11 @@
-//! What the benches share: how to time a fixed amount of work on threads, and runtimes to run it on.
+//! What the benches share: how to time a fixed amount of work on threads, the floor of rate limiting, and runtimes.
 
+use cofferdam::time::Clock;
+use criterion::BenchmarkGroup;
+use criterion::measurement::WallTime;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -25,6 +29,125 @@ pub fn on_threads(threads: usize, iters: u64, work: impl Fn(u64) + Sync) -> Dura
         barrier.wait();
         start.elapsed()
     })
+}
+
+/// A contender on one thread, or on several that share it.
+pub fn each(group: &mut BenchmarkGroup<'_, WallTime>, id: &str, threads: usize, decide: impl Fn() + Sync) {
+    group.bench_function(id, |bencher| {
+        if threads == 1 {
+            bencher.iter(&decide);
+        } else {
+            bencher.iter_custom(|iters| {
+                on_threads(threads, iters, |share| {
+                    for _ in 0..share {
+                        decide();
+                    }
+                })
+            });
+        }
+    });
+}
+
+/// A clock read by the peers and the floors.
+#[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+#[inline]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The clock of one group of benches: ours, and what the floor reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Of {
+    /// The system's.
+    Std,
+    /// The time-stamp counter's.
+    Quanta,
+}
+
+impl Of {
+    /// All of them.
+    pub const BOTH: [Self; 2] = [Self::Std, Self::Quanta];
+
+    /// For bench ids.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Std => "std",
+            Self::Quanta => "quanta",
+        }
+    }
+
+    /// For ours.
+    pub fn clock(self) -> Clock {
+        match self {
+            Self::Std => Clock::system(),
+            Self::Quanta => Clock::quanta(),
+        }
+    }
+
+    /// For the floor.
+    pub fn start(self) -> Nanos {
+        match self {
+            Self::Std => Nanos::Std(now()),
+            Self::Quanta => {
+                let clock = quanta::Clock::new();
+                let start = clock.raw();
+                Nanos::Quanta(clock, start)
+            }
+        }
+    }
+}
+
+/// Nanoseconds since a start.
+#[derive(Debug)]
+pub enum Nanos {
+    /// Of this instant.
+    Std(Instant),
+    /// At this reading of the counter.
+    Quanta(quanta::Clock, u64),
+}
+
+impl Nanos {
+    /// Until now.
+    #[inline]
+    pub fn read(&self) -> u64 {
+        match self {
+            Self::Std(start) => (now() - *start).as_nanos() as u64,
+            Self::Quanta(clock, start) => clock.delta_as_nanos(*start, clock.raw()),
+        }
+    }
+}
+
+/// The least that could decide: one load, one comparison, one compare-and-swap. A depth of 0 denies.
+#[derive(Debug)]
+pub struct Floor {
+    tat: AtomicU64,
+    depth: u64,
+}
+
+impl Floor {
+    /// That always allows, or never.
+    pub fn new(allow: bool) -> Self {
+        Self {
+            tat: AtomicU64::new(if allow { 0 } else { u64::MAX >> 1 }),
+            depth: if allow { 1 << 50 } else { 0 },
+        }
+    }
+
+    /// Decides at `now`.
+    #[inline]
+    pub fn take(&self, now: u64) -> bool {
+        let mut tat = self.tat.load(Ordering::Acquire);
+        loop {
+            let next = tat.max(now) + 1;
+            if next > now + self.depth {
+                return false;
+            }
+            match self.tat.compare_exchange_weak(tat, next, Ordering::Relaxed, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(other) => tat = other,
+            }
+        }
+    }
 }
 
 /// Gives the executor a turn.

@@ -4,9 +4,8 @@
 
 use cofferdam::limit::{Quota, Rate, TokenBucket};
 use cofferdam::time::Clock;
-use cofferdam_benches::on_threads;
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use cofferdam_benches::{Floor, each, now};
+use criterion::{Criterion, criterion_group, criterion_main};
 use governor::clock::{MonotonicClock, QuantaClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
@@ -14,9 +13,8 @@ use std::future::Future;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Never exhausted: a nanosecond brings a token, and the burst is larger than any run.
 fn ample(clock: Clock) -> TokenBucket {
@@ -68,57 +66,6 @@ fn leaky(ample: bool) -> leaky_bucket::RateLimiter {
         .refill(1)
         .interval(Duration::from_secs(3600))
         .build()
-}
-
-/// The least that could decide: one load, one comparison, one compare-and-swap. A depth of 0 denies.
-struct Floor {
-    tat: AtomicU64,
-    depth: u64,
-}
-
-impl Floor {
-    fn new(allow: bool) -> Self {
-        Self {
-            tat: AtomicU64::new(if allow { 0 } else { u64::MAX >> 1 }),
-            depth: if allow { 1 << 50 } else { 0 },
-        }
-    }
-
-    #[inline]
-    fn take(&self, now: u64) -> bool {
-        loop {
-            let tat = self.tat.load(Ordering::Acquire);
-            let next = tat.max(now) + 1;
-            if next > now + self.depth {
-                return false;
-            }
-            if self.tat.compare_exchange(tat, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return true;
-            }
-        }
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Every contender on one thread, or on two that share it.
-fn each(group: &mut BenchmarkGroup<'_, WallTime>, id: &str, threads: usize, decide: impl Fn() + Sync) {
-    group.bench_function(id, |bencher| {
-        if threads == 1 {
-            bencher.iter(&decide);
-        } else {
-            bencher.iter_custom(|iters| {
-                on_threads(threads, iters, |share| {
-                    for _ in 0..share {
-                        decide();
-                    }
-                })
-            });
-        }
-    });
 }
 
 fn on_std(criterion: &mut Criterion, name: &str, threads: usize, allow: bool) {

@@ -8,32 +8,34 @@ use std::time::{Duration, Instant};
 /// A clock with the instant from which a component counts its nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Epoch {
-    clock: Clock,
-    start: Instant,
+    /// The counter of a clock that reads one, at hand: a step through the clock's pointer costs as much as a decision.
+    #[cfg(feature = "quanta")]
+    counter: Option<quanta::Clock>,
+    /// What it read at the start.
     #[cfg(feature = "quanta")]
     start_raw: u64,
+    start: Instant,
+    clock: Clock,
 }
 
 #[allow(dead_code, reason = "used by the rooms behind features")]
 impl Epoch {
+    #[cfg(feature = "quanta")]
     pub(crate) fn new(clock: Clock) -> Self {
         // One reading for both, so that the two ways of counting agree.
-        #[cfg(feature = "quanta")]
-        let (start_raw, start) = match &clock.0 {
+        let (counter, start_raw, start) = match &clock.0 {
             Source::Quanta(quanta) => {
                 let raw = quanta.clock.raw();
-                (raw, quanta.instant(raw))
+                (Some(quanta.clock.clone()), raw, quanta.instant(raw))
             }
-            _ => (0, clock.now()),
+            _ => (None, 0, clock.now()),
         };
-        #[cfg(not(feature = "quanta"))]
-        let start = clock.now();
-        Self {
-            clock,
-            start,
-            #[cfg(feature = "quanta")]
-            start_raw,
-        }
+        Self { counter, start_raw, start, clock }
+    }
+
+    #[cfg(not(feature = "quanta"))]
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { start: clock.now(), clock }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -41,12 +43,18 @@ impl Epoch {
     }
 
     /// Nanoseconds from the epoch until now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn nanos(&self) -> u64 {
         #[cfg(feature = "quanta")]
-        if let Source::Quanta(quanta) = &self.clock.0 {
-            return quanta.clock.delta_as_nanos(self.start_raw, quanta.clock.raw());
+        if let Some(counter) = &self.counter {
+            return counter.delta_as_nanos(self.start_raw, counter.raw());
         }
+        self.nanos_by_clock()
+    }
+
+    /// Out of line, as reading such a clock is itself a call.
+    #[inline(never)]
+    fn nanos_by_clock(&self) -> u64 {
         self.nanos_at(self.clock.now())
     }
 

@@ -14,12 +14,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+/// In this order: what a decision reads comes first, side by side.
+#[repr(C)]
 pub(super) struct Inner<A: Algorithm> {
     word: Word,
     pub(super) epoch: Epoch,
-    pub(super) name: Option<Arc<str>>,
     /// Decisions, if they are counted.
-    pub(super) tally: Option<Tally>,
+    pub(super) tally: Option<Box<Tally>>,
+    pub(super) name: Option<Arc<str>>,
     /// How waits are lengthened, if they are.
     pub(super) jitter: Option<Jittered>,
     /// How many may wait.
@@ -188,7 +190,7 @@ impl<A: Algorithm> Inner<A> {
             word,
             epoch,
             name,
-            tally: counted.then(Tally::default),
+            tally: counted.then(Box::default),
             jitter,
             queue,
             followers: Followers::default(),

@@ -73,9 +73,10 @@ impl Word {
     /// has gone through.
     #[inline(always)]
     pub(super) fn take<A: Engine>(&self, nanos: u64, n: u64) -> Verdict {
+        // ORDERING: Acquire pairs with the Release in `publish`: the parameters below are those of this word or later. So do the
+        // two below by which it may have to start over.
+        let mut word = self.word.load(Ordering::Acquire);
         loop {
-            // ORDERING: Acquire pairs with the Release in `publish`: the parameters below are those of this word or later.
-            let word = self.word.load(Ordering::Acquire);
             let (base, span, params) = self.terms();
             // A time before the base wraps round to a large one.
             let since = nanos.wrapping_sub(base);
@@ -88,15 +89,18 @@ impl Word {
                     // Relaxed: nothing but this word is handed over, and later parameters are refused as said above. A
                     // success continues the release sequence of `publish`.
                     let taken = word & !STATE | state & STATE;
-                    if self.word.compare_exchange(word, taken, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                        return Verdict::Taken;
+                    match self.word.compare_exchange_weak(word, taken, Ordering::Relaxed, Ordering::Acquire) {
+                        Ok(_) => return Verdict::Taken,
+                        Err(other) => word = other,
                     }
                 }
                 Step::Denied(denied) => {
-                    // Relaxed: ordered behind the parameters by their Acquire.
-                    if self.word.load(Ordering::Relaxed) == word {
+                    // Behind the parameters by their Acquire.
+                    let again = self.word.load(Ordering::Acquire);
+                    if again == word {
                         return Verdict::Denied(denied);
                     }
+                    word = again;
                 }
                 Step::Slow => return Verdict::Slow,
             }
