@@ -86,13 +86,10 @@ impl Report {
             "not limited",
             arrived - limited,
         ));
-        checks.push(Check::equal(
-            "limited by client key",
-            limited,
-            "counted by the keyed limiter",
-            self.clients.limited,
-        ));
-        let KeyedStats { inserted, expired, evicted, removed, keys, .. } = self.clients.keys;
+        let keys = &self.clients.keys;
+        let (name, denied) = ("limited by client key", keys.decided.denied + keys.rejected);
+        checks.push(Check::equal(name, limited, "denied and rejected by the keyed limiter", denied));
+        let KeyedStats { inserted, expired, evicted, removed, keys, .. } = *keys;
         checks.push(Check::equal(
             "client keys that came",
             inserted,

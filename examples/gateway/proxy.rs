@@ -18,7 +18,7 @@ use crate::http::{Body, CollectError, Streamed, append_to_list, collect, strip_h
 use crate::runtime::Runtime;
 use crate::tally::{Counters, Outcome, Record};
 use bytes::Bytes;
-use cofferdam::limit::tiered::Refusal;
+use cofferdam::limit::tiered::{Refusal, Tier};
 use cofferdam::resilience::{Error, Rejection};
 use cofferdam::time::Clock;
 use http_body_util::Full;
@@ -266,12 +266,27 @@ fn conclude(upstream: &str, error: Error<Failure>, limits: Option<Refusal>) -> (
     }
     match rejection {
         Some(rejection) if rejection.is_rate_limited() => {
-            let text = limits.map_or_else(|| rejection.to_string(), |refusal| refusal.to_string());
+            let text = match limits {
+                Some(refusal) => no_turn(&refusal),
+                None => rejection.to_string(),
+            };
             let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, format!("{upstream}: {text}"));
             (refusal(status, Some(rejection.retry_after().unwrap_or(NEVER)), &text), Outcome::Paced)
         }
         Some(rejection) => refused(upstream, &rejection),
         None => (refusal(StatusCode::BAD_GATEWAY, None, "no answer"), Outcome::NoAnswer),
+    }
+}
+
+/// What the limits say, in a client's words.
+fn no_turn(refusal: &Refusal) -> String {
+    let whose = match refusal.tier() {
+        Tier::Global => "the upstream".to_owned(),
+        tier => format!("{tier} {:?}", refusal.bucket()),
+    };
+    match refusal.is_paused() {
+        true => format!("{whose} is paused, as the upstream has asked"),
+        false => format!("{whose} is above its rate"),
     }
 }
 
@@ -336,6 +351,10 @@ mod tests {
         let (response, outcome) = conclude("shop", circuit_open(), None);
         assert_eq!((response.status(), outcome), (StatusCode::SERVICE_UNAVAILABLE, Outcome::CircuitOpen));
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let no_turn = Rejection::rate_limited("tiers", Some(Duration::from_millis(2100)));
+        let (response, outcome) = conclude("shop", no_turn.into(), None);
+        assert_eq!((response.status(), outcome), (StatusCode::SERVICE_UNAVAILABLE, Outcome::Paced));
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
         let full = Rejection::full("bulkhead", 4, 1, Duration::ZERO);
         let (response, outcome) = conclude("shop", full.into(), None);
         assert_eq!((response.status(), outcome), (StatusCode::SERVICE_UNAVAILABLE, Outcome::Full));
