@@ -21,7 +21,8 @@ use std::fmt;
 /// * A refusal leaves the state as it was; 0 tokens are always there and change nothing.
 /// * More than [`capacity`](Self::capacity) is refused as [never](Denied::is_never), whatever the state.
 /// * `take` succeeds exactly when `charge` would give an instant that is not after `now`, and then does the same.
-/// * The instants of successive charges never go back. A time before the last one finds fewer tokens, never more.
+/// * With times in order, the instants of successive charges never go back. A time before the last one finds fewer tokens,
+///   never more.
 /// * The instant of a refusal is exact: with nobody else around, it is the first at which the same request succeeds.
 /// * From [`fresh_at`](Self::fresh_at) on the state decides as a fresh one does, and not before.
 pub trait Algorithm: Engine + Clone + fmt::Debug + Send + Sync + 'static {
