@@ -4,7 +4,7 @@ use super::inner::Inner;
 use crate::limit::Algorithm;
 use crate::limit::alarm::Orders;
 use crate::time::Sleep;
-use crate::wait::Wakes;
+use crate::wait::{Panicked, Wakes};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -67,18 +67,21 @@ where
     fn serve(self: Arc<Self>, mut now: u64) {
         let Some(inner) = self.inner.upgrade() else { return };
         let Some(cell) = inner.cell(self.index) else { return };
+        // A waker that panics keeps nobody else from being woken, and the timer from being armed for nobody.
+        let mut panicked = Panicked::default();
         loop {
             let mut wakes = Wakes::new();
             let orders = cell.change(|shard| shard.settle(now, &mut wakes).then(|| shard.lines.orders()));
-            wakes.wake();
+            panicked.wake(&mut wakes);
             if let Some(orders) = orders {
                 if !self.arm(&inner, orders) {
-                    return;
+                    break;
                 }
                 // The time had come already.
                 now = inner.epoch.nanos();
             }
         }
+        panicked.resume();
     }
 }
 

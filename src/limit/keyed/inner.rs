@@ -10,6 +10,7 @@ use super::{KeyedStats, WhenFull};
 use crate::limit::{Algorithm, Decided};
 use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::time::Epoch;
+use crate::wait::Panicked;
 use crossbeam_utils::CachePadded;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -285,16 +286,28 @@ where
 
     /// Changes the algorithm of all keys that have none of their own.
     pub(super) fn set_algorithm(&self, algorithm: &A) {
+        // Who is due was so by the old limits.
+        self.serve();
         let turn = self.changing.lock();
         let old = std::mem::replace(&mut *self.current.lock(), algorithm.clone());
         for cell in self.cells() {
-            // Who is due was so by the old limits.
-            cell.serve(self.epoch.nanos());
             let now = self.epoch.nanos();
-            cell.serve_after(now, |shard| shard.begin(algorithm.clone(), now));
+            cell.change(|shard| shard.begin(algorithm.clone(), now));
             while cell.change(|shard| shard.carry_some(BATCH)) {}
         }
         drop((turn, old));
+        // Wakers are foreign: not before the lock is let go of.
+        self.serve();
+    }
+
+    /// Serves those of all shards who wait and are due.
+    fn serve(&self) {
+        let now = self.epoch.nanos();
+        let mut panicked = Panicked::default();
+        for cell in self.cells() {
+            panicked.catch(|| cell.serve(now));
+        }
+        panicked.resume();
     }
 
     pub(super) fn stats(&self) -> KeyedStats {

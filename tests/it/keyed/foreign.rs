@@ -1,10 +1,15 @@
 //! Code of the keys: when it runs, and what happens if it panics.
 
-use super::{builder, ms, secs};
+use super::{builder, keyed, ms, secs};
 use cofferdam::limit::{Keyed, Quota, WhenFull};
+use cofferdam::testkit::Polled;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 thread_local! {
     /// What the next comparison, clone or drop of a key does.
@@ -104,4 +109,52 @@ fn keys_are_dropped_and_cloned_outside_of_the_lock() {
         assert_eq!(limiter.len(), 0);
         ON_DROP.set(None);
     }
+}
+
+struct OnWake<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for OnWake<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+fn on_wake(act: impl Fn() + Send + Sync + 'static) -> Waker {
+    Waker::from(Arc::new(OnWake(act)))
+}
+
+/// Two waiters of the key, the first with this waker.
+fn two_in_line(limiter: &Keyed<String>, waker: Waker, then: impl FnOnce(&mut dyn FnMut() -> bool)) {
+    limiter.drain_to("a", 0).unwrap();
+    let mut first = pin!(limiter.acquire("a"));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut second = Polled::new(limiter.acquire("a"));
+    assert!(second.poll().is_none());
+    then(&mut || second.poll().is_some_and(|result| result.is_ok()));
+}
+
+// S67: those behind it are served at their own instants all the same.
+#[test]
+fn a_waker_that_panics_takes_nothing_with_it() {
+    let (time, limiter) = keyed::<String>(Quota::per_second(1).burst(1));
+    two_in_line(&limiter, on_wake(|| panic!("a broken waker")), |second_is_served| {
+        let fired = catch_unwind(AssertUnwindSafe(|| time.advance(secs(1))));
+        assert!(fired.is_err());
+        assert_eq!(time.armed(), 1, "for the one behind");
+        time.advance(secs(1));
+        assert!(second_is_served());
+    });
+}
+
+// ERR12: a waker may change the limits that it was woken by a change of.
+#[test]
+fn a_waker_may_change_the_limits_of_all() {
+    let (_time, limiter) = keyed::<String>(Quota::per_second(1).burst(1));
+    let again = limiter.clone();
+    let waker = on_wake(move || again.set(Quota::per_second(5)));
+    two_in_line(&limiter, waker, |second_is_served| {
+        limiter.set(Quota::unlimited());
+        assert!(second_is_served());
+        assert_eq!(limiter.algorithm().quota(), Quota::per_second(5));
+    });
 }
