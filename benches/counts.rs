@@ -7,6 +7,7 @@ use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -105,9 +106,14 @@ const PATHS: &[Path] = &[
         });
     }),
     ("keyed_new_key_for_idle_at", || {
-        // Of capacity, and all idle: each new one takes the place of an old one.
-        let (limiter, now) = keyed();
-        limiter.set_capacity(1000);
+        // Full, and all idle: each new one takes the place of old ones. By a hash that is the same in every run.
+        let limiter = Keyed::<u64>::builder(ample())
+            .capacity(1000)
+            .hasher(BuildHasherDefault::<DefaultHasher>::default());
+        let (limiter, now) = (limiter.build().expect("a limiter"), now());
+        for key in 0..1000 {
+            assert!(limiter.try_acquire_at(&key, 1, now).is_ok());
+        }
         let later = now + std::time::Duration::from_secs(3600);
         let mut key = 1000_u64;
         measured(|| {
