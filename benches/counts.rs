@@ -13,6 +13,7 @@ use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
 use cofferdam::time::Clock;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -177,9 +178,16 @@ const PATHS: &[Path] = &[
         });
     }),
     ("keyed_new_key_for_idle_at", || {
-        // Of capacity, and all idle: each new one takes the place of an old one.
-        let (limiter, now) = keyed();
-        limiter.set_capacity(1000);
+        // Full, and all idle: each new one takes the place of old ones. By a hash that is the same in every run.
+        let (clock, now) = manual();
+        let limiter = Keyed::<u64>::builder(ample())
+            .capacity(1000)
+            .clock(clock)
+            .hasher(BuildHasherDefault::<DefaultHasher>::default());
+        let limiter = limiter.build().expect("a limiter");
+        for key in 0..1000 {
+            assert!(limiter.try_acquire_at(&key, 1, now).is_ok());
+        }
         let later = now + Duration::from_secs(3600);
         let mut key = 1000_u64;
         measured(|| {

@@ -235,6 +235,7 @@ impl Terms {
     }
 
     /// The state after taking `n` tokens that are there at `now`.
+    #[inline(always)]
     pub(super) fn take(self, tat: u128, now: u64, n: u64) -> Result<u128, Denied> {
         let Self { limit, burst, .. } = self;
         if n == 0 {

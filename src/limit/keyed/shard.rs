@@ -123,12 +123,12 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     {
         let Self { shelf, lines, algorithm, parity, past, overrides, .. } = self;
         let entry = shelf.get_mut(hash, key)?;
-        let found = if entry.marks == *parity {
-            Found::State(algorithm, &mut entry.value)
+        // Called at two places, so that the compiler sees at the first which it is.
+        Some(if entry.marks == *parity {
+            f(Found::State(algorithm, &mut entry.value))
         } else {
-            settled(entry, lines, algorithm, *parity, past.as_deref(), overrides)
-        };
-        Some(f(found))
+            f(settled(entry, lines, algorithm, *parity, past.as_deref(), overrides))
+        })
     }
 
     /// The state that a key would begin with.
