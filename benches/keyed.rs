@@ -15,6 +15,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use trypema::local::LocalRateLimiterProvider;
 use trypema::{BucketSize, RateLimit, RateLimitDecision, RateLimiterBuilder, WindowSize};
 
@@ -57,10 +58,11 @@ fn each(
             let mut chance = Chance::of(keys, 0);
             bencher.iter(|| black_box(decide(chance.next())));
         } else {
+            let begun = AtomicU64::new(0);
             bencher.iter_custom(|iters| {
                 on_threads(threads, iters, |share| {
-                    // Threads that come at the same time begin in different places.
-                    let mut chance = Chance::of(keys, &raw const share as u64);
+                    // Each thread begins elsewhere.
+                    let mut chance = Chance::of(keys, begun.fetch_add(1, Ordering::Relaxed));
                     for _ in 0..share {
                         black_box(decide(chance.next()));
                     }
