@@ -144,7 +144,7 @@ pub(super) struct Publication<'a, A: Algorithm> {
 
 impl Published {
     pub(super) fn new() -> Self {
-        Self { params: [0; 4], span: 0, until: u64::MAX, base: 0, generation: 0, stale: true, wide: true }
+        Self { params: [u64::MAX; 4], span: 0, until: u64::MAX, base: 0, generation: 0, stale: true, wide: true }
     }
 
     /// Makes the word slow and hands out the state, or `None` if the mutex has it already. No lock-free decision goes
@@ -171,13 +171,15 @@ impl Published {
         let Publication { algorithm, state, now, until } = *what;
         self.wide = true;
         let Some(state) = state else { return };
-        let span = algorithm.span();
+        let params = algorithm.params(self.base);
+        if (params, until) != (self.params, self.until) {
+            // A long division, spared where nothing has changed.
+            (self.params, self.until, self.span) = (params, until, algorithm.span());
+            self.stale = true;
+        }
+        let span = self.span;
         if span < SHORTEST_SPAN {
             return;
-        }
-        if (algorithm.params(self.base), span, until) != (self.params, self.span, self.until) {
-            (self.span, self.until) = (span, until);
-            self.stale = true;
         }
         // Well before the end of the span, so that the next decisions do not run into it; and back, if the time went back.
         if self.stale || now.wrapping_sub(self.base) > span / 4 * 3 {
