@@ -144,7 +144,15 @@ pub(super) struct Publication<'a, A: Algorithm> {
 
 impl Published {
     pub(super) fn new() -> Self {
-        Self { params: [u64::MAX; 4], span: 0, until: u64::MAX, base: 0, generation: 0, stale: true, wide: true }
+        Self {
+            params: [u64::MAX; 4],
+            span: 0,
+            until: u64::MAX,
+            base: 0,
+            generation: 0,
+            stale: true,
+            wide: true,
+        }
     }
 
     /// Makes the word slow and hands out the state, or `None` if the mutex has it already. No lock-free decision goes
