@@ -83,7 +83,7 @@ fn tiers(criterion: &mut Criterion) {
 fn sets(criterion: &mut Criterion) {
     for of in Of::BOTH {
         let mut group = criterion.benchmark_group(format!("limits_at_once_3/{}", of.name()));
-        let floors = [const { () }; 3].map(|()| Floor::new(true));
+        let floors = std::array::from_fn::<_, 3, _>(|_| Floor::new(true));
         let nanos = of.start();
         each(&mut group, "floor", 1, || {
             let now = nanos.read();
