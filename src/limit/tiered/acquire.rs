@@ -233,7 +233,9 @@ fn abandon(inner: &Arc<Inner>, slot: Pin<&Slot<Want>>) {
     if left.is_none() {
         if let Some((Outcome::Granted, want)) = slot.take() {
             if let Some(charged) = &want.charged {
-                inner.engine.shards.refund(charged, now);
+                // The server may have named another bucket since then.
+                let (places, _) = inner.engine.places(&want.ticket, now);
+                inner.engine.shards.refund(&charged.moved_to(&places), now);
             }
         }
     }
