@@ -60,8 +60,10 @@ impl Future for Acquire<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let inner = &this.limiter.inner;
-        let poll = match this.state {
-            State::Fresh => start(inner, this.slot.as_ref(), cx.waker(), this.request, *this.limit),
+        let poll = match *this.state {
+            State::Fresh => {
+                start(inner, this.slot.as_ref(), this.state, cx.waker(), this.request, *this.limit)
+            }
             State::Queued => poll_queued(inner, this.slot.as_ref(), cx.waker()),
             State::Done => return Poll::Pending,
         };
@@ -73,6 +75,7 @@ impl Future for Acquire<'_> {
 fn start(
     inner: &Arc<Inner>,
     slot: Pin<&Slot<Want>>,
+    state: &mut State,
     waker: &Waker,
     request: &Request<'_>,
     limit: Option<Duration>,
@@ -100,8 +103,17 @@ fn start(
     match known {
         // Most of all refusals end here, without the queue's mutex.
         Some(refusal) if is_too_late(&refusal, now, limit) => Poll::Ready(Err(WaitError::Refused(refusal))),
-        known => enqueue(inner, slot, waker, request, now, limit, known.is_some()),
+        known => enqueue(inner, slot, state, waker, request, Ask { now, limit, counted: known.is_some() }),
     }
+}
+
+/// A request that may have to wait.
+struct Ask {
+    now: u64,
+    /// Until when it would wait.
+    limit: u64,
+    /// It has been decided on, and counted.
+    counted: bool,
 }
 
 fn is_too_late(refusal: &Refusal, now: u64, limit: u64) -> bool {
@@ -111,12 +123,12 @@ fn is_too_late(refusal: &Refusal, now: u64, limit: u64) -> bool {
 fn enqueue(
     inner: &Arc<Inner>,
     slot: Pin<&Slot<Want>>,
+    state: &mut State,
     waker: &Waker,
     request: &Request<'_>,
-    now: u64,
-    limit: u64,
-    counted: bool,
+    ask: Ask,
 ) -> Poll<Result<(), WaitError>> {
+    let Ask { now, limit, counted } = ask;
     let engine = &inner.engine;
     let ticket = engine.routes.ticket(request);
     let mut names = Names::new(&engine.routes, request);
@@ -178,6 +190,8 @@ fn enqueue(
         charged: None,
     };
     let needs_pass = queue.join(slot, want, waker);
+    // Before foreign code runs: should it panic, the future is dropped in the queue.
+    *state = State::Queued;
     let due = queue.due();
     let orders = queue.alarm.set(due);
     drop(queued);
@@ -219,7 +233,9 @@ fn abandon(inner: &Arc<Inner>, slot: Pin<&Slot<Want>>) {
     if left.is_none() {
         if let Some((Outcome::Granted, want)) = slot.take() {
             if let Some(charged) = &want.charged {
-                inner.engine.shards.refund(charged, now);
+                // The server may have named another bucket since then.
+                let (places, _) = inner.engine.places(&want.ticket, now);
+                inner.engine.shards.refund(&charged.moved_to(&places), now);
             }
         }
     }

@@ -2,9 +2,13 @@
 //!
 //! One short mutex of its own, taken alone; where no server has ever named a bucket it is not touched.
 
+use super::bucket::is_tighter;
+use super::key::BuildThrough;
+use super::quotas::Quotas;
 use super::store::Store;
 use super::tier::Plan;
 use crate::shim::{AtomicUsize, Mutex, Ordering};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(super) struct Aliases {
@@ -18,6 +22,8 @@ pub(super) struct Alias {
     pub(super) base: u128,
     /// What the server calls it.
     pub(super) name: Arc<str>,
+    /// That of the route itself.
+    pub(super) own: Plan,
     /// The slowest of the quotas of the routes in it.
     pub(super) plan: Plan,
     /// How long it is kept when nobody uses it.
@@ -55,7 +61,7 @@ impl Aliases {
             }
             None => {
                 let in_use = |alias: &Alias, idle| idle < alias.life;
-                table.insert(route, now, |_| false, in_use, || alias.clone()).is_some()
+                table.insert(route, now, |_| false, in_use, |_| alias.clone()).is_some()
             }
         };
         if known {
@@ -65,6 +71,28 @@ impl Aliases {
         }
         self.known.store(table.len(), Ordering::Relaxed);
         known
+    }
+
+    /// Finds the slowest routes anew, as quotas have changed: the server's buckets that go by another plan from now on.
+    pub(super) fn replan(&self, quotas: &Quotas) -> Vec<(u128, Plan)> {
+        if self.known.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let mut table = self.table.lock();
+        let mut slowest: HashMap<u128, Plan, BuildThrough> = HashMap::default();
+        for (_, alias) in table.iter() {
+            let plan = slowest.entry(alias.base).or_insert(alias.own);
+            if is_tighter(quotas.of(alias.own), quotas.of(*plan)) {
+                *plan = alias.own;
+            }
+        }
+        for (_, alias) in table.iter_mut() {
+            match slowest.get(&alias.base) {
+                Some(plan) if *plan != alias.plan => alias.plan = *plan,
+                _ => {}
+            }
+        }
+        slowest.into_iter().collect()
     }
 
     pub(super) fn clear(&self, now: u64) {

@@ -198,8 +198,9 @@ impl Bucket {
         self.pace = self.pace.or(other.pace);
     }
 
-    /// Does what the server says. `preemptive` is the share of the limit from which on what remains is spread.
-    pub(super) fn heed(&mut self, feedback: &Feedback, now: u64, preemptive: Option<f64>) {
+    /// Does what the server says, no wait longer than `longest`. `preemptive` is the share of the limit from which on what
+    /// remains is spread.
+    pub(super) fn heed(&mut self, feedback: &Feedback, now: u64, longest: u64, preemptive: Option<f64>) {
         if let Some(limit) = feedback.limit.filter(|limit| *limit > 0) {
             self.cap = Some((limit, feedback.window.filter(|window| !window.is_zero())));
             self.settle(now);
@@ -208,11 +209,11 @@ impl Bucket {
             self.drain_to(now, remaining);
         }
         if let Some(wait) = feedback.wait() {
-            self.pause_until(now.saturating_add(nanos(wait)));
+            self.pause_until(now.saturating_add(nanos(wait).min(longest)));
         } else if let (Some(share), Some(remaining), Some(reset)) =
             (preemptive, feedback.remaining, feedback.reset_after)
         {
-            self.spread(share, remaining, nanos(reset), now);
+            self.spread(share, remaining, nanos(reset).min(longest), now);
         }
     }
 

@@ -5,8 +5,9 @@ use super::bucket::{Bucket, fill_time, is_tighter, nanos};
 use super::key::Key;
 use super::routes::{ByRequest, Routes, Ticket};
 use super::shards::{Naming, Place, Places, Shards};
+use super::tier::Plan;
 use super::{Request, Tier};
-use crate::limit::Feedback;
+use crate::limit::{Feedback, Quota};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,9 @@ impl Engine {
         let ([route, ..], shared) = self.places(&ticket, now);
         let names = ByRequest { routes: &self.routes, request, shared };
         let place = if feedback.global { None } else { route };
-        self.shards.with(place.as_ref(), now, &names, |bucket| bucket.heed(feedback, now, self.preemptive));
+        self.shards.with(place.as_ref(), now, &names, |bucket| {
+            bucket.heed(feedback, now, nanos(self.max_wait), self.preemptive);
+        });
     }
 
     /// The server keeps a route in a bucket of this name: the route's buckets go into those of the server's.
@@ -56,7 +59,8 @@ impl Engine {
             _ => ticket.plan(),
         };
         let life = self.life.max(nanos(self.max_wait)).max(fill_time(quota(plan)));
-        let alias = Alias { base, name: format!("server bucket {bucket}").into(), plan, life };
+        let name = format!("server bucket {bucket}").into();
+        let alias = Alias { base, name, own: ticket.plan(), plan, life };
         // Before anybody goes there, all that is known is there; and once more what was charged meanwhile.
         self.pour(self.shards.of_route(old), &alias, now);
         if self.aliases.learn(ticket.route, &alias, now) {
@@ -64,6 +68,14 @@ impl Engine {
             if old == ticket.route {
                 self.pour(self.shards.take_route(old, now), &alias, now);
             }
+        }
+    }
+
+    /// Changes a setting, of the buckets that go by it and of those that servers share among routes.
+    pub(super) fn set_quota(&self, plan: Plan, quota: Quota, now: u64) {
+        self.shards.set_quota(plan, quota, now);
+        for (base, plan) in self.aliases.replan(&self.shards.quotas()) {
+            self.shards.adopt(base, plan, now);
         }
     }
 

@@ -73,7 +73,8 @@ use tier::Plan;
 /// # Memory
 /// At most [`max_buckets`](TieredBuilder::max_buckets). A new key takes the place of the bucket that has been idle the longest
 /// among those that have nothing to remember (full, not paused); a bucket that does is never forgotten. Where all that are
-/// looked at do, the new key shares one overflow bucket for each tier and shard of the map, of the tier's quota. Keys are kept
+/// looked at do, the new key shares one overflow bucket for each tier and shard of the map, of the tier's quota; a
+/// pause of it also holds for keys that find room meanwhile. Keys are kept
 /// as keyed hashes, so nobody outside can aim at another's bucket.
 ///
 /// # Deciding
@@ -191,7 +192,7 @@ impl Tiered {
         inner.changed(now);
     }
 
-    /// Does what a server has said of a request.
+    /// Does what a server has said of a request, within the limiter's [longest pause](TieredBuilder::max_pause).
     pub fn heed(&self, request: Request<'_>, feedback: &Feedback) {
         if feedback.is_empty() {
             return;
@@ -286,7 +287,7 @@ impl Tiered {
         let now = self.inner.epoch.nanos();
         // Who is due was so at the old rate.
         self.inner.changed(now);
-        self.inner.engine.shards.set_quota(plan, quota, now);
+        self.inner.engine.set_quota(plan, quota, now);
         self.inner.changed(now);
     }
 

@@ -173,7 +173,7 @@ impl Queue {
             }
             for Promise { tier, promised, .. } in narrow.iter_mut().chain([&mut global]) {
                 let same = *tier == Tier::Global || key_of(places, *tier) == key_of(&want.places, *tier);
-                if same && want.waits_for & bit(*tier) != 0 {
+                if same && want.blocks() & bit(*tier) != 0 {
                     // Who can never be served takes nothing.
                     let _ = promised.charge(now, want.ticket.tokens);
                 }

@@ -9,7 +9,8 @@
 //! A shard holds at most its share of the buckets. A new key takes the place of the bucket that has been idle the longest of
 //! those that decide as fresh ones do; what is not full again, is paused or paced, or has learned its server's limit within
 //! its life, keeps its place. Where the few idle-most buckets of a shard are all active, the new key shares the overflow bucket
-//! of its shard and tier: it is limited with the others that found no room, and no active limit is forgotten for it. (Those who
+//! of its shard and tier: it is limited with the others that found no room, and no active limit is forgotten for it. A pause of
+//! the overflow bucket goes on in buckets that are made in the meantime, as one of them may be what it was meant for. (Those who
 //! wait for an overflow bucket keep their order only among those of their own key.)
 
 use super::bucket::{Bucket, Ready, Short};
@@ -75,6 +76,14 @@ pub(super) struct Charged {
     /// Tiers whose key had no bucket of its own.
     overflow: Tiers,
     tokens: u64,
+}
+
+impl Charged {
+    /// As it stands when the route's bucket has become another one; an overflow bucket does not.
+    pub(super) fn moved_to(&self, places: &Places) -> Self {
+        let places = if self.overflow & bit(Tier::Route) == 0 { *places } else { self.places };
+        Self { places, ..*self }
+    }
 }
 
 pub(super) struct Shards {
@@ -186,24 +195,26 @@ impl Shards {
     ) -> Option<Spot> {
         let (tier, life) = (place.key.tier, self.life);
         let worth_keeping = |bucket: &Bucket, idle| bucket.is_worth_keeping(now, idle, life);
-        shard.store.expire(now, life, EXPIRED_FOR_A_NEW_ONE, worth_keeping);
+        let Shard { store, overflow, tally } = shard;
+        store.expire(now, life, EXPIRED_FOR_A_NEW_ONE, worth_keeping);
+        let overflow = overflow.get_mut(tier.index() - 1)?;
         let taken = |at| spots.contains(&Some(Spot { shard: number, at: Some(at) }));
         let quota = |plan| self.quotas.lock().of(plan);
-        let fresh = || {
+        let paused_until = overflow.as_ref().map_or(0, |overflow| overflow.paused_until);
+        let fresh = |since| {
             let (name, quota) = (names.name(tier), quota(place.plan));
-            if tier != Tier::Route {
-                return Bucket::new(name, place.plan, quota, now);
-            }
-            Bucket::new(name, place.plan, quota, now).split_by(&names.suffix())
+            let mut bucket = Bucket::new(name, place.plan, quota, since);
+            // It may be this key that was paused while there was no room for it.
+            bucket.pause_until(paused_until);
+            if tier == Tier::Route { bucket.split_by(&names.suffix()) } else { bucket }
         };
-        let at = shard.store.insert(place.key, now, taken, worth_keeping, fresh);
+        let at = store.insert(place.key, now, taken, worth_keeping, fresh);
         if at.is_none() {
-            shard.tally.overflowed += 1;
-            let plan = Plan::Default(tier);
-            let overflow = shard.overflow.get_mut(tier.index() - 1)?;
+            tally.overflowed += 1;
+            let (plan, since) = (Plan::Default(tier), store.no_earlier(now));
             overflow.get_or_insert_with(|| {
                 let name = Arc::from(format!("{tier} overflow"));
-                Box::new(Bucket::new(name, plan, quota(plan), now))
+                Box::new(Bucket::new(name, plan, quota(plan), since))
             });
         }
         Some(Spot { shard: number, at })
@@ -314,6 +325,10 @@ impl Shards {
         self.lock(self.number_of(&place.key)).is_some_and(|shard| shard.store.contains(&place.key))
     }
 
+    pub(super) fn quotas(&self) -> Quotas {
+        self.quotas.lock().clone()
+    }
+
     pub(super) fn quota(&self, plan: Plan) -> Quota {
         self.quotas.lock().of(plan)
     }
@@ -380,6 +395,7 @@ impl Shards {
                 |_: &Key, bucket: &Bucket, idle| idle >= life && !bucket.is_worth_keeping(now, idle, life);
             let gone = shard.store.sweep(now, gone);
             shard.store.evicted += gone.len() as u64;
+            shard.store.forget(now, !gone.is_empty());
             removed += gone.len();
         }
         removed
@@ -391,6 +407,7 @@ impl Shards {
             let mut shard = shard.lock();
             shard.overflow = [const { None }; NARROW];
             shard.store.sweep(now, |_, _, _| true);
+            shard.store.reset_forgotten();
         }
         self.global.lock().reset(now);
     }

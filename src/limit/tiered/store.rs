@@ -19,6 +19,8 @@ pub(super) struct Store<K, V> {
     oldest: Option<usize>,
     most: usize,
     pub(super) evicted: u64,
+    /// The latest time at which something was evicted, as it did not matter any more.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl<K: Copy + Eq + Hash, V> Store<K, V> {
             oldest: None,
             most,
             evicted: 0,
+            forgotten: 0,
         }
     }
 
@@ -73,19 +76,21 @@ impl<K: Copy + Eq + Hash, V> Store<K, V> {
     }
 
     /// Adds an entry that is not there, and gives its place; `None` if all that may be looked at are active. `active`
-    /// tells whether an entry that was idle for so long still matters; `keep` names places that must stay.
+    /// tells whether an entry that was idle for so long still matters; `keep` names places that must stay. `make` is told the
+    /// time, but none before the last eviction: what is gone did not matter then, and may have mattered before.
     pub(super) fn insert(
         &mut self,
         key: K,
         now: u64,
         keep: impl Fn(usize) -> bool,
         active: impl Fn(&V, u64) -> bool,
-        make: impl FnOnce() -> V,
+        make: impl FnOnce(u64) -> V,
     ) -> Option<usize> {
         if self.len() >= self.most && !self.make_room(now, keep, active) {
             return None;
         }
-        let slot = Slot { entry: Some((key, make())), used: now, newer: None, older: None };
+        let slot =
+            Slot { entry: Some((key, make(self.no_earlier(now)))), used: now, newer: None, older: None };
         let at = match self.free.pop() {
             Some(at) => {
                 *self.slots.get_mut(at)? = slot;
@@ -113,6 +118,7 @@ impl<K: Copy + Eq + Hash, V> Store<K, V> {
             if !keep(at) && !self.get(at).is_some_and(|value| active(value, idle)) {
                 self.remove_at(at);
                 self.evicted += 1;
+                self.forget(now, true);
                 return true;
             }
             // Another chance; how long it has been idle stays.
@@ -136,7 +142,25 @@ impl<K: Copy + Eq + Hash, V> Store<K, V> {
             }
             self.remove_at(at);
             self.evicted += 1;
+            self.forget(now, true);
         }
+    }
+
+    /// Keeps in mind when something was evicted, if anything was.
+    pub(super) fn forget(&mut self, now: u64, any: bool) {
+        if any {
+            self.forgotten = self.forgotten.max(now);
+        }
+    }
+
+    /// The time, but none before the last eviction.
+    pub(super) fn no_earlier(&self, now: u64) -> u64 {
+        now.max(self.forgotten)
+    }
+
+    /// Nothing that was there matters.
+    pub(super) fn reset_forgotten(&mut self) {
+        self.forgotten = 0;
     }
 
     /// Removes all of which `gone` is true of entry and idle time.

@@ -214,3 +214,29 @@ fn what_happens_is_counted() {
     assert_eq!(stats.average_wait(), stats.total_wait / stats.granted as u32);
     assert!(stats.average_wait() < stats.longest_wait || stats.granted == 1);
 }
+
+// MT13, S45
+#[test]
+fn a_pause_that_found_no_room_is_not_forgotten_when_there_is_some() {
+    let (time, limiter) = build(Tiered::builder().max_buckets(1).default_route(Quota::per_second(1)));
+    let (known, paused) = (Request::new("GET", "/known"), Request::new("GET", "/paused"));
+    assert!(limiter.try_acquire(known).is_ok());
+    limiter.heed_fields(paused, [("Retry-After", "100")]);
+    assert_eq!(limiter.try_acquire(paused).unwrap_err().bucket(), "route overflow");
+    time.advance(secs(2));
+    let refusal = limiter.try_acquire(paused).unwrap_err();
+    assert_eq!((refusal.bucket(), refusal.retry_after()), ("GET /paused", Some(secs(98))));
+}
+
+// MT13: an eviction at a later time does not make an earlier one find more.
+#[test]
+fn what_was_evicted_at_a_later_time_is_not_full_at_an_earlier_one() {
+    let (time, limiter) = build(Tiered::builder().max_buckets(1).default_route(Quota::per_second(1)));
+    let (first, other) = (Request::new("GET", "/first"), Request::new("GET", "/other"));
+    let now = time.clock().now();
+    assert!(limiter.try_acquire_at(first, now).is_ok());
+    assert!(limiter.try_acquire_at(other.tokens(2), now + secs(1)).is_err());
+    assert_eq!(limiter.stats().evicted, 1);
+    assert!(limiter.try_acquire_at(first, now).is_err());
+    assert!(limiter.try_acquire_at(first, now + secs(1)).is_ok());
+}

@@ -340,3 +340,46 @@ fn a_pause_makes_those_who_wait_wait_longer_or_tells_them_that_it_is_too_late() 
     time.advance(ms(1));
     assert!(patient.poll().is_some_and(|taken| taken.is_ok()));
 }
+
+// MT8
+#[test]
+fn a_shared_bucket_goes_by_the_slower_route_whichever_that_is_by_now() {
+    let routes = Tiered::builder().route("/a", Quota::per_second(2)).route("/b", Quota::per_second(5));
+    let (_, limiter) = build(routes);
+    for request in [A, B] {
+        limiter.heed_fields(request, [("X-RateLimit-Bucket", "x")]);
+    }
+    let bucket = limiter.bucket(Tier::Route, A).unwrap();
+    assert_eq!(bucket.quota(), Quota::per_second(2));
+    limiter.set_route_quota("/a", Quota::per_second(50)).unwrap();
+    assert_eq!(bucket.quota(), Quota::per_second(5));
+    limiter.set_route_quota("/a", Quota::per_second(4)).unwrap();
+    assert_eq!(bucket.quota(), Quota::per_second(4));
+    limiter.set_route_quota("/b", Quota::per_second(1)).unwrap();
+    assert_eq!(bucket.quota(), Quota::per_second(1));
+}
+
+// MT8, S36
+#[test]
+fn a_grant_that_nobody_takes_goes_back_to_the_bucket_that_the_server_has_named_since() {
+    let (time, limiter) = build(Tiered::builder().default_route(Quota::per_second(1)));
+    assert!(limiter.try_acquire(A).is_ok());
+    let mut granted = Polled::new(limiter.acquire(A));
+    assert!(granted.poll().is_none());
+    time.advance(secs(1));
+    assert_eq!(granted.wakes(), 1);
+    limiter.heed_fields(A, [("X-RateLimit-Bucket", "x")]);
+    assert_eq!(limiter.bucket(Tier::Route, A).unwrap().available(), 0);
+    drop(granted);
+    assert_eq!(limiter.bucket(Tier::Route, A).unwrap().available(), 1);
+}
+
+// S45: also what was read from a body.
+#[test]
+fn no_pause_is_longer_than_a_server_is_believed() {
+    let (_, limiter) = build(Tiered::builder().max_pause(secs(30)));
+    let mut feedback = Feedback::default();
+    feedback.retry_after = Some(Duration::MAX);
+    limiter.heed(A, &feedback);
+    assert_eq!(limiter.try_acquire(A).unwrap_err().retry_after(), Some(secs(30)));
+}

@@ -374,3 +374,31 @@ fn a_wait_dropped_anywhere_leaks_no_token_and_strands_nobody() {
     });
     assert!(points >= 60 * 3, "only {points} points");
 }
+
+// S43: nor with somebody at the end of the queue who wants something else.
+#[test]
+fn what_is_kept_for_who_would_starve_is_kept_from_who_does_not_come_last() {
+    let builder = Tiered::builder()
+        .global(Quota::unlimited())
+        .resource_tiers(ResourceTiers::Each)
+        .resource(Quota::per_second(10).burst(1))
+        .user(Quota::per_second(10).burst(1))
+        .default_route(Quota::unlimited());
+    let (time, limiter) = build(builder);
+    let (resource, user) = (A.resource("r"), A.user("u"));
+    limiter.bucket(Tier::Route, B).unwrap().pause_for(secs(1000));
+    assert!(limiter.try_acquire(resource).is_ok());
+    time.advance(ms(50));
+    assert!(limiter.try_acquire(user).is_ok());
+    let mut both = waiting(limiter.acquire(A.resource("r").user("u")));
+    let _last = waiting(limiter.acquire(B.priority(Priority::Low)));
+    for step in 0..40 {
+        time.advance(ms(50));
+        if both.wakes() > 0 {
+            break;
+        }
+        let other = if step % 2 == 0 { resource } else { user };
+        assert!(Polled::new(limiter.acquire_timeout(other, Duration::ZERO)).poll().is_some());
+    }
+    assert!(is_served(&mut both), "starved for two seconds");
+}
