@@ -181,8 +181,10 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Gate");
         out.field("open", &self.is_open());
-        if let Some(inner) = self.inner.try_lock() {
-            out.field("waiters", &inner.waiters.len());
+        // Whatever is written to may ask this gate.
+        let waiters = self.inner.try_lock().map(|inner| inner.waiters.len());
+        if let Some(waiters) = waiters {
+            out.field("waiters", &waiters);
         }
         out.finish_non_exhaustive()
     }

@@ -3,6 +3,7 @@
 mod adaptive;
 mod algorithms;
 mod cancel;
+mod foreign;
 mod model;
 mod partitions;
 mod permits;

@@ -107,15 +107,17 @@ impl<H: Handle> Future for Acquire<H> {
             };
             ready!(polled)
         };
-        this.alarm.disarm();
         let Some(handle) = this.handle.take() else { return Poll::Pending };
-        Poll::Ready(match outcome {
+        let acquired = match outcome {
             Ok(()) => {
                 let lane = handle.limiter().inner.lane(this.request.partition);
                 Ok(Permit::new(handle, this.request.permits, lane))
             }
             Err(kind) => Err(kind.into()),
-        })
+        };
+        // Drops a waker, foreign code: if it panics the permit goes back.
+        this.alarm.disarm();
+        Poll::Ready(acquired)
     }
 }
 
@@ -181,6 +183,9 @@ fn poll_line(
             return Poll::Ready(Err(Kind::Ended(ended)));
         }
         if request.permits == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if line.take(&inner.semaphore, request.permits, lane) {
             return Poll::Ready(Ok(()));
         }
         let wanted = (request.permits, lane);

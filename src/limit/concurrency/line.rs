@@ -50,6 +50,20 @@ pub(super) enum End {
     Closed,
 }
 
+/// Permits that go back if foreign code panics before they are anybody's.
+struct Taken<'a> {
+    line: &'a Line,
+    semaphore: &'a Semaphore,
+    permits: u32,
+    lane: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.line.release(self.semaphore, self.permits, self.lane);
+    }
+}
+
 impl Line {
     pub(super) fn new(rule: Rule, shares: &[u32], clock: Clock) -> Self {
         let lanes = if shares.len() < 2 { 0 } else { shares.len() };
@@ -72,6 +86,17 @@ impl Line {
         }
         self.count(n, lane);
         true
+    }
+
+    /// As [`take`](Self::take), under the lock: whoever is only about to get in line, or is refused there, is nobody yet.
+    #[cold]
+    pub(super) fn take_locked(&self, semaphore: &Semaphore, n: u32, lane: usize) -> bool {
+        let lanes = self.lanes.lock();
+        let taken = lanes.len() == 0 && semaphore.take_free(n);
+        if taken {
+            self.count(n, lane);
+        }
+        taken
     }
 
     // Relaxed, as all accesses to it: it decides who is next, never whether there are permits.
@@ -179,7 +204,10 @@ impl Line {
         if let Some(entry) = refusal {
             self.leave_crowd(1);
             drop(lanes);
+            let taken =
+                matches!(entry, Entry::Admitted).then(|| Taken { line: self, semaphore, permits: n, lane });
             drop(waker);
+            std::mem::forget(taken);
             return entry;
         }
         let mut wakes = Wakes::new();
@@ -189,10 +217,12 @@ impl Line {
             done = self.serve(&mut lanes, semaphore, now, &mut wakes);
         }
         let waiting = lanes.len();
+        // Dropped last, when all are awake.
+        let mut unused = None;
         let entry = if waiting >= most as usize {
             self.leave_crowd(1);
             drop(lanes);
-            drop(waker);
+            unused = Some(waker);
             Entry::Full(waiting)
         } else {
             let shed_at = lanes.link(slot, lane, n, now, waker);
@@ -202,6 +232,7 @@ impl Line {
             Entry::Queued { shed_at, allowed: shed_at.saturating_sub(now) }
         };
         wake_and_go_on(wakes, done, |wakes| self.serve(&mut self.lanes.lock(), semaphore, now, wakes));
+        drop(unused);
         entry
     }
 

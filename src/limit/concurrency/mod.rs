@@ -264,8 +264,9 @@ impl ConcurrencyLimiter {
                 Err(_) => self.full(),
             },
             Some(_) if semaphore.is_closed() => Kind::Closed,
-            Some(_) => match self.limit() {
+            Some(line) => match self.limit() {
                 limit if n > limit => Kind::Above { wanted: n, limit },
+                _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return Ok(()),
                 _ => self.full(),
             },
         };

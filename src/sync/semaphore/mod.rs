@@ -372,8 +372,10 @@ impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Semaphore");
         out.field("name", &self.name).field("order", &self.rule).field("available", &self.available());
-        match self.queue.try_lock() {
-            Some(queue) => out.field("capacity", &queue.capacity).field("waiting", &queue.len()),
+        // Whatever is written to may ask this semaphore.
+        let shown = self.queue.try_lock().map(|queue| (queue.capacity, queue.len()));
+        match shown {
+            Some((capacity, waiting)) => out.field("capacity", &capacity).field("waiting", &waiting),
             None => out.field("queue", &format_args!("<locked>")),
         };
         out.field("closed", &self.is_closed()).finish()

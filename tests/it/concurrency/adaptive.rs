@@ -320,6 +320,56 @@ fn an_algorithm_that_panics_is_asked_again_in_the_next_window() {
     assert_eq!((recorder.seen().len(), limiter.limit()), (1, 7));
 }
 
+// Two panics at once would end the process.
+#[test]
+fn an_algorithm_that_panics_after_a_call_that_panicked_is_asked_again_too() {
+    let (time, limiter, recorder) = recorded(2, |builder| builder);
+    recorder.tell(|state| state.panics = true);
+    time.advance(ms(100));
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _guard = limiter.try_acquire().unwrap();
+        std::panic::panic_any("mine");
+    }));
+    assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"mine"));
+    assert_eq!((limiter.stats().in_flight, limiter.stats().available), (0, 2), "the permit is back");
+    recorder.tell(|state| (state.panics, state.limit) = (false, 7));
+    time.advance(ms(200));
+    call(&time, &limiter, 1, Outcome::Success);
+    assert_eq!((recorder.seen().len(), limiter.limit()), (1, 7));
+}
+
+// No newcomer looks, and no call ends.
+#[test]
+fn a_probe_whose_calls_hang_is_over_for_those_who_wait_already() {
+    struct Probing(u32);
+    impl Algorithm for Probing {
+        fn limit(&self) -> u32 {
+            if self.0 > 0 { 1 } else { 2 }
+        }
+        fn update(&mut self, _: &Sample) -> u32 {
+            self.0 -= 1;
+            self.limit()
+        }
+        fn is_probing(&self) -> bool {
+            self.0 > 0
+        }
+    }
+    let time = ManualClock::new();
+    let builder = AdaptiveLimiter::builder(Probing(3)).clock(time.clock()).window(ms(100)).queue(1);
+    let limiter = builder.build().unwrap();
+    let _hangs = limiter.try_acquire().unwrap();
+    let mut waiter = Polled::new(limiter.acquire());
+    assert!(waiter.poll().is_none());
+    for turns in 1..=3 {
+        time.advance(ms(101));
+        assert_eq!(waiter.wakes(), turns, "to look");
+        assert!(waiter.poll().is_none());
+    }
+    assert_eq!(waiter.wakes(), 4, "let through by its own look");
+    assert!(waiter.poll().unwrap().is_ok());
+    assert_eq!((limiter.stats().probing, limiter.limit()), (false, 2));
+}
+
 #[test]
 fn an_algorithm_may_look_at_its_own_limiter() {
     struct Looks(Arc<Mutex<Option<AdaptiveLimiter>>>);

@@ -1,11 +1,12 @@
 //! From the ends of calls to the limit: records them, and lets one at a time step the algorithm.
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, Sample};
 use super::window::{Taken, Window};
 use super::{AdaptiveLimiterBuilder, Outcome};
 use crate::limit::ConcurrencyLimiter;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::time::Epoch;
+use crate::time::{Deadline, Epoch};
+use crate::wait::Panicked;
 use std::time::{Duration, Instant};
 
 /// In place of the end of the window: somebody is ending it.
@@ -130,6 +131,20 @@ impl Control {
         }
     }
 
+    /// When somebody who waits has to [`look`](Self::look) again: a probe ends by calls, and there may be none.
+    pub(super) fn look_again(&self) -> Option<Deadline> {
+        // Relaxed: as above.
+        if self.enough.load(Ordering::Relaxed) == NO_NUMBER {
+            return None;
+        }
+        let ends = match self.ends.load(Ordering::Relaxed) {
+            // The next is at least so long.
+            BUSY => self.epoch.nanos().saturating_add(self.shortest),
+            ends => ends,
+        };
+        self.epoch.instant(ends).map(Deadline::at)
+    }
+
     /// Ends a window, if nobody else does.
     #[cold]
     fn turn(&self, limiter: &ConcurrencyLimiter, ends: u64, now: u64) {
@@ -148,7 +163,14 @@ impl Control {
             self.thin.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let limit = algorithm.update(&sample).max(1);
+        let mut panicked = Panicked::default();
+        panicked.catch(|| self.step(limiter, &mut **algorithm, &sample));
+        drop(owner);
+        panicked.resume();
+    }
+
+    fn step(&self, limiter: &ConcurrencyLimiter, algorithm: &mut dyn Algorithm, sample: &Sample) {
+        let limit = algorithm.update(sample).max(1);
         let enough = if algorithm.is_probing() { self.min_samples } else { NO_NUMBER };
         self.enough.store(enough, Ordering::Relaxed);
         self.updates.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +187,7 @@ impl Control {
     }
 }
 
-/// Who ends the window. When it goes, also in a panic of the algorithm or of a waker, the algorithm is back and the next
+/// Who ends the window. When it goes, also after a panic of the algorithm or of a waker, the algorithm is back and the next
 /// window begins.
 struct Owner<'a> {
     control: &'a Control,

@@ -3,6 +3,7 @@
 use super::control::Start;
 use super::{AdaptiveLimiter, Outcome};
 use crate::limit::concurrency::{self, AcquireError, ConcurrencyLimiter, Permit, Request};
+use crate::time::Alarm;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -163,6 +164,8 @@ pin_project! {
         handle: Option<H>,
         #[pin]
         permit: concurrency::Acquire<H::Limiter>,
+        // Armed while the limiter probes.
+        alarm: Alarm,
     }
 }
 
@@ -170,7 +173,7 @@ impl<H: Handle> Acquire<H> {
     #[inline]
     pub(super) fn new(handle: H, request: Request) -> Self {
         let permit = concurrency::Acquire::new(handle.limiter(), request);
-        Self { handle: Some(handle), permit }
+        Self { handle: Some(handle), permit, alarm: Alarm::default() }
     }
 }
 
@@ -185,10 +188,21 @@ impl<H: Handle> Future for Acquire<H> {
         if !matches!(polled, Poll::Ready(Ok(_))) {
             adaptive.look(None);
         }
+        if polled.is_pending() {
+            this.alarm.disarm();
+            if let Some(end) = adaptive.control.look_again() {
+                let clock = adaptive.control.epoch.clock();
+                if this.alarm.poll(clock, cx, |_| end).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
         let permit = ready!(polled);
         let Some(handle) = this.handle.take() else { return Poll::Pending };
         // From now on, so that no time in the queue is counted.
-        Poll::Ready(permit.map(|permit| Guard::new(permit, handle, None)))
+        let guard = permit.map(|permit| Guard::new(permit, handle, None));
+        this.alarm.disarm();
+        Poll::Ready(guard)
     }
 }
 
