@@ -1,6 +1,6 @@
 //! The leaky bucket as a meter: what comes in must find room in a bucket that leaks.
 
-use super::limiter::{Engine, Params, Plan, Step};
+use super::limiter::{Engine, Packed, Params, Plan, Step};
 use super::{Algorithm, Denied, Gcra, Limiter, Quota, Rate};
 use std::fmt;
 
@@ -93,8 +93,8 @@ impl Engine for Leaky {
     }
 
     #[inline(always)]
-    fn step(params: &Params, bits: u64, since: u64, n: u64) -> Step {
-        match Gcra::step(params, bits, since, n) {
+    fn step(params: &Params, packed: Packed, since: u64, n: u64) -> Step {
+        match Gcra::step(params, packed, since, n) {
             Step::Denied(denied) => Step::Denied(denied.by(NAME)),
             step => step,
         }

@@ -1,7 +1,7 @@
 //! The leaky bucket as a shaper: what goes out goes out evenly spaced.
 
 use super::gcra::Terms;
-use super::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use super::limiter::{Engine, Packed, Params, Plan, Step, WORD_BITS};
 use super::{Algorithm, Denied, Gcra, Limiter, Quota, Rate};
 use std::fmt;
 
@@ -128,7 +128,8 @@ impl Engine for Spacing {
     }
 
     #[inline(always)]
-    fn step(&[limit, cost, slack, largest]: &Params, free: u64, since: u64, n: u64) -> Step {
+    fn step(&[limit, cost, slack, largest]: &Params, packed: Packed, since: u64, n: u64) -> Step {
+        let free = packed.state();
         if n > largest {
             return Step::Denied(Denied::never(NAME, n, largest));
         }
@@ -140,7 +141,7 @@ impl Engine for Spacing {
         }
         // A large one may keep the others waiting for longer than the word can say.
         match n.checked_mul(cost).and_then(|price| free.max(now).checked_add(price)) {
-            Some(next) if next >> WORD_BITS == 0 => Step::Next(next),
+            Some(next) if next >> WORD_BITS == 0 => packed.with(next),
             _ => Step::Slow,
         }
     }

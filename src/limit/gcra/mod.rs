@@ -11,7 +11,7 @@
 mod chain;
 
 use super::algorithm::Algorithm;
-use super::limiter::{Engine, Params, Step, WORD_BITS};
+use super::limiter::{Engine, Packed, Params, Step, WORD_BITS};
 use super::{Denied, Quota};
 use chain::Chain;
 use std::fmt;
@@ -103,7 +103,7 @@ impl Engine for Gcra {
     }
 
     #[inline(always)]
-    fn step(&[limit, cost, depth, burst]: &Params, tat: u64, since: u64, n: u64) -> Step {
+    fn step(&[limit, cost, depth, burst]: &Params, packed: Packed, since: u64, n: u64) -> Step {
         const END: u64 = 1 << WORD_BITS;
         let price = if n == 1 { cost } else { n.checked_mul(cost).map_or(END, |all| all.min(END)) };
         if price == 0 {
@@ -111,7 +111,8 @@ impl Engine for Gcra {
             return Step::Free;
         }
         // No overflow where the parameters belong together (`span`); where they do not, the result is thrown away.
-        let now = since.wrapping_mul(limit);
+        let (tat, base) = packed.whole();
+        let now = base.wrapping_add(since.wrapping_mul(limit));
         let top = now.wrapping_add(depth);
         let next = tat.max(now).wrapping_add(price);
         if next > top {

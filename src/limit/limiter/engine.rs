@@ -2,7 +2,7 @@
 
 use super::followers::Follow;
 use super::line::Line;
-use super::word::{Params, Step};
+use super::word::{Packed, Params, Step};
 use crate::limit::Algorithm;
 use crate::time::{Clock, Epoch};
 use std::sync::Weak;
@@ -56,10 +56,10 @@ pub trait Engine: Sized {
         self.fresh(base)
     }
 
-    /// [`take`](Algorithm::take) on packed bits, `since` nanoseconds after the base. It may be given parameters, bits and a
-    /// time that do not belong together; the result is thrown away then, so it must not panic, and need not be right.
-    fn step(params: &Params, bits: u64, since: u64, n: u64) -> Step {
-        let _ = (params, bits, since, n);
+    /// [`take`](Algorithm::take) on a packed state, `since` nanoseconds after the base. It may be given parameters, a state
+    /// and a time that do not belong together; the result is thrown away then, so it must not panic, and need not be right.
+    fn step(params: &Params, packed: Packed, since: u64, n: u64) -> Step {
+        let _ = (params, packed, since, n);
         Step::Slow
     }
 }

@@ -16,7 +16,7 @@ pub use builder::LimiterBuilder;
 pub(in crate::limit) use engine::Engine;
 pub(in crate::limit) use plan::Plan;
 pub use reservation::Reservation;
-pub(in crate::limit) use word::{Params, Step, WORD_BITS};
+pub(in crate::limit) use word::{Packed, Params, Step, WORD_BITS};
 
 use super::{Algorithm, Denied, Gcra};
 use crate::shim::Ordering;

@@ -21,12 +21,43 @@ pub(in crate::limit) type Params = [u64; 4];
 /// Words that would run out sooner than this, in nanoseconds, are not used.
 const SHORTEST_SPAN: u64 = 1_000_000;
 
+/// A word that is not slow, as an algorithm steps from it to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// State and generation.
+    word: u64,
+    /// The generation of the parameters that were read with it, and no state.
+    tag: u64,
+}
+
+impl Packed {
+    /// The bits of the state.
+    #[inline(always)]
+    pub(in crate::limit) const fn state(self) -> u64 {
+        self.word & STATE
+    }
+
+    /// The same generation with another state.
+    #[inline(always)]
+    pub(in crate::limit) const fn with(self, state: u64) -> Step {
+        Step::Next(self.word & !STATE | state & STATE)
+    }
+
+    /// The word itself, and what a state of 0 would be as a word: for a state that is one number, the two are compared and
+    /// added to without taking the word apart, which is shorter by all that packing takes. Words of different generations
+    /// never meet in the end, as only the word that was read is replaced.
+    #[inline(always)]
+    pub(in crate::limit) const fn whole(self) -> (u64, u64) {
+        (self.word, self.tag)
+    }
+}
+
 /// What an algorithm makes of a packed state.
 #[derive(Debug)]
 pub enum Step {
     /// Let through, and nothing changed.
     Free,
-    /// Let through, with this state.
+    /// Let through, with this word.
     Next(u64),
     Denied(Denied),
     /// The word does not say: ask under the mutex.
@@ -36,10 +67,12 @@ pub enum Step {
 
 /// The word and the parameters by which it is read, on one cache line.
 ///
-/// The parameters are written only while the word is slow, each time followed by a new generation. A reader loads the word,
-/// then the parameters, then proves by a compare-exchange (or, to refuse, by a second load) that the word is still what it
-/// was: so it has read parameters that belong together and to the word. A reader asleep for exactly 128 generations that
-/// finds the very same state again would be deceived; one decision would then be made on old parameters.
+/// The parameters are written only while the word is slow, and after them the tag, which is their generation. A reader
+/// loads the tag, then the parameters, and the word last. Parameters of a later generation than the tag it would know by
+/// the word, which has been slow since before they were written; earlier ones are behind the tag. So if word and tag agree,
+/// all three belong together, also for a later word of the same generation, and there is nothing to prove again.
+/// A reader asleep between tag and word for exactly 128 generations would be deceived; one decision would then be made on
+/// old parameters.
 #[repr(align(64))]
 pub(super) struct Word {
     word: AtomicU64,
@@ -47,6 +80,8 @@ pub(super) struct Word {
     base: AtomicU64,
     /// For how many nanoseconds from the base the word holds: as long as its bits last, and no temporary limit ends.
     span: AtomicU64,
+    /// The generation of the parameters, where it stands in the word.
+    tag: AtomicU64,
     params: [AtomicU64; 4],
 }
 
@@ -65,6 +100,7 @@ impl Word {
             word: AtomicU64::new(SLOW),
             base: zero(),
             span: zero(),
+            tag: zero(),
             params: [zero(), zero(), zero(), zero()],
         }
     }
@@ -73,50 +109,57 @@ impl Word {
     /// has gone through.
     #[inline(always)]
     pub(super) fn take<A: Engine>(&self, nanos: u64, n: u64) -> Verdict {
-        // ORDERING: Acquire pairs with the Release in `publish`: the parameters below are those of this word or later. So do the
-        // two below by which it may have to start over.
-        let mut word = self.word.load(Ordering::Acquire);
+        let Terms { tag, base, span, params } = self.terms();
+        // A time before the base wraps round to a large one.
+        let since = nanos.wrapping_sub(base);
+        // Relaxed, as all that it is read by has been read. Last, so that there is little time for others between it and the
+        // exchange.
+        let mut word = self.word.load(Ordering::Relaxed);
+        if since > span {
+            return Verdict::Slow;
+        }
         loop {
-            let (base, span, params) = self.terms();
-            // A time before the base wraps round to a large one.
-            let since = nanos.wrapping_sub(base);
-            if word & SLOW != 0 || since > span {
+            // Slow, or of another generation.
+            if (word ^ tag) & !STATE != 0 {
                 return Verdict::Slow;
             }
-            match A::step(&params, word & STATE, since, n) {
+            match A::step(&params, Packed { word, tag }, since, n) {
                 Step::Free => return Verdict::Taken,
-                Step::Next(state) => {
-                    // Relaxed: nothing but this word is handed over, and later parameters are refused as said above. A
-                    // success continues the release sequence of `publish`.
-                    let taken = word & !STATE | state & STATE;
-                    match self.word.compare_exchange_weak(word, taken, Ordering::Relaxed, Ordering::Acquire) {
+                Step::Next(taken) => {
+                    // Relaxed: nothing but this word is handed over. A success continues the release sequence of `publish`.
+                    match self.word.compare_exchange_weak(word, taken, Ordering::Relaxed, Ordering::Relaxed) {
                         Ok(_) => return Verdict::Taken,
                         Err(other) => word = other,
                     }
                 }
-                Step::Denied(denied) => {
-                    // Behind the parameters by their Acquire.
-                    let again = self.word.load(Ordering::Acquire);
-                    if again == word {
-                        return Verdict::Denied(denied);
-                    }
-                    word = again;
-                }
+                Step::Denied(denied) => return Verdict::Denied(denied),
                 Step::Slow => return Verdict::Slow,
             }
         }
     }
 
     #[inline(always)]
-    fn terms(&self) -> (u64, u64, Params) {
-        // ORDERING: Acquire pairs with the Release stores of `publish`: whoever sees later parameters also sees the slow
-        // bit that went before them, and fails at the compare-exchange or the second load.
-        let base = self.base.load(Ordering::Acquire);
-        let span = self.span.load(Ordering::Acquire);
+    fn terms(&self) -> Terms {
+        // ORDERING: each Acquire pairs with the Release store of the same cell in `publish`. Whoever sees a tag sees its
+        // parameters; whoever sees later parameters sees the slow bit that went before them.
+        let load = |cell: &AtomicU64| cell.load(Ordering::Acquire);
+        let tag = load(&self.tag);
         let [a, b, c, d] = &self.params;
-        let load = |param: &AtomicU64| param.load(Ordering::Acquire);
-        (base, span, [load(a), load(b), load(c), load(d)])
+        Terms {
+            tag,
+            base: load(&self.base),
+            span: load(&self.span),
+            params: [load(a), load(b), load(c), load(d)],
+        }
     }
+}
+
+/// By what a word is read.
+struct Terms {
+    tag: u64,
+    base: u64,
+    span: u64,
+    params: Params,
 }
 
 /// What the holder of the mutex knows of the word.
@@ -199,7 +242,7 @@ impl Published {
         self.wide = false;
         if std::mem::take(&mut self.stale) {
             self.generation = (self.generation + 1) % (1 << (63 - WORD_BITS));
-            // ORDERING: Release pairs with the Acquire loads in `take`: these come after the slow bit.
+            // ORDERING: Release pairs with the Acquire loads in `terms`: these come after the slow bit, and the tag last.
             self.params = algorithm.params(self.base);
             word.base.store(self.base, Ordering::Release);
             let left = until.saturating_sub(self.base).saturating_sub(1);
@@ -207,8 +250,9 @@ impl Published {
             for (cell, param) in word.params.iter().zip(self.params) {
                 cell.store(param, Ordering::Release);
             }
+            word.tag.store(self.generation << WORD_BITS, Ordering::Release);
         }
-        // ORDERING: Release pairs with the Acquire in `take`. No decision can be lost: none goes through a slow word.
-        word.word.store(self.generation << WORD_BITS | bits, Ordering::Release);
+        // Relaxed: a reader has read all else before the word. No decision can be lost: none goes through a slow word.
+        word.word.store(self.generation << WORD_BITS | bits, Ordering::Relaxed);
     }
 }

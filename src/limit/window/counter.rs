@@ -2,7 +2,7 @@
 
 use super::{Edges, bits, length, nanos};
 use crate::ConfigError;
-use crate::limit::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use crate::limit::limiter::{Engine, Packed, Params, Plan, Step, WORD_BITS};
 use crate::limit::{Algorithm, Denied, Limiter};
 use std::fmt;
 use std::time::Duration;
@@ -167,7 +167,7 @@ impl Engine for SlidingCounter {
     }
 
     #[inline(always)]
-    fn step(&[length, into, limit, width]: &Params, packed: u64, since: u64, n: u64) -> Step {
+    fn step(&[length, into, limit, width]: &Params, packed: Packed, since: u64, n: u64) -> Step {
         if n > limit {
             return Step::Denied(Denied::never(NAME, n, limit));
         }
@@ -175,7 +175,7 @@ impl Engine for SlidingCounter {
         // Nothing overflows where the parameters belong together (`span`); where they do not, the result is thrown away.
         let at = since.wrapping_add(into);
         let Some(now) = at.checked_div(length) else { return Step::Slow };
-        let (number, last, used) = unpack(packed, width);
+        let (number, last, used) = unpack(packed.state(), width);
         let (last, used) = match now.saturating_sub(number) {
             0 => (last, used),
             1 => (used, 0),
@@ -188,8 +188,8 @@ impl Engine for SlidingCounter {
         let spare = limit.wrapping_sub(used).checked_sub(n);
         if let Some(spare) = spare.filter(|_| ahead == 0) {
             if times(last, left) <= times(spare, length) {
-                let packed = (now.wrapping_shl(width) | last).wrapping_shl(width);
-                return Step::Next(packed | used.wrapping_add(n));
+                let numbers = (now.wrapping_shl(width) | last).wrapping_shl(width);
+                return packed.with(numbers | used.wrapping_add(n));
             }
         }
         // As many parts of a nanosecond, of so many each. The division waits until somebody asks.

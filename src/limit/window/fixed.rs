@@ -2,7 +2,7 @@
 
 use super::{Edges, bits, length, nanos};
 use crate::ConfigError;
-use crate::limit::limiter::{Engine, Params, Plan, Step, WORD_BITS};
+use crate::limit::limiter::{Engine, Packed, Params, Plan, Step, WORD_BITS};
 use crate::limit::{Algorithm, Denied, Limiter};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -155,7 +155,7 @@ impl Engine for Fixed {
     }
 
     #[inline(always)]
-    fn step(&[length, into, limit, shift]: &Params, packed: u64, since: u64, n: u64) -> Step {
+    fn step(&[length, into, limit, shift]: &Params, packed: Packed, since: u64, n: u64) -> Step {
         if n > limit {
             return Step::Denied(Denied::never(NAME, n, limit));
         }
@@ -163,12 +163,12 @@ impl Engine for Fixed {
         // Nothing overflows where the parameters belong together (`span`); where they do not, the result is thrown away.
         let at = since.wrapping_add(into);
         let now = at.checked_div(length).unwrap_or(0);
-        let (number, used) = unpack(packed, shift);
+        let (number, used) = unpack(packed.state(), shift);
         let used = if now > number { 0 } else { used };
         let number = number.max(now);
         let fits = n <= limit.wrapping_sub(used);
         if number == now && fits {
-            return Step::Next(number.wrapping_shl(shift) | used.wrapping_add(n));
+            return packed.with(number.wrapping_shl(shift) | used.wrapping_add(n));
         }
         let begins = number.wrapping_add(u64::from(!fits)).wrapping_mul(length);
         Step::Denied(Denied::after_nanos(NAME, n, limit, begins.wrapping_sub(at)))
