@@ -2,11 +2,12 @@
 
 mod hostile;
 mod jitter;
+mod late;
 mod pauses;
 mod queue;
 mod temporary;
 
-use cofferdam::limit::{Acquire, Quota, TokenBucket};
+use cofferdam::limit::{Acquire, Algorithm, Quota, TokenBucket};
 use cofferdam::testkit::{ManualClock, Polled};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ fn with_initial(quota: Quota, tokens: u64) -> (ManualClock, TokenBucket) {
     (time, bucket)
 }
 
-fn waiting<'a>(acquire: Acquire<'a>) -> Polled<Acquire<'a>> {
+fn waiting<A: Algorithm>(acquire: Acquire<'_, A>) -> Polled<Acquire<'_, A>> {
     let mut polled = Polled::new(acquire);
     assert!(polled.poll().is_none());
     polled

@@ -200,9 +200,9 @@ impl Line<Joint> for Knock {
         Some(waker)
     }
 
-    fn give_back(&mut self, n: u64, _: u64, now: u64) {
+    fn give_back(&mut self, want: &Want, now: u64) {
         self.cancelled += 1;
-        self.refund(n, now);
+        self.refund(want.n, now);
     }
 
     fn withdraw(&mut self, n: u64, _: u64, now: u64) {

@@ -313,7 +313,8 @@ impl Line<Gcra> for Chain {
         self.queue.unlink(slot).map(|(_, waker)| waker)
     }
 
-    fn give_back(&mut self, n: u64, seq: u64, now: u64) {
+    fn give_back(&mut self, want: &Want, now: u64) {
+        let Want { n, seq, .. } = *want;
         self.forget_kept(now);
         let back = self.returned(n, seq);
         self.lift(back, seq, now);

@@ -79,7 +79,9 @@ impl Engine for Gcra {
 
     fn params(&self, _: u64) -> Params {
         let Terms { limit, cost, burst } = self.terms;
-        [limit, cost, self.terms.depth() as u64, burst]
+        // Depths that no word holds need not be told apart, but from all that one does.
+        let depth = u64::try_from(self.terms.depth()).unwrap_or(u64::MAX);
+        [limit, cost, depth, burst]
     }
 
     fn span(&self) -> u64 {

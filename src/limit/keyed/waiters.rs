@@ -86,7 +86,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         match id.and_then(|id| self.lines.get(id).map(|line| (id, line))) {
             Some((id, line)) => {
                 // Everybody in line was charged after it, in this line or in the one before: hence the number 0.
-                line.give_back(want.n, 0, now);
+                line.give_back(&Want { seq: 0, ..want }, now);
                 self.lines.hurry(id);
             }
             None => {

@@ -34,7 +34,7 @@ enum State {
 struct Linger {
     /// Never locked: a sleep alone cannot be shared between threads, and the future can.
     sleep: Mutex<Sleep>,
-    seq: u64,
+    want: Want,
 }
 
 pin_project! {
@@ -60,7 +60,7 @@ pin_project! {
             let this = this.project();
             match this.state {
                 State::Queued(_) => abandon(&this.limiter.inner, this.slot.as_ref()),
-                State::Lingering(linger) => give_back(&this.limiter.inner, *this.n, linger.seq),
+                State::Lingering(linger) => give_back(&this.limiter.inner, &linger.want),
                 State::Fresh | State::Done => {}
             }
         }
@@ -184,7 +184,7 @@ fn poll_on<A: Algorithm>(
         }
         match slot.take() {
             None => return Poll::Pending,
-            Some((Outcome::Granted, want)) => *state = linger(inner, since, &want, limit),
+            Some((Outcome::Granted, want)) => *state = linger(inner, since, want, limit),
             Some((_, want)) => {
                 *state = State::Done;
                 let denied = want.verdict.unwrap_or(Denied::never(A::NAME, want.n, 0));
@@ -204,7 +204,7 @@ fn poll_on<A: Algorithm>(
 }
 
 /// What becomes of a grant: all there is to it, unless waits are lengthened.
-fn linger<A: Algorithm>(inner: &Inner<A>, since: u64, want: &Want, limit: Limit) -> State {
+fn linger<A: Algorithm>(inner: &Inner<A>, since: u64, want: Want, limit: Limit) -> State {
     let Some(jitter) = &inner.jitter else { return State::Done };
     let now = inner.epoch.nanos();
     // No longer than there is time.
@@ -213,7 +213,7 @@ fn linger<A: Algorithm>(inner: &Inner<A>, since: u64, want: &Want, limit: Limit)
     match inner.epoch.instant(until) {
         Some(instant) if until > now => {
             let sleep = Mutex::new(inner.epoch.clock().sleep_until(instant));
-            State::Lingering(Box::new(Linger { sleep, seq: want.seq }))
+            State::Lingering(Box::new(Linger { sleep, want }))
         }
         _ => State::Done,
     }
@@ -226,7 +226,7 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
         Some(waker) => waker,
         None => {
             if let Some((Outcome::Granted, want)) = slot.take() {
-                ledger.line.give_back(want.n, want.seq, now);
+                ledger.line.give_back(&want, now);
             }
             None
         }
@@ -236,9 +236,9 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
 }
 
 /// Dropped with a grant that it had not told of.
-fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, n: u64, seq: u64) {
+fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, want: &Want) {
     let now = inner.epoch.nanos();
-    let ((), changed) = inner.change(now, |ledger| ledger.line.give_back(n, seq, now));
+    let ((), changed) = inner.change(now, |ledger| ledger.line.give_back(want, now));
     changed.serve_all();
 }
 

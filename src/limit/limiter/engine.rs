@@ -27,6 +27,16 @@ pub trait Engine: Sized {
         drop(limiter);
     }
 
+    /// [`refund`](Algorithm::refund) of tokens that were charged as of `due`, which may not be the last: others may have been
+    /// taken since. No later stretch of time holds more by it.
+    fn give_back(&self, state: &mut Self::State, due: u64, now: u64, n: u64)
+    where
+        Self: Algorithm,
+    {
+        let _ = due;
+        self.refund(state, now, n);
+    }
+
     /// What [`step`](Self::step) needs to know of the settings, and of the base.
     fn params(&self, base: u64) -> Params {
         let _ = base;

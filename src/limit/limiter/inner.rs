@@ -87,7 +87,7 @@ impl<A: Algorithm> Ledger<A> {
         let Self { line, course, published, .. } = self;
         let what = Publication {
             algorithm: line.algorithm(),
-            state: if course.paused().is_some() { None } else { line.state() },
+            state: if course.paused().is_some() { None } else { line.shared() },
             now,
             until: course.temporary_until().unwrap_or(u64::MAX),
         };

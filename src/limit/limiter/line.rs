@@ -64,6 +64,14 @@ pub trait Line<A>: Send + 'static {
     where
         A: Algorithm;
 
+    /// The [`state`](Self::state), if what is taken of it need not be known to the line one by one.
+    fn shared(&self) -> Option<&A::State>
+    where
+        A: Algorithm,
+    {
+        self.state()
+    }
+
     /// The settings, and the [`state`](Self::state), planned anew if need be.
     fn planned(&mut self) -> (&A, &A::State)
     where
@@ -110,7 +118,7 @@ pub trait Line<A>: Send + 'static {
     fn leave(&mut self, slot: Pin<&Slot<Want>>, now: u64) -> Option<Option<Waker>>;
 
     /// A grant that nobody took.
-    fn give_back(&mut self, n: u64, seq: u64, now: u64);
+    fn give_back(&mut self, want: &Want, now: u64);
 
     /// A reservation is given up before its instant.
     fn withdraw(&mut self, n: u64, seq: u64, now: u64);

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 /// [`try_acquire`](Self::try_acquire) and its kin, and [`acquire`](Self::acquire) where the tokens are there, are lock-free for an
 /// algorithm whose state fits a word (its docs say so): a load and a compare-exchange, and a denial writes nothing. Waiting, giving
 /// up, reserving, refunding, looking and changing the settings take a short mutex, and so do all decisions of the other algorithms,
-/// and those of a limiter that is paused.
+/// those of a limiter that is paused and, except for the token bucket, those while somebody waits.
 ///
 /// Reading the clock costs several times the decision. If you have the time already, [`try_acquire_at`](Self::try_acquire_at)
 /// spares it; [`Clock::quanta`](crate::time::Clock) reads it cheaply.

@@ -5,6 +5,9 @@
 //! | `base` | all that was granted, and what was promised ahead of the first waiter |
 //! | `tail` | that, everybody in line, and what was promised among them; what newcomers find |
 //!
+//! Somebody may find tokens behind all of them, if they are due and the timer is late. What he takes is kept as promised at
+//! that instant, so that it stands when one of them gives up; hence all decisions go through the line while somebody waits.
+//!
 //! Each waiter has its instant. A grant charges the base at that instant, however late the timer was, so lateness pushes back
 //! nobody. Who leaves makes the tail stale; it is planned anew, once, when somebody next needs it: a newcomer, or the timer
 //! for the first in line. So a thousand that give up cost a thousand unlinkings and one walk.
@@ -16,7 +19,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::Waker;
 
-/// A reservation made behind the first waiter.
+/// A reservation made behind the first waiter, or what was taken there.
 struct Promise {
     seq: u64,
     n: u64,
@@ -32,11 +35,17 @@ pub struct Plan<A: Algorithm> {
     /// The tail, and the instants of those in line, are no longer what they should be.
     stale: bool,
     queue: List<Want>,
-    /// By number.
+    /// Behind the first waiter, by number.
     promises: VecDeque<Promise>,
+    /// Ahead of him, or with nobody in line: charged to the state already, and perhaps still to come. By number too.
+    ahead: VecDeque<Promise>,
     seq: u64,
     /// Nobody in line is due before this: the end of a pause, or a change of settings.
     floor: u64,
+    /// The floor is the end of a pause.
+    held: bool,
+    /// The time of the last change, from which on verdicts are reckoned.
+    changed: u64,
     /// When somebody last made room. Those behind move up to that instant, and no further: they were not admitted before.
     moved: u64,
     /// Waiters with a verdict, still to be told.
@@ -66,7 +75,7 @@ impl<A: Algorithm> Plan<A> {
         if !std::mem::take(&mut self.stale) {
             return;
         }
-        let Self { algorithm, base, queue, promises, floor, moved, dead, .. } = self;
+        let Self { algorithm, base, queue, promises, floor, held, changed, moved, dead, .. } = self;
         let mut state = base.clone();
         let mut last = *floor;
         let mut promises = promises.iter().peekable();
@@ -96,7 +105,10 @@ impl<A: Algorithm> Plan<A> {
                     last = due;
                     want.step = Want::place(due, want.came());
                 }
-                Ok(due) => want.verdict = Some(late::<A>(algorithm, want.n, due, from)),
+                Ok(due) => {
+                    let denied = late::<A>(algorithm, want.n, due, *changed);
+                    want.verdict = Some(if *held { denied.paused() } else { denied });
+                }
                 Err(denied) => want.verdict = Some(denied),
             }
             *dead += usize::from(want.verdict.is_some());
@@ -108,11 +120,22 @@ impl<A: Algorithm> Plan<A> {
     }
 
     /// Promises that have nobody in line before them are part of the base.
-    fn absorb(&mut self) {
+    fn absorb(&mut self, now: u64) {
         let first = self.queue.front().map_or(u64::MAX, |want| want.seq);
-        while let Some(promise) = self.promises.front().filter(|promise| promise.seq < first) {
-            keep(&self.algorithm, &mut self.base, promise);
-            self.promises.pop_front();
+        while self.promises.front().is_some_and(|promise| promise.seq < first) {
+            let Some(promise) = self.promises.pop_front() else { break };
+            keep(&self.algorithm, &mut self.base, &promise);
+            self.remember(promise, now);
+        }
+    }
+
+    /// Keeps in mind what is charged already and still to come.
+    fn remember(&mut self, promise: Promise, now: u64) {
+        while self.ahead.front().is_some_and(|first| first.due <= now) {
+            self.ahead.pop_front();
+        }
+        if promise.due > now {
+            self.ahead.push_back(promise);
         }
     }
 
@@ -128,7 +151,15 @@ impl<A: Algorithm> Plan<A> {
 
     fn move_up(&mut self, now: u64) {
         self.moved = self.moved.max(now);
+        self.changed = self.changed.max(now);
         self.stale = true;
+    }
+
+    /// What of `n` tokens charged as number `seq` may be given back: nothing that was promised behind and is still to come,
+    /// as those instants stand. Who is in line is planned anew, and so are the promises behind him.
+    fn returned(&self, n: u64, seq: u64, now: u64) -> u64 {
+        let behind = self.ahead.iter().filter(|promise| promise.seq > seq && promise.due > now);
+        n.saturating_sub(behind.fold(0, |behind, promise| behind.saturating_add(promise.n)))
     }
 
     /// Charges the tail, unless it is with a pause without end.
@@ -168,8 +199,11 @@ impl<A: Algorithm> Line<A> for Plan<A> {
             stale: false,
             queue: List::new(),
             promises: VecDeque::new(),
+            ahead: VecDeque::new(),
             seq: 0,
             floor: 0,
+            held: false,
+            changed: 0,
             moved: 0,
             dead: 0,
             granted: 0,
@@ -185,6 +219,10 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         (!self.stale).then_some(&self.tail)
     }
 
+    fn shared(&self) -> Option<&A::State> {
+        self.state().filter(|_| self.queue.is_empty())
+    }
+
     fn planned(&mut self) -> (&A, &A::State) {
         self.replan();
         (&self.algorithm, &self.tail)
@@ -196,7 +234,12 @@ impl<A: Algorithm> Line<A> for Plan<A> {
 
     fn take(&mut self, now: u64, n: u64) -> Result<(), Denied> {
         self.replan();
-        self.algorithm.take(&mut self.tail, now, n)
+        self.algorithm.take(&mut self.tail, now, n)?;
+        if !self.queue.is_empty() {
+            self.seq += 1;
+            self.promises.push_back(Promise { seq: self.seq, n, due: now });
+        }
+        Ok(())
     }
 
     fn foresee(&mut self, ask: Ask) -> Result<u64, Denied> {
@@ -231,7 +274,6 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         if self.queue.is_empty() {
             // All that was promised so far is ahead.
             self.base = self.tail.clone();
-            self.promises.clear();
         }
         self.charge(ask);
         self.seq += 1;
@@ -245,12 +287,11 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         let due = self.foresee(ask)?;
         self.charge(ask);
         self.seq += 1;
-        self.promises.push_back(Promise { seq: self.seq, n, due });
+        let promise = Promise { seq: self.seq, n, due };
         if self.queue.is_empty() {
-            // Kept only to know what was promised behind whom; the last few are all that matters.
-            while self.promises.front().is_some_and(|promise| promise.due <= now) {
-                self.promises.pop_front();
-            }
+            self.remember(promise, now);
+        } else {
+            self.promises.push_back(promise);
         }
         Ok((self.seq, due))
     }
@@ -283,7 +324,7 @@ impl<A: Algorithm> Line<A> for Plan<A> {
                 self.dead -= 1;
             }
             self.queue.pop_front(outcome, wakes);
-            self.absorb();
+            self.absorb(now);
         }
         let dead = &mut self.dead;
         *dead == 0
@@ -301,7 +342,7 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         if want.verdict.is_some() {
             self.dead -= 1;
         }
-        self.absorb();
+        self.absorb(now);
         if self.queue.is_empty() {
             // Nothing is planned any more.
             self.tail = self.base.clone();
@@ -312,28 +353,30 @@ impl<A: Algorithm> Line<A> for Plan<A> {
         Some(waker)
     }
 
-    fn give_back(&mut self, n: u64, _: u64, now: u64) {
+    fn give_back(&mut self, want: &Want, now: u64) {
         self.cancelled += 1;
-        self.amend(now, |algorithm, state| algorithm.refund(state, now, n));
+        let n = self.returned(want.n, want.seq, now);
+        self.amend(now, |algorithm, state| algorithm.give_back(state, want.due(), now, n));
     }
 
     fn withdraw(&mut self, n: u64, seq: u64, now: u64) {
         self.cancelled += 1;
-        let at = self.promises.iter().position(|promise| promise.seq == seq);
-        if let Some(at) = at {
+        let own = |promise: &Promise| promise.seq == seq;
+        if let Some(at) = self.promises.iter().position(own) {
             self.promises.remove(at);
-        }
-        if self.queue.is_empty() {
-            // Given back if nothing was charged behind it: those instants have been promised, and stand.
-            if seq == self.seq {
-                self.algorithm.refund(&mut self.tail, now, n);
-            }
-        } else if at.is_some() {
             self.move_up(now);
+        } else {
+            let promise = self.ahead.iter().position(own).and_then(|at| self.ahead.remove(at));
+            // Given back if nothing was charged behind it: those instants have been promised, and stand.
+            if self.queue.is_empty() && seq == self.seq {
+                let due = promise.map_or(now, |promise| promise.due);
+                self.algorithm.give_back(&mut self.tail, due, now, n);
+            }
         }
     }
 
     fn refund(&mut self, n: u64, now: u64) {
+        let n = self.returned(n, 0, now);
         self.amend(now, |algorithm, state| algorithm.refund(state, now, n));
     }
 
@@ -346,6 +389,8 @@ impl<A: Algorithm> Line<A> for Plan<A> {
 
     fn retime(&mut self, next: A, now: u64, held: Option<u64>) {
         self.floor = held.unwrap_or(now);
+        self.held = held.is_some();
+        self.changed = now;
         let state = if self.queue.is_empty() { &mut self.tail } else { &mut self.base };
         *state = self.algorithm.carry(&next, state, now);
         self.stale = !self.queue.is_empty();

@@ -229,7 +229,8 @@ impl Published {
             self.stale = true;
         }
         let span = self.span;
-        if span < SHORTEST_SPAN {
+        // While several changes are gone past that were due, one may end before the present.
+        if span < SHORTEST_SPAN || until <= now {
             return;
         }
         // Well before the end of the span, so that the next decisions do not run into it; and back, if the time went back.

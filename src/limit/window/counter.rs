@@ -157,13 +157,23 @@ impl Engine for SlidingCounter {
             None if state.number + 1 == first => (state.following(first), 0),
             None => return Some(0),
         };
-        (number >> WORD_BITS.saturating_sub(2 * width) == 0)
+        (self.edges.fits(number, WORD_BITS.saturating_sub(2 * width)))
             .then_some((number << width | state.last) << width | state.used)
     }
 
     fn decode(&self, packed: u64, base: u64) -> CounterState {
         let (number, last, used) = unpack(packed, bits(self.limit));
         CounterState { number: self.edges.locate(base).0 + number, last, used }
+    }
+
+    /// To the window of which they were; one that is over has taken its tokens with it.
+    fn give_back(&self, state: &mut CounterState, due: u64, now: u64, n: u64) {
+        (*state, _) = self.settled(state, now);
+        match state.number.saturating_sub(self.edges.locate(due).0) {
+            0 => state.used = state.used.saturating_sub(n),
+            1 => state.last = state.last.saturating_sub(n),
+            _ => {}
+        }
     }
 
     #[inline(always)]

@@ -142,7 +142,7 @@ impl Engine for Fixed {
         match state.number.checked_sub(self.edges.locate(base).0) {
             // Of a window before the base nothing matters.
             None => Some(0),
-            Some(number) if number >> (WORD_BITS.saturating_sub(bits(self.limit))) == 0 => {
+            Some(number) if self.edges.fits(number, WORD_BITS.saturating_sub(bits(self.limit))) => {
                 Some(number << bits(self.limit) | state.used)
             }
             Some(_) => None,
@@ -152,6 +152,13 @@ impl Engine for Fixed {
     fn decode(&self, packed: u64, base: u64) -> FixedState {
         let (number, used) = unpack(packed, bits(self.limit));
         FixedState { number: self.edges.locate(base).0 + number, used }
+    }
+
+    /// A window that is over has taken its tokens with it.
+    fn give_back(&self, state: &mut FixedState, due: u64, now: u64, n: u64) {
+        if self.edges.locate(due).0 >= state.number {
+            self.refund(state, now, n);
+        }
     }
 
     #[inline(always)]

@@ -167,6 +167,20 @@ impl fmt::Debug for SlidingLog {
 
 impl Engine for SlidingLog {
     type Line = Plan<Self>;
+
+    /// To their own instant, unless that is gone.
+    fn give_back(&self, state: &mut LogState, due: u64, _: u64, n: u64) {
+        let at = state.runs.partition_point(|run| run.at < due);
+        let Some(run) = state.runs.get(at).filter(|run| run.at == due) else { return };
+        let ahead = at.checked_sub(1).and_then(|ahead| state.runs.get(ahead));
+        let there = state.upto(Some(run)) - state.upto(ahead);
+        for run in state.runs.range_mut(at..) {
+            run.upto = run.upto.wrapping_sub(n.min(there));
+        }
+        if n >= there {
+            state.runs.remove(at);
+        }
+    }
 }
 
 impl Algorithm for SlidingLog {

@@ -78,6 +78,13 @@ impl Edges {
         }
     }
 
+    /// Whether the number of a window, so counted, fits into so many bits, and the instants of that window and of the next
+    /// two into 64.
+    fn fits(self, number: u64, bits: u32) -> bool {
+        let last = number.saturating_add(3);
+        number >> bits.min(WORD_BITS) == 0 && last.checked_mul(self.length.get()).is_some()
+    }
+
     fn duration(self) -> Duration {
         Duration::from_nanos(self.length.get())
     }

@@ -338,3 +338,31 @@ fn the_limiters_have_constructors_and_gauges() {
     assert_eq!((several.binding(3), several.binding(4), several.available()), (None, Some(1), 3));
     assert!(FixedWindow::new(1, Duration::ZERO).is_err() && MultiQuota::new([]).is_err());
 }
+
+#[test]
+fn a_refusal_of_many_windows_ahead_says_so() {
+    // Of 18 years each, so that the numbers of nanoseconds end before those of windows.
+    let window = ns(1 << 59);
+    fn ahead<A: Algorithm>(algorithm: &A) {
+        let (_time, limiter) = limiter(algorithm);
+        for _ in 0..40 {
+            if let Ok(reservation) = limiter.reserve(1) {
+                reservation.commit();
+            }
+        }
+        let denied = limiter.try_acquire().unwrap_err();
+        assert!(denied.retry_after() > Some(ns(1 << 63)), "{denied}");
+    }
+    ahead(&Fixed::new(1, window).unwrap());
+    ahead(&SlidingCounter::new(1, window).unwrap());
+}
+
+#[test]
+fn settings_that_differ_only_beyond_the_word_are_told_apart() {
+    let (_time, limiter) = limiter(&Spacing::new(Rate::per_second(1)).slack(1));
+    limiter.set(Spacing::new(Rate::per_second(1)).slack(1 + (1 << 55)));
+    limiter.refund(u64::MAX);
+    for n in 0..20 {
+        assert!(limiter.try_acquire().is_ok(), "{n}");
+    }
+}
