@@ -80,7 +80,11 @@ impl Chain {
 
     /// Lowers the arrival time and everyone charged behind `seq` by `back`, or as far as may be.
     fn lift(&mut self, back: u128, seq: u64, now: u64) {
-        let back = back.min(self.room(seq, now));
+        let mut back = back.min(self.room(seq, now));
+        if self.queue.front().is_some_and(|first| first.seq > seq) {
+            // All by as much, so nobody to before the epoch.
+            back = back.min(self.head);
+        }
         self.tat = self.tat.saturating_sub(back);
         match self.queue.front() {
             None => return,

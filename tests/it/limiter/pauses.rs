@@ -278,3 +278,17 @@ proptest! {
         }
     }
 }
+
+// S39
+#[test]
+fn a_refund_in_a_pause_soon_after_the_start_brings_those_in_line_no_closer_together() {
+    let every = Duration::from_nanos(400);
+    let (time, bucket) = with_initial(Quota::every(every).unwrap().burst(2), 2);
+    bucket.pause_for(Duration::from_nanos(600));
+    let _both = [waiting(bucket.acquire()), waiting(bucket.acquire())];
+    time.advance(Duration::from_nanos(100));
+    bucket.refund(2);
+    // The two leave a full bucket at 600, and two more come until 1400.
+    let refused = Polled::new(bucket.acquire_many_timeout(2, every)).poll().unwrap().unwrap_err();
+    assert_eq!(refused.retry_after(), Some(Duration::from_nanos(1300)));
+}
