@@ -23,9 +23,12 @@
 //!   reads the outcome. The store is `Release`, the read `Acquire`.
 //! * **W4** A slot is unlinked through the list in which it was linked.
 
+mod latch;
 mod list;
 mod wakes;
 
+#[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use latch::{Latch, Turn};
 #[allow(unused_imports, reason = "rooms behind features wait with it")]
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]
