@@ -175,28 +175,6 @@ const PATHS: &[Path] = &[
             key = (key + 1) % 1000;
         });
     }),
-    ("peer_keyed_quanta", || {
-        let n = std::num::NonZeroU32::new(1000).unwrap();
-        let quota = governor::Quota::per_second(n).allow_burst(std::num::NonZeroU32::MAX);
-        let limiter = governor::RateLimiter::<u64, governor::state::keyed::DashMapStateStore<u64, foldhash::fast::FixedState>, _, governor::middleware::NoOpMiddleware<_>>::dashmap_with_clock_and_hasher(quota, governor::clock::QuantaClock::default(), foldhash::fast::FixedState::default());
-        (0..1000_u64).for_each(|key| assert!(limiter.check_key(&key).is_ok()));
-        let mut key = 0_u64;
-        measured(|| {
-            assert!(black_box(&limiter).check_key(&key).is_ok());
-            key = (key + 1) % 1000;
-        });
-    }),
-    ("peer_keyed_quanta_random", || {
-        let n = std::num::NonZeroU32::new(1000).unwrap();
-        let quota = governor::Quota::per_second(n).allow_burst(std::num::NonZeroU32::MAX);
-        let limiter = governor::RateLimiter::<u64, governor::state::keyed::DashMapStateStore<u64, std::hash::RandomState>, _, governor::middleware::NoOpMiddleware<_>>::dashmap_with_clock_and_hasher(quota, governor::clock::QuantaClock::default(), Default::default());
-        (0..1000_u64).for_each(|key| assert!(limiter.check_key(&key).is_ok()));
-        let mut key = 0_u64;
-        measured(|| {
-            assert!(black_box(&limiter).check_key(&key).is_ok());
-            key = (key + 1) % 1000;
-        });
-    }),
     ("keyed_hit_allow_at_text", || {
         let (clock, now) = manual();
         let limiter = Keyed::<String>::builder(ample()).clock(clock).build().expect("a limiter");

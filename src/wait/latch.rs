@@ -19,6 +19,7 @@
 //! * **L2** The value is borrowed from the [`Turn`], whose end stores `FREE`.
 
 use crate::shim::{AtomicU32, Mutex, Ordering, Spin, UnsafeCell};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -43,7 +44,11 @@ impl<T> RefUnwindSafe for Latch<T> {}
 
 /// The value in the hands of who has the turn: the latch is free when this is dropped, also by a panic.
 #[must_use = "dropped, it frees the latch"]
-pub(crate) struct Turn<'a, T>(&'a Latch<T>);
+pub(crate) struct Turn<'a, T> {
+    latch: &'a Latch<T>,
+    /// Shared among threads only where the value may be.
+    _value: PhantomData<&'a mut T>,
+}
 
 impl<T> Deref for Turn<'_, T> {
     type Target = T;
@@ -51,7 +56,7 @@ impl<T> Deref for Turn<'_, T> {
     #[inline(always)]
     fn deref(&self) -> &T {
         // SAFETY: by L1 the value is this thread's alone as long as this is there, and by L2 it is not borrowed for longer.
-        self.0.value.with(|value| unsafe { &*value })
+        self.latch.value.with(|value| unsafe { &*value })
     }
 }
 
@@ -59,7 +64,7 @@ impl<T> DerefMut for Turn<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above; and `&mut self` lends it to one at a time.
-        self.0.value.with_mut(|value| unsafe { &mut *value })
+        self.latch.value.with_mut(|value| unsafe { &mut *value })
     }
 }
 
@@ -67,7 +72,7 @@ impl<T> Drop for Turn<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         // ORDERING: Release pairs with the Acquire of the next holder.
-        self.0.word.store(FREE, Ordering::Release);
+        self.latch.word.store(FREE, Ordering::Release);
     }
 }
 
@@ -83,7 +88,7 @@ impl<T> Latch<T> {
         if !self.turn(BRIEF) {
             self.wait_for_brief();
         }
-        Turn(self)
+        self.lend()
     }
 
     /// Lends the value for as long as it takes: others sleep.
@@ -94,7 +99,13 @@ impl<T> Latch<T> {
         while !self.turn(LONG) {
             spin.blocked();
         }
-        f(&mut Turn(self))
+        f(&mut self.lend())
+    }
+
+    /// For who has the turn.
+    #[inline(always)]
+    fn lend(&self) -> Turn<'_, T> {
+        Turn { latch: self, _value: PhantomData }
     }
 
     #[inline(always)]

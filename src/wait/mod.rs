@@ -1,7 +1,8 @@
 //! L2. The waiter kernel: one hard algorithm that every waiting component has in common.
 //!
 //! A [`Slot`] is a node that lives inside a waiting future. A [`List`] links slots; it is always guarded by a mutex of
-//! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released.
+//! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released. A [`Latch`] is
+//! a lock for those who hardly ever wait.
 //!
 //! # States of a slot
 //!

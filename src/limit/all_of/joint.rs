@@ -167,7 +167,11 @@ impl Joint {
 fn take_all(members: &[Named], now: u64, n: u64) -> bool {
     let Some((Named { member, shift, .. }, rest)) = members.split_first() else { return true };
     let at = shift.of_member(now);
-    if rest.is_empty() { member.take_last(n, at) } else { member.take_if(n, at, &mut || take_all(rest, now, n)) }
+    if rest.is_empty() {
+        member.take_last(n, at)
+    } else {
+        member.take_if(n, at, &mut || take_all(rest, now, n))
+    }
 }
 
 /// One decision over all members.

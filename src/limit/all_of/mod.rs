@@ -35,8 +35,8 @@ use std::sync::Weak;
 /// ```
 ///
 /// # All or nothing
-/// The members are held together while it decides, each by its own short mutex and always in the same order, so nobody ever sees
-/// a charge that is then taken back. A refusal is that of the member with the longest wait: [`Denied::tier`] says which.
+/// The members are held together while it decides, each by its own short mutex and always in the same order; the last to agree
+/// decides as it does alone, without a mutex where it can. So nobody ever sees a charge that is then taken back. A refusal is that of the member with the longest wait: [`Denied::tier`] says which.
 ///
 /// # Waiting
 /// First come, first served among those who wait here, with one timer; the first in line takes its tokens when all members have

@@ -191,7 +191,8 @@ where
 {
     if slot.outcome().is_none() {
         let mut fresh = Some(cx.waker().clone());
-        let old = inner.cell(index).map(|cell| cell.long(|shard| shard.set_waker(hash, key, slot, &mut fresh)));
+        let old =
+            inner.cell(index).map(|cell| cell.long(|shard| shard.set_waker(hash, key, slot, &mut fresh)));
         drop((old, fresh));
     }
     let Some((outcome, want)) = slot.take() else { return Poll::Pending };

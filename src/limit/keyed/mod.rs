@@ -69,7 +69,7 @@ use std::time::{Duration, Instant};
 ///
 /// | operation | |
 /// |---|---|
-/// | on a key that is there | one hash, one short lock of one shard, one look-up; nothing is allocated |
+/// | on a key that is there | one hash, one look-up under one shard's lock, which is held for some tens of instructions and costs one read-modify-write; nothing is allocated |
 /// | on a new key | two short locks, a clone of the key; when it is full, also of shards where a key may be idle |
 /// | [`acquire`](Self::acquire) | as those where the tokens are there; the first who waits for a key allocates its line, the others nothing |
 /// | [`set`](Self::set), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |

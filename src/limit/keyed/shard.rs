@@ -213,13 +213,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
 
     /// As [`try_change`](Self::try_change), however long it takes. `None` if the key would have to be inserted.
     #[cold]
-    pub(super) fn change<Q>(
-        &mut self,
-        hash: Short,
-        key: &Q,
-        now: u64,
-        op: Op,
-    ) -> Option<Result<(), Denied>>
+    pub(super) fn change<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Option<Result<(), Denied>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,

@@ -179,7 +179,9 @@ impl Shards {
         }
         let mut from = 0;
         for (index, guard) in locked.guards.iter_mut().enumerate() {
-            let next = numbers.iter().fold(usize::MAX, |next, number| if *number < from { next } else { next.min(*number) });
+            let next = numbers
+                .iter()
+                .fold(usize::MAX, |next, number| if *number < from { next } else { next.min(*number) });
             if next == usize::MAX {
                 break;
             }
