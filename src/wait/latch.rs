@@ -76,7 +76,6 @@ impl<T> Drop for Turn<'_, T> {
     }
 }
 
-#[allow(dead_code, reason = "used by the rooms behind features")]
 impl<T> Latch<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { word: AtomicU32::new(FREE), value: UnsafeCell::new(value), long: Mutex::new(()) }

@@ -24,6 +24,7 @@
 //!   reads the outcome. The store is `Release`, the read `Acquire`.
 //! * **W4** A slot is unlinked through the list in which it was linked.
 
+#[allow(dead_code, reason = "used by the rooms behind features")]
 mod latch;
 mod list;
 mod wakes;
