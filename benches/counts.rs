@@ -164,6 +164,17 @@ const PATHS: &[Path] = &[
             key = (key + 1) % 1000;
         });
     }),
+    ("keyed_hit_allow_quanta", || {
+        // None of them idle in the time of a run.
+        let quota = Quota::per_second(1000).burst(1_000_000_000);
+        let limiter = Keyed::builder(quota).clock(Clock::quanta()).build().expect("a limiter");
+        let mut key = 0_u64;
+        (0..1000_u64).for_each(|key| assert!(limiter.try_acquire_many(&key, 1_000_000).is_ok()));
+        measured(|| {
+            assert!(black_box(&limiter).try_acquire(&key).is_ok());
+            key = (key + 1) % 1000;
+        });
+    }),
     ("keyed_hit_allow_at_text", || {
         let (clock, now) = manual();
         let limiter = Keyed::<String>::builder(ample()).clock(clock).build().expect("a limiter");

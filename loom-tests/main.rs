@@ -30,6 +30,7 @@ mod concurrency;
 mod counters;
 mod gate;
 mod keyed;
+mod latch;
 mod oneshot;
 mod pool;
 mod race;

@@ -5,10 +5,10 @@
 //! |---|---|---|---|
 //! | never above the burst | 3 | none | a store in place of the compare-exchange |
 //! | a refund and a decision lose and mint nothing | 2 | none | `freeze` that does not set the slow bit |
-//! | no decision on old terms | 2 | 3 | no new generation; word published with `Relaxed` |
-//! | no refusal on torn terms | 2 | 3 | no second load before a denial; terms loaded or stored with `Relaxed` |
+//! | no decision on old terms | 2 | 3 | no new generation; word and tag not compared |
+//! | no refusal on torn terms | 2 | 3 | the word loaded before the terms; parameters stored with `Relaxed` |
 //! | moving the base loses and mints nothing | 2 | none | `freeze` that does not set the slow bit |
-//! | no decision from an old base | 2 | 3 | no new generation where only the base has moved |
+//! | no decision from an old base | 2 | 3 | no new generation where only the base has moved; the tag stored before the parameters, or with `Relaxed`; terms loaded with `Relaxed` |
 //! | a grant and giving up: never both, the next is served | 2 | none | `abandon` that gives no grant back; that does not serve those behind |
 //! | queueing against the firing timer: nobody sleeps on | 2 | 3 | a sleep that is ready when armed, ignored |
 //! | of two armings the later decision stays | 2 | none | `rest` that does not look at the decision |

@@ -1,7 +1,8 @@
 //! L2. The waiter kernel: one hard algorithm that every waiting component has in common.
 //!
 //! A [`Slot`] is a node that lives inside a waiting future. A [`List`] links slots; it is always guarded by a mutex of
-//! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released.
+//! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released. A [`Latch`] is
+//! a lock for those who hardly ever wait.
 //!
 //! # States of a slot
 //!
@@ -23,9 +24,13 @@
 //!   reads the outcome. The store is `Release`, the read `Acquire`.
 //! * **W4** A slot is unlinked through the list in which it was linked.
 
+#[allow(dead_code, reason = "used by the rooms behind features")]
+mod latch;
 mod list;
 mod wakes;
 
+#[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use latch::{Latch, Turn};
 #[allow(unused_imports, reason = "rooms behind features wait with it")]
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]

@@ -21,11 +21,47 @@ pub struct Joint {
     epoch: Epoch,
 }
 
+#[derive(Clone)]
 struct Named {
     name: Arc<str>,
     /// Its place in the order in which they were given.
     tier: usize,
     member: Arc<dyn Member>,
+    shift: Shift,
+}
+
+/// What lies between the times of a set and those of a member, in nanoseconds: one of the two is zero.
+#[derive(Clone, Copy, Default)]
+struct Shift {
+    /// By so much the member began to count earlier.
+    ahead: u64,
+    /// Or later.
+    behind: u64,
+}
+
+impl Shift {
+    fn between(set: &Epoch, member: &Epoch) -> Self {
+        let by = |this: &Epoch, of: &Epoch| of.instant(0).map_or(0, |start| this.nanos_at(start));
+        Self { ahead: by(member, set), behind: by(set, member) }
+    }
+
+    /// The member's time, of one of the set's.
+    #[inline(always)]
+    fn of_member(self, at: u64) -> u64 {
+        at.saturating_add(self.ahead).saturating_sub(self.behind)
+    }
+
+    /// The set's time, of one of the member's.
+    fn of_set(self, at: u64) -> u64 {
+        at.saturating_add(self.behind).saturating_sub(self.ahead)
+    }
+}
+
+impl Named {
+    /// For a set that counts from this epoch.
+    fn since(self, epoch: &Epoch) -> Self {
+        Self { shift: Shift::between(epoch, self.member.epoch()), ..self }
+    }
 }
 
 /// Builds a [`Joint`].
@@ -36,7 +72,8 @@ impl JointBuilder {
     /// One more limiter that has to agree. The name is for people.
     pub fn with(mut self, name: impl Into<Arc<str>>, member: impl Member + 'static) -> Self {
         let tier = self.0.len();
-        self.0.push(Named { name: name.into(), tier, member: Arc::new(member) });
+        let (name, member) = (name.into(), Arc::new(member));
+        self.0.push(Named { name, tier, member, shift: Shift::default() });
         self
     }
 
@@ -48,7 +85,7 @@ impl JointBuilder {
         let Self(mut members) = self;
         let refuse = |value: &dyn fmt::Display, rule| Err(ConfigError::new("limits", "members", value, rule));
         let Some(first) = members.first() else { return refuse(&0, "must be at least one") };
-        let epoch = Epoch::new(first.member.clock().clone());
+        let epoch = Epoch::new(first.member.epoch().clock().clone());
         if members.len() > 256 {
             return refuse(&members.len(), "must be at most 256");
         }
@@ -64,7 +101,8 @@ impl JointBuilder {
         if let Some(twice) = twice {
             return refuse(&twice.name, "must not be the same limiter twice");
         }
-        Ok(Joint { members: members.into(), epoch })
+        let members = members.into_iter().map(|named| named.since(&epoch)).collect();
+        Ok(Joint { members, epoch })
     }
 }
 
@@ -98,7 +136,9 @@ impl Joint {
 
     /// The same, counting its time from when the other does: a limiter goes on counting from its own beginning.
     pub(super) fn since(self, other: &Self) -> Self {
-        Self { epoch: other.epoch.clone(), ..self }
+        let epoch = other.epoch.clone();
+        let members = self.members.iter().map(|named| named.clone().since(&epoch)).collect();
+        Self { members, epoch }
     }
 
     /// Takes `n` tokens of each, or none of any.
@@ -106,11 +146,12 @@ impl Joint {
         if n == 0 {
             return Ok(());
         }
-        self.decide(now, n, true)
+        // As a rule all agree; who does not, and until when, is found out in a round of its own.
+        if take_all(&self.members, now, n) { Ok(()) } else { self.decide(now, n, true) }
     }
 
     fn decide(&self, now: u64, n: u64, take: bool) -> Result<(), NotYet> {
-        let mut round = Round { joint: self, now, n, take, no: None };
+        let mut round = Round { now, n, take, no: None };
         match round.ask(&self.members) {
             true => Ok(()),
             false => match round.no {
@@ -122,25 +163,33 @@ impl Joint {
     }
 }
 
+/// Takes of each of them, while the ones before are held; or of none, without saying why.
+fn take_all(members: &[Named], now: u64, n: u64) -> bool {
+    let Some((Named { member, shift, .. }, rest)) = members.split_first() else { return true };
+    let at = shift.of_member(now);
+    if rest.is_empty() {
+        member.take_last(n, at)
+    } else {
+        member.take_if(n, at, &mut || take_all(rest, now, n))
+    }
+}
+
 /// One decision over all members.
-struct Round<'a> {
-    joint: &'a Joint,
+struct Round {
     now: u64,
     n: u64,
     take: bool,
     no: Option<NotYet>,
 }
 
-impl Round<'_> {
+impl Round {
     /// Asks the first of them, and while it is held, the rest. Whether all agreed, and so have taken.
     fn ask(&mut self, members: &[Named]) -> bool {
         let Some((named, rest)) = members.split_first() else { return self.take && self.no.is_none() };
-        let Some(now) = self.joint.epoch.instant(self.now) else { return false };
-        let n = self.n;
-        named.member.attempt(n, now, &mut |checked, changes| {
+        let Named { tier, member, shift, .. } = named;
+        member.attempt(self.n, shift.of_member(self.now), &mut |checked, changes| {
             if let Err(denied) = checked {
-                let changes = changes.map(|at| self.joint.epoch.nanos_at(at));
-                self.refused(named.tier, denied, changes);
+                self.refused(*tier, denied, changes.map(|at| shift.of_set(at)));
             }
             self.ask(rest)
         })
@@ -171,6 +220,8 @@ impl Engine for Joint {
     type Line = Knock;
 
     const COMPOSITE: bool = true;
+
+    const PACKED: bool = false;
 
     fn epoch(&self, _: Clock) -> Epoch {
         self.epoch.clone()
@@ -206,8 +257,8 @@ impl Algorithm for Joint {
 
     /// The least that a member has.
     fn available(&self, (): &(), now: u64) -> u64 {
-        let Some(now) = self.epoch.instant(now) else { return 0 };
-        self.members.iter().map(|named| named.member.available_at(now)).min().unwrap_or(0)
+        let of = |named: &Named| named.member.available_at(named.shift.of_member(now));
+        self.members.iter().map(of).min().unwrap_or(0)
     }
 
     /// To each.

@@ -7,10 +7,9 @@ pub use joint::{Joint, JointBuilder};
 
 use super::limiter::{Follow, Limiter};
 use super::{Algorithm, Denied};
-use crate::time::Clock;
+use crate::time::Epoch;
 use std::fmt;
 use std::sync::Weak;
-use std::time::Instant;
 
 /// Several limiters of any kinds as one: a request is charged in all of them, or in none.
 ///
@@ -36,8 +35,8 @@ use std::time::Instant;
 /// ```
 ///
 /// # All or nothing
-/// The members are held together while it decides, each by its own short mutex and always in the same order, so nobody ever sees
-/// a charge that is then taken back. A refusal is that of the member with the longest wait: [`Denied::tier`] says which.
+/// The members are held together while it decides, each by its own short mutex and always in the same order; the last to agree
+/// decides as it does alone, without a mutex where it can. So nobody ever sees a charge that is then taken back. A refusal is that of the member with the longest wait: [`Denied::tier`] says which.
 ///
 /// # Waiting
 /// First come, first served among those who wait here, with one timer; the first in line takes its tokens when all members have
@@ -58,28 +57,32 @@ pub trait Member: sealed::Member + fmt::Debug + Send + Sync {}
 
 impl<A: Algorithm> Member for Limiter<A> {}
 
+#[allow(private_interfaces, reason = "sealed: nobody outside can name what it gives, or call it")]
 pub(super) mod sealed {
-    use super::{Clock, Denied, Follow, Instant, Weak};
+    use super::{Denied, Epoch, Follow, Weak};
 
-    /// What a set asks of its members.
+    /// What a set asks of its members. Times are nanoseconds since the member's epoch.
     pub trait Member {
         fn serial(&self) -> u64;
         fn is_composite(&self) -> bool;
-        fn clock(&self) -> &Clock;
+        fn epoch(&self) -> &Epoch;
         fn capacity(&self) -> u64;
-        fn available_at(&self, now: Instant) -> u64;
+        fn available_at(&self, now: u64) -> u64;
         fn attempt(
             &self,
             n: u64,
-            now: Instant,
-            agree: &mut dyn FnMut(Result<(), Denied>, Option<Instant>) -> bool,
+            now: u64,
+            agree: &mut dyn FnMut(Result<(), Denied>, Option<u64>) -> bool,
         ) -> bool;
+        fn take_if(&self, n: u64, now: u64, others: &mut dyn FnMut() -> bool) -> bool;
+        fn take_last(&self, n: u64, now: u64) -> bool;
         fn refund(&self, n: u64);
         fn drain_to(&self, n: u64);
         fn follow(&self, follower: Weak<dyn Follow>);
     }
 }
 
+#[allow(private_interfaces, reason = "as the trait's")]
 impl<A: Algorithm> sealed::Member for Limiter<A> {
     fn serial(&self) -> u64 {
         Self::serial(self)
@@ -89,25 +92,33 @@ impl<A: Algorithm> sealed::Member for Limiter<A> {
         A::COMPOSITE
     }
 
-    fn clock(&self) -> &Clock {
-        Self::clock(self)
+    fn epoch(&self) -> &Epoch {
+        Self::epoch(self)
     }
 
     fn capacity(&self) -> u64 {
         self.known_capacity()
     }
 
-    fn available_at(&self, now: Instant) -> u64 {
+    fn available_at(&self, now: u64) -> u64 {
         self.glance(now)
     }
 
     fn attempt(
         &self,
         n: u64,
-        now: Instant,
-        agree: &mut dyn FnMut(Result<(), Denied>, Option<Instant>) -> bool,
+        now: u64,
+        agree: &mut dyn FnMut(Result<(), Denied>, Option<u64>) -> bool,
     ) -> bool {
         Self::attempt(self, n, now, agree)
+    }
+
+    fn take_if(&self, n: u64, now: u64, others: &mut dyn FnMut() -> bool) -> bool {
+        Self::take_if(self, n, now, others)
+    }
+
+    fn take_last(&self, n: u64, now: u64) -> bool {
+        Self::take_last(self, n, now)
     }
 
     fn refund(&self, n: u64) {

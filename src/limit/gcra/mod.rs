@@ -240,19 +240,38 @@ impl Terms {
     /// The state after taking `n` tokens that are there at `now`.
     #[inline(always)]
     pub(super) fn take(self, tat: u128, now: u64, n: u64) -> Result<u128, Denied> {
-        let Self { limit, burst, .. } = self;
         if n == 0 {
             return Ok(tat);
         }
-        if n > burst {
-            return Err(Denied::never(NAME, n, burst));
+        match self.taken(tat, now, n) {
+            Some(next) => Ok(next),
+            None => Err(self.refusal(tat, now, n)),
+        }
+    }
+
+    /// As [`take`](Self::take), of at least one token, without a word on why not.
+    #[inline(always)]
+    pub(super) fn taken(self, tat: u128, now: u64, n: u64) -> Option<u128> {
+        let at = self.at(now);
+        let next = tat.max(at).checked_add(self.price(n))?;
+        // Compared from `at` on, so that the top of the bucket cannot be past the end of the numbers.
+        (n <= self.burst && next.wrapping_sub(at) <= self.depth()).then_some(next)
+    }
+
+    /// Why not, of what is not there.
+    #[cold]
+    fn refusal(self, tat: u128, now: u64, n: u64) -> Denied {
+        let Self { limit, burst, .. } = self;
+        if n > burst || limit == 0 {
+            return Denied::never(NAME, n, burst);
         }
         let top = self.at(now).saturating_add(self.depth());
-        match self.charge(tat, now, n) {
-            Some(next) if next <= top => Ok(next),
-            Some(_) | None if limit == 0 => Err(Denied::never(NAME, n, burst)),
-            Some(next) => Err(Denied::after_nanos(NAME, n, burst, self.nanos(next - top))),
-            None => Err(Denied::after_nanos(NAME, n, burst, u64::MAX)),
+        match self.charge(tat, now, n).map(|next| next.saturating_sub(top)) {
+            None => Denied::after_nanos(NAME, n, burst, u64::MAX),
+            Some(short) => match u64::try_from(short) {
+                Ok(short) => Denied::short(NAME, n, burst, short, limit),
+                Err(_) => Denied::after_nanos(NAME, n, burst, self.nanos(short)),
+            },
         }
     }
 

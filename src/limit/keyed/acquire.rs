@@ -191,7 +191,8 @@ where
 {
     if slot.outcome().is_none() {
         let mut fresh = Some(cx.waker().clone());
-        let old = inner.cell(index).map(|cell| cell.lock().set_waker(hash, key, slot, &mut fresh));
+        let old =
+            inner.cell(index).map(|cell| cell.long(|shard| shard.set_waker(hash, key, slot, &mut fresh)));
         drop((old, fresh));
     }
     let Some((outcome, want)) = slot.take() else { return Poll::Pending };
@@ -243,10 +244,10 @@ where
     /// The bell of a shard, which is made for the first wait.
     fn bell(self: &Arc<Self>, index: usize) -> Option<Arc<dyn super::bell::Ring>> {
         let cell = self.cell(index)?;
-        if let Some(bell) = &cell.lock().bell {
-            return Some(Arc::clone(bell));
+        if let Some(bell) = cell.long(|shard| shard.bell.clone()) {
+            return Some(bell);
         }
         let bell: Arc<dyn super::bell::Ring> = Arc::new(Bell::new(self, index));
-        Some(Arc::clone(cell.lock().bell.get_or_insert(bell)))
+        Some(cell.long(|shard| Arc::clone(shard.bell.get_or_insert(bell))))
     }
 }

@@ -45,12 +45,12 @@ where
         let waker = Waker::from(Arc::clone(self));
         match Pin::new(&mut sleep).poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => {
-                let superseded = cell.lock().lines.alarm.rest(sleep, decision);
+                let superseded = cell.long(|shard| shard.lines.alarm.rest(sleep, decision));
                 drop(superseded);
                 false
             }
             Poll::Ready(()) => {
-                let old = cell.lock().lines.alarm.reset();
+                let old = cell.long(|shard| shard.lines.alarm.reset());
                 drop(old);
                 true
             }
@@ -95,7 +95,7 @@ where
     fn wake(self: Arc<Self>) {
         let Some(inner) = self.inner.upgrade() else { return };
         let Some(cell) = inner.cell(self.index) else { return };
-        let old = cell.lock().lines.alarm.reset();
+        let old = cell.long(|shard| shard.lines.alarm.reset());
         drop(old);
         self.serve(inner.epoch.nanos());
     }

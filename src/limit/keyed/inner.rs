@@ -8,9 +8,9 @@ use super::shard::{Op, Shard, Tried};
 use super::shelf::{Entry, Record, Search};
 use super::{KeyedStats, WhenFull};
 use crate::limit::{Algorithm, Decided};
-use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::shim::{AtomicU64, Mutex, Ordering};
 use crate::time::Epoch;
-use crate::wait::Panicked;
+use crate::wait::{Latch, Panicked, Turn};
 use crossbeam_utils::CachePadded;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -43,26 +43,33 @@ pub(super) struct Inner<K, A: Algorithm, S> {
 }
 
 /// A shard, and what can be known of it without its lock.
+#[repr(C)]
 pub(super) struct Cell<K, A: Algorithm> {
+    shard: Latch<Shard<K, A>>,
     /// No key of it is idle before this. Stored under the lock.
     earliest: AtomicU64,
-    shard: Mutex<Shard<K, A>>,
 }
 
 impl<K: Eq, A: Algorithm> Cell<K, A> {
-    /// For those who change nothing that makes a key idle earlier.
+    /// For one look at one key, that changes nothing but its state, and to nothing that is idle earlier: others spin meanwhile.
     #[inline(always)]
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shard<K, A>> {
-        self.shard.lock()
+    pub(super) fn brief(&self) -> Turn<'_, Shard<K, A>> {
+        self.shard.brief()
+    }
+
+    /// For what changes nothing that makes a key idle earlier.
+    pub(super) fn long<R>(&self, f: impl FnOnce(&mut Shard<K, A>) -> R) -> R {
+        self.shard.long(f)
     }
 
     /// Changes the shard under its lock. What has to be dropped comes out by the result.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut Shard<K, A>) -> R) -> R {
-        let mut shard = self.shard.lock();
-        let result = change(&mut shard);
-        // Relaxed: it says where to look, and what is there is seen under the lock.
-        self.earliest.store(shard.earliest(), Ordering::Relaxed);
-        result
+        self.shard.long(|shard| {
+            let result = change(shard);
+            // Relaxed: it says where to look, and what is there is seen under the lock.
+            self.earliest.store(shard.earliest(), Ordering::Relaxed);
+            result
+        })
     }
 
     /// As [`change`](Self::change), for what may change a line: then serves those who are due for it.
@@ -76,7 +83,7 @@ impl<K: Eq, A: Algorithm> Cell<K, A> {
 
     /// Serves those who wait and are due.
     pub(super) fn serve(&self, now: u64) {
-        let bell = self.lock().ringer();
+        let bell = self.long(|shard| shard.ringer());
         if let Some(bell) = bell {
             bell.serve(now);
         }
@@ -110,7 +117,7 @@ where
         let share = knobs.share(shards);
         let Knobs { capacity, overrides, when_full, clock, name, .. } = knobs;
         let shard = |_| {
-            let shard = Mutex::new(Shard::new(algorithm.clone(), share));
+            let shard = Latch::new(Shard::new(algorithm.clone(), share));
             CachePadded::new(Cell { earliest: AtomicU64::new(u64::MAX), shard })
         };
         Self {
@@ -158,10 +165,26 @@ where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
         let Some(cell) = self.cell(index) else { return Ok(()) };
-        let tried = cell.lock().change(hash, key, now, op);
+        let tried = cell.brief().try_change(hash, key, now, op);
         match tried {
             Tried::Done(result) => result.map_err(KeyDenied::Denied),
             Tried::Absent => self.insert(key, index, hash, now, op),
+            Tried::InLine => self.stand_behind(key, index, hash, now, op),
+        }
+    }
+
+    /// Of a key that somebody waits for.
+    #[cold]
+    fn stand_behind<Q>(&self, key: &Q, index: usize, hash: Short, now: u64, op: Op) -> Result<(), KeyDenied>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let Some(cell) = self.cell(index) else { return Ok(()) };
+        match cell.long(|shard| shard.change(hash, key, now, op)) {
+            Some(result) => result.map_err(KeyDenied::Denied),
+            // It was forgotten meanwhile.
+            None => self.insert(key, index, hash, now, op),
         }
     }
 
@@ -192,14 +215,14 @@ where
             match self.place(index, now) {
                 Ok(found) => place = Some(found),
                 // Perhaps because somebody else has inserted this very key.
-                Err(full) => match cell.lock().change(hash, key, now, op) {
-                    Tried::Done(result) => return result.map_err(KeyDenied::Denied),
-                    Tried::Absent => {
-                        // Relaxed: a statistic.
-                        self.rejected.fetch_add(1, Ordering::Relaxed);
-                        return Err(full.into());
+                Err(full) => {
+                    if let Some(result) = cell.long(|shard| shard.change(hash, key, now, op)) {
+                        return result.map_err(KeyDenied::Denied);
                     }
-                },
+                    // Relaxed: a statistic.
+                    self.rejected.fetch_add(1, Ordering::Relaxed);
+                    return Err(full.into());
+                }
             }
         }
     }
@@ -319,14 +342,14 @@ where
             ..KeyedStats::default()
         };
         for cell in self.cells() {
-            let shard = cell.lock();
-            let tally = shard.tally;
-            for counts in shard.lines.counts() {
-                stats.waiting += counts.waiting;
-                stats.granted += counts.granted;
-                stats.cancelled += counts.cancelled;
-            }
-            drop(shard);
+            let tally = cell.long(|shard| {
+                for counts in shard.lines.counts() {
+                    stats.waiting += counts.waiting;
+                    stats.granted += counts.granted;
+                    stats.cancelled += counts.cancelled;
+                }
+                shard.tally
+            });
             let Decided { allowed, denied } = &mut stats.decided;
             *allowed += tally.allowed;
             *denied += tally.denied;

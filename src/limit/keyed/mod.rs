@@ -69,7 +69,7 @@ use std::time::{Duration, Instant};
 ///
 /// | operation | |
 /// |---|---|
-/// | on a key that is there | one hash, one short lock of one shard, one look-up; nothing is allocated |
+/// | on a key that is there | one hash, one look-up under one shard's lock, which is held for some tens of instructions and costs one read-modify-write; nothing is allocated |
 /// | on a new key | two short locks, a clone of the key; when it is full, also of shards where a key may be idle |
 /// | [`acquire`](Self::acquire) | as those where the tokens are there; the first who waits for a key allocates its line, the others nothing |
 /// | [`set`](Self::set), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |
@@ -312,7 +312,9 @@ where
         Q: ?Sized + Hash + Eq,
     {
         let (index, hash) = self.inner.find(key);
-        Some(self.inner.cell(index)?.lock().look(hash, key, now, look))
+        let cell = self.inner.cell(index)?;
+        let brief = cell.brief().try_look(hash, key, now, &look);
+        Some(brief.unwrap_or_else(|| cell.long(|shard| shard.look(hash, key, now, look))))
     }
 
     /// Whether this key is remembered.
@@ -422,7 +424,7 @@ where
         Q: ?Sized + Hash + Eq,
     {
         let (index, hash) = self.inner.find(key);
-        self.inner.cell(index)?.lock().override_of(hash, key).cloned()
+        self.inner.cell(index)?.long(|shard| shard.override_of(hash, key).cloned())
     }
 
     /// Changes the limits of all keys that have none of their own, from now on: what has come in until now came by the old ones
@@ -467,7 +469,7 @@ where
 
     /// Gives back the memory that no key needs now. Moves all keys, each shard in one hold of its lock.
     pub fn shrink(&self) {
-        self.inner.cells().for_each(|cell| cell.lock().shrink());
+        self.inner.cells().for_each(|cell| cell.long(|shard| shard.shrink()));
     }
 
     /// Tells `f` of every key that is remembered. Keys that come or go meanwhile may be told of or not; all others are, once. `f`
@@ -479,10 +481,9 @@ where
         let now = self.inner.epoch.nanos();
         let mut batch = Vec::with_capacity(BATCH);
         for cell in self.inner.cells() {
-            let hashes = cell.lock().hashes();
+            let hashes = cell.long(|shard| shard.hashes());
             for hashes in hashes.chunks(BATCH) {
-                {
-                    let mut shard = cell.lock();
+                cell.long(|shard| {
                     for hash in hashes {
                         shard.entries(*hash, now, |key, algorithm, state, overridden| {
                             let idle_at = algorithm.fresh_at(state);
@@ -495,7 +496,7 @@ where
                             batch.push((key.clone(), state));
                         });
                     }
-                }
+                });
                 batch.drain(..).for_each(|(key, state)| f(key, state));
             }
         }

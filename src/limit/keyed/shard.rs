@@ -17,21 +17,23 @@ const OVERRIDDEN: u16 = 2;
 /// Besides: somebody waits, and the state is in the line.
 pub(super) const IN_LINE: u16 = 4;
 
+/// In this order: what each decision writes, what each reads, and the rest, so that two threads pass one line to and fro.
+#[repr(C)]
 pub(super) struct Shard<K, A: Algorithm> {
+    /// Marks of the entries whose state is of `algorithm`: 0 or 1.
+    pub(super) parity: u16,
+    pub(super) tally: Tally,
+    pub(super) algorithm: A,
     pub(super) shelf: Shelf<K, A::State>,
     pub(super) lines: Lines<A>,
     /// Serves the lines, once there has been one.
     pub(super) bell: Option<Arc<dyn Ring>>,
-    pub(super) algorithm: A,
-    /// Marks of the entries whose state is of `algorithm`: 0 or 1.
-    pub(super) parity: u16,
     /// While there are others.
     pub(super) past: Option<Box<Past<A>>>,
     /// From when on all that was forgotten as idle was idle. A new state is not older than that: a time before it, of a slow
     /// thread or a clock that was put back, must not find what the forgotten state would not have had then.
     horizon: u64,
     pub(super) overrides: HashTable<Override<K, A>>,
-    pub(super) tally: Tally,
 }
 
 /// What the entries were under whose mark is the other one.
@@ -50,6 +52,7 @@ pub(super) struct Override<K, A> {
 }
 
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 pub(super) struct Tally {
     pub(super) allowed: u64,
     pub(super) denied: u64,
@@ -75,10 +78,13 @@ pub(super) enum Found<'a, A: Algorithm> {
     Line(&'a mut A::Line),
 }
 
-/// How an operation ended that may need the key to be inserted.
+/// How an operation ended that is done where that takes a few instructions.
 pub(super) enum Tried {
     Done(Result<(), Denied>),
+    /// The key would have to be inserted.
     Absent,
+    /// Somebody waits for the key.
+    InLine,
 }
 
 impl Op {
@@ -102,15 +108,15 @@ impl Op {
 impl<K: Eq, A: Algorithm> Shard<K, A> {
     pub(super) fn new(algorithm: A, capacity: usize) -> Self {
         Self {
+            parity: 0,
+            tally: Tally::default(),
+            algorithm,
             shelf: Shelf::new(capacity),
             lines: Lines::new(),
             bell: None,
-            algorithm,
-            parity: 0,
             past: None,
             horizon: 0,
             overrides: HashTable::new(),
-            tally: Tally::default(),
         }
     }
 
@@ -169,15 +175,51 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         })
     }
 
-    /// Changes the state of a key, unless it would have to be inserted. An operation that is refused leaves it alone.
+    /// As [`look`](Self::look), unless that takes long, as somebody waits for the key.
+    pub(super) fn try_look<Q, R>(
+        &mut self,
+        hash: Short,
+        key: &Q,
+        now: u64,
+        look: impl Fn(&A, &A::State, bool) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        let in_line = self.shelf.get_mut(hash, key).is_some_and(|entry| entry.marks & IN_LINE != 0);
+        (!in_line).then(|| self.look(hash, key, now, look))
+    }
+
+    /// Changes the state of a key, unless that takes long. An operation that is refused leaves it alone.
     #[inline(always)]
-    pub(super) fn change<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Tried
+    pub(super) fn try_change<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Tried
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Eq,
+    {
+        let Some(entry) = self.shelf.get_mut(hash, key) else {
+            return self.try_on_fresh(hash, key, now, op).map_or(Tried::Absent, Tried::Done);
+        };
+        if entry.marks == self.parity {
+            let result = op.on(Found::State(&self.algorithm, &mut entry.value), now);
+            return Tried::Done(self.counted(result));
+        }
+        if entry.marks & IN_LINE != 0 {
+            return Tried::InLine;
+        }
+        self.change(hash, key, now, op).map_or(Tried::Absent, Tried::Done)
+    }
+
+    /// As [`try_change`](Self::try_change), however long it takes. `None` if the key would have to be inserted.
+    #[cold]
+    pub(super) fn change<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Option<Result<(), Denied>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
         match self.with(hash, key, |found| op.on(found, now)) {
-            Some(result) => Tried::Done(self.counted(result)),
+            Some(result) => Some(self.counted(result)),
             None => self.try_on_fresh(hash, key, now, op),
         }
     }
@@ -193,7 +235,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     }
 
     #[cold]
-    fn try_on_fresh<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Tried
+    fn try_on_fresh<Q>(&mut self, hash: Short, key: &Q, now: u64, op: Op) -> Option<Result<(), Denied>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
@@ -201,9 +243,9 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         let (algorithm, mut state, _) = self.fresh(hash, key, now);
         let result = op.on(Found::State(algorithm, &mut state), now);
         if result.is_ok() && algorithm.fresh_at(&state) > now {
-            return Tried::Absent;
+            return None;
         }
-        Tried::Done(self.counted(result))
+        Some(self.counted(result))
     }
 
     /// As [`change`](Self::change), inserting the key where that has to be. `None` if there is no place for it.
@@ -220,7 +262,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         K: Borrow<Q>,
         Q: ?Sized + Eq,
     {
-        if let Tried::Done(result) = self.change(hash, key, now, op) {
+        if let Some(result) = self.change(hash, key, now, op) {
             return Some(result);
         }
         let (place, owned) = (place()?, owned.take()?);

@@ -70,6 +70,7 @@ impl Search {
 ///
 /// A stamp has 16 bits; no two entries have both hash and stamp in common. An outdated record that is taken for a current one,
 /// since its stamp has come round again, is checked against the entry like any other, and only makes it be looked at twice.
+#[repr(C)]
 pub(super) struct Shelf<K, T> {
     entries: HashTable<Entry<K, T>>,
     order: BinaryHeap<Reverse<Record>>,

@@ -17,6 +17,9 @@ pub trait Engine: Sized {
     /// Whether it is made of other limiters. Then its clock is theirs, and nothing of it can be a member of such a set.
     const COMPOSITE: bool = false;
 
+    /// Whether its state is ever packed into a word. One that is not is spared all that keeps a word up to date.
+    const PACKED: bool = true;
+
     /// From when on a limiter counts its time.
     fn epoch(&self, clock: Clock) -> Epoch {
         Epoch::new(clock)

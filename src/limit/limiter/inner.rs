@@ -78,12 +78,18 @@ pub(super) struct Settings<A: Algorithm> {
 impl<A: Algorithm> Ledger<A> {
     /// Takes the state out of the word. No lock-free decision goes through until [`publish`](Self::publish).
     fn freeze(&mut self, word: &Word) {
+        if !A::PACKED {
+            return;
+        }
         if let Some(state) = self.published.freeze(word, self.line.algorithm()) {
             self.line.set_state(state);
         }
     }
 
     fn publish(&mut self, word: &Word, now: u64) {
+        if !A::PACKED {
+            return;
+        }
         let Self { line, course, published, .. } = self;
         let what = Publication {
             algorithm: line.algorithm(),
@@ -209,6 +215,9 @@ impl<A: Algorithm> Inner<A> {
 
     #[inline(always)]
     pub(super) fn decide(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        if !A::PACKED {
+            return self.take_locked(nanos, n);
+        }
         match self.word.take::<A>(nanos, n) {
             Verdict::Taken => Ok(()),
             Verdict::Denied(denied) => Err(denied),
@@ -221,6 +230,17 @@ impl<A: Algorithm> Inner<A> {
         if let Some(tally) = &self.tally {
             tally.count(allowed);
         }
+    }
+
+    /// Where there is no word: under the mutex, which has the state. Like [`take_slowly`](Self::take_slowly), for what is done
+    /// each time.
+    fn take_locked(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        let mut ledger = self.lock();
+        if ledger.course.due(nanos).is_none() {
+            return ledger.take(nanos, n);
+        }
+        drop(ledger);
+        self.take_slowly(nanos, n)
     }
 
     #[cold]
@@ -339,6 +359,41 @@ impl<A: Algorithm> Inner<A> {
         let result = change(&mut ledger);
         ledger.publish(&self.word, nanos);
         (result, Changed { inner: self, ledger, nanos, panicked })
+    }
+
+    /// Takes `n` tokens if they are there, nothing has to be done first, and `others` say so, for whom it is held: what most
+    /// decisions of several limiters are. If not, nothing is taken, and nobody knows why.
+    pub(super) fn take_if(&self, nanos: u64, n: u64, others: &mut dyn FnMut() -> bool) -> bool {
+        let mut ledger = self.lock();
+        if ledger.course.paused().is_some() || ledger.course.due(nanos).is_some() {
+            return false;
+        }
+        ledger.freeze(&self.word);
+        let line = &mut ledger.line;
+        let taken = if std::mem::needs_drop::<A::State>() {
+            line.check(nanos, n).is_ok() && others() && line.take(nanos, n).is_ok()
+        } else {
+            // A copy costs less than a second decision.
+            let before = line.planned().1.clone();
+            let mut taken = line.take(nanos, n).is_ok();
+            if taken && !others() {
+                line.set_state(before);
+                taken = false;
+            }
+            taken
+        };
+        ledger.publish(&self.word, nanos);
+        taken
+    }
+
+    /// As [`take_if`](Self::take_if), for the last of them, whom nobody has to hold.
+    pub(super) fn take_last(&self, nanos: u64, n: u64) -> bool {
+        let by_word = if A::PACKED { self.word.take::<A>(nanos, n) } else { Verdict::Slow };
+        match by_word {
+            Verdict::Taken => true,
+            Verdict::Denied(_) => false,
+            Verdict::Slow => self.take_if(nanos, n, &mut || true),
+        }
     }
 
     /// Takes `n` tokens if they are there and `agree` says so, which hears what this limiter says. Neither wakes nor serves

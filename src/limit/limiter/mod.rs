@@ -20,7 +20,7 @@ pub(in crate::limit) use word::{Packed, Params, Step, WORD_BITS};
 
 use super::{Algorithm, Denied, Gcra};
 use crate::shim::Ordering;
-use crate::time::{Clock, Deadline};
+use crate::time::{Deadline, Epoch};
 use acquire::Limit;
 pub(in crate::limit) use followers::Follow;
 use inner::Inner;
@@ -398,13 +398,20 @@ impl<A: Algorithm> Limiter<A> {
     pub(super) fn attempt(
         &self,
         n: u64,
-        now: Instant,
-        agree: &mut dyn FnMut(Result<(), Denied>, Option<Instant>) -> bool,
+        now: u64,
+        agree: &mut dyn FnMut(Result<(), Denied>, Option<u64>) -> bool,
     ) -> bool {
-        let epoch = &self.inner.epoch;
-        let mut agree =
-            |checked, changes: Option<u64>| agree(checked, changes.and_then(|nanos| epoch.instant(nanos)));
-        self.inner.attempt(epoch.nanos_at(now), n, &mut agree)
+        self.inner.attempt(now, n, agree)
+    }
+
+    /// See [`Inner::take_if`].
+    pub(super) fn take_if(&self, n: u64, now: u64, others: &mut dyn FnMut() -> bool) -> bool {
+        self.inner.take_if(now, n, others)
+    }
+
+    /// See [`Inner::take_last`].
+    pub(super) fn take_last(&self, n: u64, now: u64) -> bool {
+        self.inner.take_last(now, n)
     }
 
     /// Tells `follower` of changes that may let somebody through earlier than was thought.
@@ -413,8 +420,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// [`available_at`](Self::available_at), for those who hold other limiters: nobody is woken.
-    pub(super) fn glance(&self, now: Instant) -> u64 {
-        let now = self.inner.epoch.nanos_at(now);
+    pub(super) fn glance(&self, now: u64) -> u64 {
         self.inner.glance(now, |algorithm, state, held| match held {
             None => algorithm.available(state, now),
             Some(_) => 0,
@@ -431,8 +437,8 @@ impl<A: Algorithm> Limiter<A> {
         self.inner.serial
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        self.inner.epoch.clock()
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.inner.epoch
     }
 
     /// Looks at the state now, for gauges that only one algorithm has.

@@ -71,10 +71,16 @@ impl Want {
 
 impl<A: Algorithm> Plan<A> {
     /// Plans everybody in line anew, if that is due.
+    #[inline]
     fn replan(&mut self) {
-        if !std::mem::take(&mut self.stale) {
-            return;
+        if self.stale {
+            self.plan_anew();
         }
+    }
+
+    #[cold]
+    fn plan_anew(&mut self) {
+        self.stale = false;
         let Self { algorithm, base, queue, promises, floor, held, changed, moved, dead, .. } = self;
         let mut state = base.clone();
         let mut last = *floor;

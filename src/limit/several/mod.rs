@@ -181,6 +181,8 @@ impl fmt::Debug for Tier {
 
 impl Engine for Several {
     type Line = Plan<Self>;
+
+    const PACKED: bool = false;
 }
 
 impl Algorithm for Several {
@@ -218,15 +220,12 @@ impl Algorithm for Several {
         Ok(u64::try_from(units.div_ceil(u128::from(limit).max(1))).unwrap_or(u64::MAX))
     }
 
+    #[inline]
     fn take(&self, state: &mut SeveralState, now: u64, n: u64) -> Result<(), Denied> {
-        self.check(state, now, n)?;
-        if n > 0 {
-            for (tier, tat) in self.tiers.iter().zip(state.times_mut()) {
-                // It fits: all have been asked.
-                *tat = tier.gcra.terms.charge(*tat, now, n).unwrap_or(u128::MAX);
-            }
+        if n == 0 || state.change_all(&self.tiers, |tier, tat| tier.gcra.terms.taken(tat, now, n)) {
+            return Ok(());
         }
-        Ok(())
+        self.check(state, now, n)
     }
 
     fn check(&self, state: &SeveralState, now: u64, n: u64) -> Result<(), Denied> {

@@ -37,6 +37,31 @@ impl SeveralState {
         }
     }
 
+    /// Changes every time by what belongs to it, or none if `change` does not want to.
+    #[inline]
+    pub(super) fn change_all<T>(&mut self, of: &[T], change: impl Fn(&T, u128) -> Option<u128>) -> bool {
+        match &mut self.times {
+            Times::Few(_, times) => {
+                let mut next = *times;
+                for (of, time) in of.iter().zip(&mut next) {
+                    let Some(changed) = change(of, *time) else { return false };
+                    *time = changed;
+                }
+                *times = next;
+            }
+            // Asked twice, which is cheaper than another box.
+            Times::Many(times) => {
+                if of.iter().zip(&**times).any(|(of, time)| change(of, *time).is_none()) {
+                    return false;
+                }
+                for (of, time) in of.iter().zip(&mut **times) {
+                    *time = change(of, *time).unwrap_or(*time);
+                }
+            }
+        }
+        true
+    }
+
     pub(super) fn times_mut(&mut self) -> &mut [u128] {
         match &mut self.times {
             Times::Few(count, times) => {

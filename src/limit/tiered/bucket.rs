@@ -36,6 +36,11 @@ struct Pace {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready(u128);
 
+impl Ready {
+    /// Of a refusal: never committed.
+    pub(super) const NOTHING: Self = Self(0);
+}
+
 /// How far off the tokens are, in nanoseconds: `None` is never.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Short(pub(super) Option<u64>);
@@ -74,6 +79,7 @@ impl Bucket {
     }
 
     /// Whether `n` tokens may be taken now.
+    #[inline]
     pub(super) fn check(&self, now: u64, n: u64) -> Result<Ready, Short> {
         let mut next = self.state;
         let short = match self.gcra.take(&mut next, now, n) {
@@ -93,6 +99,7 @@ impl Bucket {
     }
 
     /// Takes what was found to be there.
+    #[inline]
     pub(super) fn commit(&mut self, ready: Ready, now: u64, n: u64) {
         self.state = ready.0;
         match &mut self.pace {

@@ -22,6 +22,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// The buckets of a request, and what the server calls that of its route.
+    #[inline]
     pub(super) fn places(&self, ticket: &Ticket, now: u64) -> (Places, Option<Arc<str>>) {
         match self.aliases.of(ticket.route, now) {
             Some(alias) => (ticket.places(alias.base, alias.plan), Some(alias.name)),

@@ -30,9 +30,11 @@ pub(super) struct Keyer {
 
 impl Keyer {
     pub(super) fn print(&self, kind: Kind, write: impl FnOnce(&mut Writer)) -> u128 {
-        let mut writer = Writer { low: self.low.build_hasher(), high: self.high.build_hasher() };
+        let (low, high) = (self.low.build_hasher(), self.high.build_hasher());
+        let mut writer = Writer { low, high, pending: [0; PENDING], filled: 0 };
         writer.write_u8(kind as u8);
         write(&mut writer);
+        writer.flush();
         u128::from(writer.high.finish()) << 64 | u128::from(writer.low.finish())
     }
 }
@@ -41,7 +43,12 @@ impl Keyer {
 pub(super) struct Writer {
     low: DefaultHasher,
     high: DefaultHasher,
+    /// What neither has seen yet: a few long pieces cost them less than many short ones.
+    pending: [u8; PENDING],
+    filled: usize,
 }
+
+const PENDING: usize = 64;
 
 impl Writer {
     /// A text, and where it ends: no text contains the byte that `str` puts behind itself.
@@ -56,12 +63,30 @@ impl Writer {
         }
         self.write_u8(u8::MAX);
     }
+
+    fn flush(&mut self) {
+        let pending = self.pending.split_at(self.filled).0;
+        self.low.write(pending);
+        self.high.write(pending);
+        self.filled = 0;
+    }
 }
 
 impl Hasher for Writer {
     fn write(&mut self, bytes: &[u8]) {
-        self.low.write(bytes);
-        self.high.write(bytes);
+        if self.pending.len() - self.filled < bytes.len() {
+            self.flush();
+        }
+        match self.pending.split_at_mut(self.filled).1.split_at_mut_checked(bytes.len()) {
+            Some((room, _)) => {
+                room.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            None => {
+                self.low.write(bytes);
+                self.high.write(bytes);
+            }
+        }
     }
 
     fn finish(&self) -> u64 {

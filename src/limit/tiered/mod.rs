@@ -188,7 +188,7 @@ impl Tiered {
         let (inner, now) = (&self.inner, self.inner.epoch.nanos());
         let ticket = inner.engine.routes.ticket(&request);
         let (places, _) = inner.engine.places(&ticket, now);
-        inner.engine.shards.refund(&Shards::charged(places, ticket.tokens), now);
+        inner.engine.shards.refund(&Shards::charged(places, 0, ticket.tokens), now);
         inner.changed(now);
     }
 

@@ -4,8 +4,6 @@
 //! off. Percent-encoding is left as it is: `%41` and `A` are two segments, as only the server knows whether they mean the same.
 
 use std::fmt;
-use std::iter::Filter;
-use std::str::Split;
 
 /// What stands for an identifier in the name of a route.
 pub(super) const PLACEHOLDER: &str = "{id}";
@@ -13,12 +11,33 @@ pub(super) const PLACEHOLDER: &str = "{id}";
 /// Hexadecimal digits from which on a segment is taken for an identifier.
 const LONG_HEX: usize = 16;
 
-pub(super) type Segments<'a> = Filter<Split<'a, char>, fn(&&'a str) -> bool>;
-
 /// The segments of a path that are not empty.
 pub(super) fn segments(path: &str) -> Segments<'_> {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    path.split('/').filter(|segment| !segment.is_empty())
+    Segments(path)
+}
+
+/// Each of them by one walk over its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segments<'a>(&'a str);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            let end = self.0.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+            let (segment, rest) = self.0.split_at_checked(end.unwrap_or(self.0.len()))?;
+            // Query and fragment are no segments.
+            self.0 = rest.strip_prefix('/').unwrap_or_default();
+            if !segment.is_empty() {
+                return Some(segment);
+            }
+            if self.0.is_empty() {
+                return None;
+            }
+        }
+    }
 }
 
 /// The segment of a path that no pattern knows, as it goes into the key of its route.

@@ -18,7 +18,7 @@ use super::bucket::{Bucket, Promised};
 use super::engine::Engine;
 use super::key::{BuildThrough, Key};
 use super::routes::{Names, Ticket};
-use super::shards::{Charged, Naming, Places, Purpose, Tiers, bit, is_longer, refusal};
+use super::shards::{Charged, Naming, Places, Purpose, Shards, Tiers, bit, is_longer, refusal};
 use super::{Refusal, Tier};
 use crate::limit::alarm::Alarm;
 use crate::sync::Priority;
@@ -259,8 +259,8 @@ impl Want {
             return self.ends_at(now);
         }
         match engine.shards.decide(&self.places, self.ticket.tokens, now, &self.names, Purpose::Again) {
-            Ok(charged) => {
-                self.charged = Some(charged);
+            Ok(overflow) => {
+                self.charged = Some(Shards::charged(self.places, overflow, self.ticket.tokens));
                 waits.granted += 1;
                 let waited = now.saturating_sub(self.since);
                 waits.total += u128::from(waited);

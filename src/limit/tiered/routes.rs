@@ -117,7 +117,12 @@ impl Routes {
             None => (self.normal_print(request), Plan::Default(Tier::Route)),
         };
         let majors = self.majors_print(request, found.map(|(_, route)| route));
-        let ids = self.ids(request).map(|id| {
+        let ids = if request.ids == [None; 3] { [None; 3] } else { self.ids_prints(request) };
+        Ticket { route, plan, majors, ids, tokens: request.tokens }
+    }
+
+    fn ids_prints(&self, request: &Request<'_>) -> [Option<u128>; 3] {
+        self.ids(request).map(|id| {
             let (kind, id) = id?;
             Some(self.keyer.print(kind, |print| {
                 if let (Kind::SubResource, [Some(resource), ..]) = (kind, request.ids) {
@@ -125,8 +130,7 @@ impl Routes {
                 }
                 print.text(id);
             }))
-        });
-        Ticket { route, plan, majors, ids, tokens: request.tokens }
+        })
     }
 
     fn find(&self, request: &Request<'_>) -> Option<(RouteId, &Compiled)> {

@@ -111,16 +111,30 @@ pub(super) struct Tally {
     pub(super) active: usize,
 }
 
-/// Where a bucket is: in which shard, and where in it; without a place there it is the overflow bucket.
+/// Where a bucket is: in which of the locked shards, and where in it; without a place there it is the overflow bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spot {
-    shard: usize,
+    guard: usize,
     at: Option<usize>,
+}
+
+/// A bucket that takes part in a decision, and what it has said.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    tier: Tier,
+    spot: Spot,
+    ready: Ready,
+}
+
+impl Seat {
+    const EMPTY: Self = Self { tier: Tier::Global, spot: Spot { guard: 0, at: None }, ready: Ready::NOTHING };
 }
 
 /// The shards of a request, locked.
 struct Locked<'a> {
-    guards: [Option<(usize, MutexGuard<'a, Shard>)>; NARROW],
+    guards: [Option<MutexGuard<'a, Shard>>; NARROW],
+    /// Which of them is that of each place.
+    of: [usize; NARROW],
 }
 
 impl Shards {
@@ -152,45 +166,59 @@ impl Shards {
     }
 
     /// Locks all shards of a request, by rising number.
+    #[inline]
     fn lock_all(&self, places: &Places) -> Locked<'_> {
+        let mut locked = Locked { guards: [const { None }; NARROW], of: [0; NARROW] };
+        if let ([Some(place), None, None, None], [first, ..]) = (places, &mut locked.guards) {
+            *first = self.lock(self.number_of(&place.key));
+            return locked;
+        }
         let mut numbers = [usize::MAX; NARROW];
         for (number, place) in numbers.iter_mut().zip(places) {
-            *number = place.map_or(usize::MAX, |place| self.number_of(&place.key));
+            *number = place.as_ref().map_or(usize::MAX, |place| self.number_of(&place.key));
         }
-        numbers.sort_unstable();
-        let mut last = usize::MAX;
-        let guards = numbers.map(|number| {
-            let again = std::mem::replace(&mut last, number) == number;
-            if again { None } else { self.lock(number).map(|guard| (number, guard)) }
-        });
-        Locked { guards }
+        let mut from = 0;
+        for (index, guard) in locked.guards.iter_mut().enumerate() {
+            let next = numbers
+                .iter()
+                .fold(usize::MAX, |next, number| if *number < from { next } else { next.min(*number) });
+            if next == usize::MAX {
+                break;
+            }
+            *guard = self.lock(next);
+            for (of, number) in locked.of.iter_mut().zip(&numbers) {
+                *of = if *number == next { index } else { *of };
+            }
+            from = next + 1;
+        }
+        locked
     }
 
     /// The bucket of a key, made if there is none.
+    #[inline]
     fn locate(
         &self,
-        locked: &mut Locked<'_>,
+        shard: &mut Shard,
+        guard: usize,
         place: &Place,
         now: u64,
-        spots: &[Option<Spot>; NARROW],
+        others: &[Seat],
         names: &dyn Naming,
     ) -> Option<Spot> {
-        let number = self.number_of(&place.key);
-        let shard = locked.shard(number)?;
         if let Some(at) = shard.store.find(&place.key, now) {
-            return Some(Spot { shard: number, at: Some(at) });
+            return Some(Spot { guard, at: Some(at) });
         }
-        self.make(shard, number, place, now, spots, names)
+        self.make(shard, guard, place, now, others, names)
     }
 
     #[cold]
     fn make(
         &self,
         shard: &mut Shard,
-        number: usize,
+        guard: usize,
         place: &Place,
         now: u64,
-        spots: &[Option<Spot>; NARROW],
+        others: &[Seat],
         names: &dyn Naming,
     ) -> Option<Spot> {
         let (tier, life) = (place.key.tier, self.life);
@@ -198,7 +226,7 @@ impl Shards {
         let Shard { store, overflow, tally } = shard;
         store.expire(now, life, EXPIRED_FOR_A_NEW_ONE, worth_keeping);
         let overflow = overflow.get_mut(tier.index() - 1)?;
-        let taken = |at| spots.contains(&Some(Spot { shard: number, at: Some(at) }));
+        let taken = |at| others.iter().any(|seat| seat.spot == Spot { guard, at: Some(at) });
         let quota = |plan| self.quotas.lock().of(plan);
         let paused_until = overflow.as_ref().map_or(0, |overflow| overflow.paused_until);
         let fresh = |since| {
@@ -217,10 +245,10 @@ impl Shards {
                 Box::new(Bucket::new(name, plan, quota(plan), since))
             });
         }
-        Some(Spot { shard: number, at })
+        Some(Spot { guard, at })
     }
 
-    /// Takes `tokens` in the global bucket and in all places, or in none.
+    /// Takes `tokens` in the global bucket and in all places, or in none. Gives the tiers that went by an overflow bucket.
     pub(super) fn decide(
         &self,
         places: &Places,
@@ -228,45 +256,50 @@ impl Shards {
         now: u64,
         names: &dyn Naming,
         purpose: Purpose,
-    ) -> Result<Charged, Refusal> {
+    ) -> Result<Tiers, Refusal> {
         let mut locked = self.lock_all(places);
-        let mut spots: [Option<Spot>; NARROW] = [None; NARROW];
-        for (at, place) in places.iter().enumerate() {
-            let spot = place.as_ref().and_then(|place| self.locate(&mut locked, place, now, &spots, names));
-            if let Some(place) = spots.get_mut(at) {
-                *place = spot;
+        let (mut seats, mut count) = ([Seat::EMPTY; NARROW], 0);
+        for (place, guard) in places.iter().zip(locked.of) {
+            let Some(place) = place else { continue };
+            let Some(Some(shard)) = locked.guards.get_mut(guard) else { continue };
+            let (known, free) = seats.split_at_mut(count);
+            let spot = self.locate(shard, guard, place, now, known, names);
+            if let (Some(seat), Some(spot)) = (free.first_mut(), spot) {
+                *seat = Seat { tier: place.key.tier, spot, ..Seat::EMPTY };
+                count += 1;
             }
         }
+        let seats = seats.split_at_mut(count).0;
         let mut global = self.global.lock();
         let mut worst = Worst { tokens, now, longest: None };
         let everything = worst.look_at(Tier::Global, &global);
-        let mut ready: [Option<Ready>; NARROW] = [None; NARROW];
-        for ((tier, spot), ready) in Tier::ALL.into_iter().skip(1).zip(&spots).zip(&mut ready) {
-            if let Some(bucket) = spot.as_ref().and_then(|spot| locked.bucket(spot, tier)) {
-                *ready = worst.look_at(tier, bucket);
+        for Seat { tier, spot, ready } in seats.iter_mut() {
+            if let Some(bucket) = locked.bucket(spot, *tier) {
+                *ready = worst.look_at(*tier, bucket);
             }
         }
         let refusal = worst.longest;
         if purpose == Purpose::Take {
-            locked.count(self.route_of(places), refusal.as_ref().map(|refusal| refusal.tier));
+            // By the shard of the route.
+            let first = seats.first().map_or(0, |seat| seat.spot.guard);
+            if let Some(Some(shard)) = locked.guards.get_mut(first) {
+                shard.tally.count(refusal.as_ref().map(|refusal| refusal.tier));
+            }
         }
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
         let mut overflow = 0;
         if purpose != Purpose::Peek {
-            if let Some(ready) = everything {
-                global.commit(ready, now, tokens);
-            }
-            for ((tier, spot), ready) in Tier::ALL.into_iter().skip(1).zip(&spots).zip(ready) {
-                let (Some(spot), Some(ready)) = (spot, ready) else { continue };
-                overflow |= if spot.at.is_none() { bit(tier) } else { 0 };
-                if let Some(bucket) = locked.bucket(spot, tier) {
-                    bucket.commit(ready, now, tokens);
+            global.commit(everything, now, tokens);
+            for Seat { tier, spot, ready } in seats.iter() {
+                overflow |= if spot.at.is_none() { bit(*tier) } else { 0 };
+                if let Some(bucket) = locked.bucket(spot, *tier) {
+                    bucket.commit(*ready, now, tokens);
                 }
             }
         }
-        Ok(Charged { places: *places, overflow, tokens })
+        Ok(overflow)
     }
 
     fn route_of(&self, places: &Places) -> usize {
@@ -297,9 +330,9 @@ impl Shards {
         self.global.lock().refund(now, charged.tokens);
     }
 
-    /// As [`decide`](Self::decide), for what is to be given back without having been taken by it.
-    pub(super) fn charged(places: Places, tokens: u64) -> Charged {
-        Charged { places, overflow: 0, tokens }
+    /// What [`decide`](Self::decide) has taken, by what it gave.
+    pub(super) fn charged(places: Places, overflow: Tiers, tokens: u64) -> Charged {
+        Charged { places, overflow, tokens }
     }
 
     /// Looks at the bucket of a place, or changes it; of the global one without a place.
@@ -311,9 +344,9 @@ impl Shards {
         with: impl FnOnce(&mut Bucket) -> R,
     ) -> Option<R> {
         let Some(place) = place else { return Some(self.with_global(with)) };
-        let mut locked = self.lock_all(&[Some(*place), None, None, None]);
-        let spot = self.locate(&mut locked, place, now, &[None; NARROW], names)?;
-        locked.bucket(&spot, place.key.tier).map(with)
+        let mut shard = self.lock(self.number_of(&place.key))?;
+        let spot = self.locate(&mut shard, 0, place, now, &[], names)?;
+        shard.bucket(spot.at, place.key.tier).map(with)
     }
 
     pub(super) fn with_global<R>(&self, with: impl FnOnce(&mut Bucket) -> R) -> R {
@@ -431,6 +464,7 @@ impl Shards {
 }
 
 impl Shard {
+    #[inline]
     fn bucket(&mut self, at: Option<usize>, tier: Tier) -> Option<&mut Bucket> {
         match at {
             Some(at) => self.store.get_mut(at),
@@ -449,19 +483,9 @@ impl Tally {
 }
 
 impl Locked<'_> {
-    fn shard(&mut self, number: usize) -> Option<&mut Shard> {
-        let mut guards = self.guards.iter_mut().flatten();
-        guards.find(|(known, _)| *known == number).map(|(_, guard)| &mut **guard)
-    }
-
+    #[inline]
     fn bucket(&mut self, spot: &Spot, tier: Tier) -> Option<&mut Bucket> {
-        self.shard(spot.shard)?.bucket(spot.at, tier)
-    }
-
-    fn count(&mut self, route: usize, refused_by: Option<Tier>) {
-        if let Some(shard) = self.shard(route) {
-            shard.tally.count(refused_by);
-        }
+        self.guards.get_mut(spot.guard)?.as_mut()?.bucket(spot.at, tier)
     }
 }
 
@@ -473,16 +497,18 @@ struct Worst {
 }
 
 impl Worst {
-    fn look_at(&mut self, tier: Tier, bucket: &Bucket) -> Option<Ready> {
-        let Self { tokens, now, .. } = *self;
-        match bucket.check(now, tokens) {
-            Ok(ready) => Some(ready),
-            Err(Short(retry)) => {
-                if self.longest.as_ref().is_none_or(|longest| is_longer(retry, longest.retry)) {
-                    self.longest = Some(refusal(tier, bucket, tokens, now, retry));
-                }
-                None
-            }
+    #[inline]
+    fn look_at(&mut self, tier: Tier, bucket: &Bucket) -> Ready {
+        bucket.check(self.now, self.tokens).unwrap_or_else(|Short(retry)| {
+            self.refused(tier, bucket, retry);
+            Ready::NOTHING
+        })
+    }
+
+    #[cold]
+    fn refused(&mut self, tier: Tier, bucket: &Bucket, retry: Option<u64>) {
+        if self.longest.as_ref().is_none_or(|longest| is_longer(retry, longest.retry)) {
+            self.longest = Some(refusal(tier, bucket, self.tokens, self.now, retry));
         }
     }
 }

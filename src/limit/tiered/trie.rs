@@ -6,7 +6,8 @@
 
 use super::path::{Segments, segments};
 use super::route::{Pattern, Segment};
-use std::collections::BTreeMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 /// The number of a route.
 pub(super) type RouteId = usize;
@@ -18,7 +19,7 @@ pub(super) struct Trie {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: BTreeMap<Box<str>, Node>,
+    literals: HashMap<Box<str>, Node, FixedState>,
     one: Option<Box<Node>>,
     /// What ends here.
     end: Ends,
@@ -42,7 +43,7 @@ impl Trie {
         let mut node = &mut self.root;
         for segment in &pattern.segments {
             node = match segment {
-                Segment::Literal(text) => node.literals.entry((*text).into()).or_default(),
+                Segment::Literal(text) => node.literals.entry_ref(*text).or_default(),
                 Segment::One(_) => node.one.get_or_insert_default(),
             };
         }
@@ -62,7 +63,7 @@ impl Node {
         let deeper = match path.next() {
             None => self.end.find(method),
             Some(segment) => {
-                let literal = self.literals.get(segment).and_then(|node| node.find(method, path.clone()));
+                let literal = self.literals.get(segment).and_then(|node| node.find(method, path));
                 literal.or_else(|| self.one.as_ref().and_then(|node| node.find(method, path)))
             }
         };
@@ -89,7 +90,8 @@ impl Ends {
     }
 
     fn of_method(&self, method: &str) -> Option<RouteId> {
-        let of_method = self.methods.iter().find(|(known, _)| known.eq_ignore_ascii_case(method));
+        let same = |known: &str| known == method || known.eq_ignore_ascii_case(method);
+        let of_method = self.methods.iter().find(|(known, _)| same(known));
         of_method.map(|(_, route)| *route)
     }
 }
