@@ -7,20 +7,28 @@ pub mod admission;
 pub mod breaker;
 mod bulkhead;
 mod error;
+#[cfg(feature = "http")]
+mod http;
+mod key_throttle;
 mod lint;
+mod owned;
 mod policy;
 mod rejection;
 mod retry;
 mod stack;
 mod throttle;
 mod timeout;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
 pub use error::*;
+pub use key_throttle::{KeyThrottle, KeyThrottleAttempt};
 pub use lint::{Lint, LintCode};
+pub use owned::OwnedCall;
 pub use policy::*;
 pub use rejection::*;
 pub use retry::*;
