@@ -18,8 +18,6 @@ mod retry;
 mod stack;
 mod throttle;
 mod timeout;
-#[cfg(feature = "tower")]
-pub mod tower;
 
 pub use adaptive::*;
 pub use admission::Admission;

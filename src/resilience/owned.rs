@@ -28,7 +28,7 @@ pin_project! {
 impl<P: 'static> OwnedCall<P, ()> {
     /// Runs `inner` once under a shared policy.
     #[inline]
-    pub(super) fn new<I>(policy: Arc<P>, inner: I) -> OwnedCall<P, <&'static P as Policy<I>>::Attempt>
+    pub(crate) fn new<I>(policy: Arc<P>, inner: I) -> OwnedCall<P, <&'static P as Policy<I>>::Attempt>
     where
         I: Attempt,
         for<'a> &'a P: Policy<I>,

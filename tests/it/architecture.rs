@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("limit", 4),
     ("resilience", 4),
     ("pool", 5),
+    ("tower", 5),
     ("stream", 5),
     ("pipeline", 5),
     ("writer", 5),

@@ -1,6 +1,6 @@
 //! The service.
 
-use super::{PolicySource, Requests};
+use super::{PolicyFor, PolicySource, Requests};
 use crate::resilience::{Error, OwnedCall, Policy};
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,12 +40,12 @@ impl<S, Q, M> PolicyService<S, Q, M> {
 
 /// The future of `S` under the policy of `Q`.
 type Attempted<S, Q, M, R> =
-    <&'static <Q as PolicySource<R>>::Policy as Policy<<M as Requests<S, R>>::Attempt>>::Attempt;
+    <&'static <Q as PolicySource>::Policy as Policy<<M as Requests<S, R>>::Attempt>>::Attempt;
 
 impl<S, Q, M, R> Service<R> for PolicyService<S, Q, M>
 where
     S: Service<R> + Clone,
-    Q: PolicySource<R>,
+    Q: PolicyFor<R>,
     M: Requests<S, R>,
     for<'a> &'a Q::Policy: Policy<M::Attempt>,
 {

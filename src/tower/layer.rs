@@ -30,7 +30,8 @@ impl<P: Single> PolicyLayer<Same<P>, Moved> {
     /// A policy that makes more is refused by the compiler:
     ///
     /// ```compile_fail
-    /// use cofferdam::resilience::{Retry, tower::PolicyLayer};
+    /// use cofferdam::resilience::Retry;
+    /// use cofferdam::tower::PolicyLayer;
     ///
     /// let retry = Retry::builder().build().unwrap();
     /// let layer = PolicyLayer::once(retry);
@@ -40,14 +41,14 @@ impl<P: Single> PolicyLayer<Same<P>, Moved> {
     }
 }
 
-impl<F> PolicyLayer<ByRequest<F>> {
+impl<F, P> PolicyLayer<ByRequest<F, P>> {
     /// With the policy that `f` gives for each request; requests are cloned for each attempt.
     ///
     /// `f` runs in `call`, so it should be quick. It gives an `Arc`, which may be one that is kept for several requests.
     ///
     /// ```
     /// use cofferdam::limit::{Keyed, Quota};
-    /// use cofferdam::resilience::tower::PolicyLayer;
+    /// use cofferdam::tower::PolicyLayer;
     /// use cofferdam::resilience::{KeyThrottle, Retry, Stack};
     /// use std::sync::Arc;
     ///
@@ -64,21 +65,21 @@ impl<F> PolicyLayer<ByRequest<F>> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn by_request<R, P>(f: F) -> Self
+    pub fn by_request<R>(f: F) -> Self
     where
         F: Fn(&R) -> Arc<P>,
     {
-        Self::of(ByRequest(f))
+        Self::of(ByRequest::new(f))
     }
 }
 
-impl<F> PolicyLayer<ByRequest<F>, Moved> {
+impl<F, P: Single> PolicyLayer<ByRequest<F, P>, Moved> {
     /// With the policy that `f` gives for each request, one that makes one attempt only; requests are moved.
     ///
     /// ```
     /// use cofferdam::limit::KeyedMap;
     /// use cofferdam::resilience::CircuitBreaker;
-    /// use cofferdam::resilience::tower::PolicyLayer;
+    /// use cofferdam::tower::PolicyLayer;
     /// use std::sync::Arc;
     ///
     /// struct Request { host: &'static str }
@@ -87,12 +88,11 @@ impl<F> PolicyLayer<ByRequest<F>, Moved> {
     /// let layer = PolicyLayer::once_by_request(|request: &Request| Arc::new(breaker_of(request.host)));
     /// # let _: &dyn tower::Layer<(), Service = _> = &layer;
     /// ```
-    pub fn once_by_request<R, P>(f: F) -> Self
+    pub fn once_by_request<R>(f: F) -> Self
     where
         F: Fn(&R) -> Arc<P>,
-        P: Single,
     {
-        Self::of(ByRequest(f))
+        Self::of(ByRequest::new(f))
     }
 }
 

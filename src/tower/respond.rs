@@ -16,7 +16,7 @@ use tower_service::Service;
 /// [`Rejection::response`]: 429, 503 or 504 with `Retry-After`.
 ///
 /// ```
-/// use cofferdam::resilience::tower::{PolicyLayer, RespondLayer};
+/// use cofferdam::tower::{PolicyLayer, RespondLayer};
 /// use cofferdam::resilience::{Bulkhead, Stack};
 /// use tower::ServiceBuilder;
 ///
@@ -172,7 +172,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let outcome = match this.stage.project() {
-            StageProjection::Refused { rejection } => return Poll::Ready(Ok(this.respond.respond(rejection))),
+            StageProjection::Refused { rejection } => {
+                return Poll::Ready(Ok(this.respond.respond(rejection)));
+            }
             StageProjection::Calling { future } => ready!(future.poll(cx)),
         };
         Poll::Ready(outcome.or_else(|error| Ok(this.respond.respond(&refusal(error)?))))

@@ -1,7 +1,7 @@
 //! Policies as `tower` layers: the same [`Stack`], or any policy of it, around any `tower` service.
 //!
 //! ```
-//! use cofferdam::resilience::tower::PolicyLayer;
+//! use cofferdam::tower::PolicyLayer;
 //! use cofferdam::resilience::{Bulkhead, Stack, Timeout};
 //! use std::time::Duration;
 //! use tower::{Service, ServiceBuilder, ServiceExt};
@@ -52,15 +52,17 @@
 //! clones its services for each connection has one limit, not one for each.
 //!
 //! # Errors
-//! The error of the service is [`Error<S::Error>`](super::Error). To answer refusals with responses, with the feature `http`:
+//! The error of the service is [`Error<S::Error>`](crate::resilience::Error). To answer refusals with responses, with the feature `http`:
 //! [`RespondLayer`].
 //!
 //! # Cost
-//! The response future is named ([`OwnedCall`](super::OwnedCall)) and not boxed. A call clones the inner service once, or
+//! The response future is named ([`OwnedCall`](crate::resilience::OwnedCall)) and not boxed. A call clones the inner service once, or
 //! once and once more for each attempt where attempts may be several; and allocates nothing of its own, except by request.
 //!
-//! [`Stack`]: super::Stack
-//! [`Single`]: super::Single
+//! [`Stack`]: crate::resilience::Stack
+//! [`Single`]: crate::resilience::Single
+
+#![forbid(unsafe_code)]
 
 mod layer;
 mod request;
@@ -74,4 +76,4 @@ pub use request::{Cloned, Fresh, Moved, RequestAttempt, Requests, Spent};
 #[cfg(feature = "http")]
 pub use respond::{Respond, RespondFuture, RespondLayer, RespondService, Standard};
 pub use service::PolicyService;
-pub use source::{ByRequest, PolicySource, Same};
+pub use source::{ByRequest, PolicyFor, PolicySource, Same};
