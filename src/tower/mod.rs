@@ -47,6 +47,9 @@
 //! What this means around it: a `LoadShed` or a load balancer outside sees a service that is always ready. It is told of
 //! overload by rejections.
 //!
+//! A call ends with its response. What of the response is still to come, as the body of an HTTP response, is outside: a place
+//! in a bulkhead is free, and a timeout at its end, when the headers are there.
+//!
 //! # Clones
 //! Clones of a layer, of the services that it made, and of those, share what the policies count and hold. A server that
 //! clones its services for each connection has one limit, not one for each.
