@@ -199,7 +199,7 @@ fn a_request_that_cannot_be_cloned_is_sent_once() {
     // A policy that says that it makes one attempt and makes two.
     struct Liar;
     impl Single for Liar {}
-    impl<'a, A: Attempt> Policy<A> for &'a Liar {
+    impl<A: Attempt> Policy<A> for &Liar {
         type Attempt = Twice<A>;
 
         fn around(self, inner: A) -> Twice<A> {
