@@ -12,12 +12,17 @@ use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
 use cofferdam::time::Clock;
-use std::future::Future;
+use cofferdam::tower::PolicyLayer;
+use std::future::{Future, ready};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tower::{Layer as _, Service as _, service_fn};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The function that callgrind collects.
 #[inline(never)]
@@ -229,6 +234,20 @@ const PATHS: &[Path] = &[
             .bulkhead(Bulkhead::new(64).expect("a bulkhead"))
             .timeout(Timeout::attempt(Duration::from_secs(1)));
         measured(|| assert!(poll(black_box(&stack).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("stack_ready_owned", || {
+        let stack = Arc::new(Stack::new().breaker(CircuitBreaker::new()).timeout(Timeout::attempt(SECOND)));
+        measured(|| assert!(poll(black_box(&stack).call_owned(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("tower_once_ready", || {
+        let stack = Stack::new().breaker(CircuitBreaker::new()).timeout(Timeout::attempt(SECOND));
+        let mut service = PolicyLayer::once(stack).layer(service_fn(|n: u64| ready(Ok::<_, ()>(n))));
+        measured(|| assert!(poll(black_box(&mut service).call(1)).is_ready()));
+    }),
+    ("tower_cloning_ready", || {
+        let retry = Retry::builder().max_attempts(3).build().expect("a policy");
+        let mut service = PolicyLayer::new(retry).layer(service_fn(|n: u64| ready(Ok::<_, ()>(n))));
+        measured(|| assert!(poll(black_box(&mut service).call(1)).is_ready()));
     }),
     ("pool_execute_and_run", || pool(|pool| drop(pool.try_execute(async {})))),
     ("pool_submit_and_join", || {

@@ -20,3 +20,5 @@ pub mod pool;
 pub mod resilience;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "tower")]
+pub mod tower;

@@ -7,6 +7,8 @@ mod breaker;
 mod channel;
 #[path = "stress/keyed.rs"]
 mod keyed;
+#[path = "stress/owned.rs"]
+mod owned;
 #[path = "stress/semaphore.rs"]
 mod semaphore;
 #[path = "stress/signals.rs"]

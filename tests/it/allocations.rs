@@ -146,6 +146,30 @@ fn policies_allocate_nothing_for_a_call_that_goes_well() {
 }
 
 #[test]
+fn owned_calls_and_tower_services_allocate_nothing_for_a_call_that_goes_well() {
+    use cofferdam::tower::PolicyLayer;
+    use tower::{Layer as _, Service as _};
+
+    let single = || {
+        Stack::new()
+            .timeout(Timeout::total(Duration::from_secs(1)))
+            .breaker(CircuitBreaker::new())
+            .bulkhead(Bulkhead::new(1).expect("valid"))
+    };
+    let stack = Arc::new(single().retry(Retry::builder().build().expect("valid")));
+    let inner = tower::service_fn(|n: u32| std::future::ready(Ok::<_, ()>(n)));
+    let mut once = PolicyLayer::once(single()).layer(inner);
+    let mut each = PolicyLayer::new(Arc::clone(&stack)).layer(inner);
+    let mut call = || {
+        let owned = FutureExt::now_or_never(stack.call_owned(|| std::future::ready(Ok::<_, ()>(1))));
+        let once = FutureExt::now_or_never(once.call(1));
+        (owned, once, FutureExt::now_or_never(each.call(1))) == (Some(Ok(1)), Some(Ok(1)), Some(Ok(1)))
+    };
+    assert!(call());
+    assert_eq!(allocations(|| assert!((0..100).all(|_| call()))), 0);
+}
+
+#[test]
 fn a_channel_allocates_when_it_is_made_and_never_after() {
     let (sender, receiver) = channel::<u64>(16).expect("valid");
     let mut values = Vec::with_capacity(16);

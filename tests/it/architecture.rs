@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("limit", 4),
     ("resilience", 4),
     ("pool", 5),
+    ("tower", 5),
     ("stream", 5),
     ("pipeline", 5),
     ("writer", 5),
@@ -34,7 +35,8 @@ const BESIDES: &[(&str, &str)] = &[("resilience", "limit"), ("pipeline", "stream
 const AT_THE_ROOT: &[(&str, &str)] = &[("ConfigError", "error")];
 
 /// The only homes of `unsafe`: folders end in a slash.
-const UNSAFE_HOMES: &[&str] = &["src/wait/", "src/sync/ring.rs", "src/sync/oneshot.rs", "src/pool/slot/"];
+const UNSAFE_HOMES: &[&str] =
+    &["src/wait/", "src/sync/ring.rs", "src/sync/oneshot.rs", "src/task/owned.rs", "src/pool/slot/"];
 
 /// Paths that only some files may name: (what, where, why).
 struct Reserved {

@@ -10,7 +10,7 @@ use cofferdam::resilience::{
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
-use cofferdam::{ConfigError, limit, pool, task, testkit, time};
+use cofferdam::{ConfigError, limit, pool, task, testkit, time, tower};
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -341,6 +341,49 @@ table! {
     breaker::Guarded<'static, Pinned, u8>       => yes yes no;
     breaker::Drained<'static>                   => yes no  yes;
 
+    // resilience: owned calls, the limit of a key
+    resilience::OwnedCall<u8, u8>               => yes yes yes;
+    resilience::OwnedCall<Local, u8>            => no  no  yes;
+    resilience::OwnedCall<Unshared, u8>         => no  no  yes;
+    resilience::OwnedCall<u8, Local>            => no  no  yes;
+    resilience::OwnedCall<u8, Unshared>         => yes no  yes;
+    resilience::OwnedCall<u8, Pinned>           => yes yes no;
+    resilience::KeyThrottle<u8>                 => yes yes yes;
+    resilience::KeyThrottle<Local>              => no  no  yes;
+    resilience::KeyThrottleAttempt<'static, u8, u8>     => yes yes no;
+    resilience::KeyThrottleAttempt<'static, Local, u8>  => no  no  no;
+
+    // tower
+    tower::PolicyLayer<u8>                      => yes yes yes;
+    tower::PolicyLayer<Local>                   => no  no  yes;
+    tower::PolicyLayer<u8, Local>               => yes yes yes;
+    tower::PolicyService<u8, u8, Local>         => yes yes yes;
+    tower::PolicyService<Local, u8, u8>         => no  no  yes;
+    tower::PolicyService<u8, Local, u8>         => no  no  yes;
+    tower::Same<u8>                             => yes yes yes;
+    tower::Same<Local>                          => no  no  yes;
+    tower::ByRequest<u8, Local>                 => yes yes yes;
+    tower::ByRequest<Local, u8>                 => no  no  yes;
+    tower::Cloned                               => yes yes yes;
+    tower::Moved                                => yes yes yes;
+    tower::Spent                                => yes yes yes;
+    tower::Fresh<u8, u8>                        => yes yes yes;
+    tower::Fresh<Local, u8>                     => no  no  yes;
+    tower::Fresh<u8, Local>                     => no  no  yes;
+    tower::RequestAttempt<u8, u8, u8, u8>       => yes yes yes;
+    tower::RequestAttempt<u8, u8, u8, Local>    => no  no  yes;
+    tower::RequestAttempt<u8, u8, u8, Pinned>   => yes yes no;
+    tower::RequestAttempt<u8, Local, u8, u8>    => no  no  yes;
+    tower::RequestAttempt<u8, Pinned, u8, u8>   => yes yes yes;
+    tower::RespondLayer                         => yes yes yes;
+    tower::RespondLayer<Local>                  => no  no  yes;
+    tower::Standard                             => yes yes yes;
+    tower::RespondService<u8, u8>               => yes yes yes;
+    tower::RespondService<Local, u8>            => no  no  yes;
+    tower::RespondFuture<u8, u8>                => yes yes yes;
+    tower::RespondFuture<Local, u8>             => no  no  yes;
+    tower::RespondFuture<Pinned, u8>            => yes yes no;
+
     // pool
     pool::WorkerPool                            => yes yes yes;
     pool::PoolBuilder                           => yes yes yes;
@@ -406,6 +449,18 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     let (policy, own) = (Arc::new(stack), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (Stack::new().layer(Some(retry())).layer(Arc::new(bulkhead())), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) =
+        (Arc::new(Stack::new().timeout(timeout()).retry(retry()).bulkhead(bulkhead())), text());
+    let own = Arc::new(own);
+    spawnable(policy.call_owned(move || {
+        let own = Arc::clone(&own);
+        async move { operation(&own).await }
+    }));
+    let own = text();
+    spawnable(async move { policy.call_owned(|| operation(&own)).await });
+    let by_key = limit::Keyed::<String>::new("100/s".parse().expect("valid"));
+    let (policy, own) = (Stack::new().layer(resilience::KeyThrottle::new(by_key, text())), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (Stack::new().timeout(timeout()).breaker(breaker()), text());
     spawnable(async move { policy.call_once(|| operation(&own)).await });

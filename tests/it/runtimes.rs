@@ -299,6 +299,35 @@ on_every_runtime! {
         assert!(late.call(pending::<Result<(), ()>>).await.unwrap_err().is_rejection());
     }
 
+    async fn a_tower_service_under_a_stack_is_called_from_many_tasks(runtime: Runtime) {
+        use tower::{Layer as _, ServiceExt as _};
+
+        let clock = &runtime.clock;
+        let retry = Retry::builder().max_attempts(2).backoff(Backoff::fixed(TINY)).clock(clock.clone()).build().unwrap();
+        let stack = Stack::new()
+            .timeout(cofferdam::resilience::Timeout::total(Duration::from_secs(600)).clock(clock.clone()))
+            .retry(retry)
+            .bulkhead(Bulkhead::builder(2).queue(10).clock(clock.clone()).build().unwrap());
+        let (stack, calls) = (Arc::new(stack), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&calls);
+        let inner = tower::service_fn(move |first: bool| {
+            let fails = first && counted.fetch_add(1, Ordering::Relaxed) < 3;
+            async move { yield_now().await; if fails { Err("not yet") } else { Ok(()) } }
+        });
+        let service = cofferdam::tower::PolicyLayer::new(Arc::clone(&stack)).layer(inner);
+        let tasks: Vec<_> = (0..8).map(|n| runtime.spawn(service.clone().oneshot(n < 4))).collect();
+        let owned = runtime.spawn(stack.call_owned(|| ready(Ok::<_, ()>(7))));
+        let mut failed = 0;
+        for task in tasks {
+            failed += u32::from(task.await.is_err());
+        }
+        // Three failures: at most one call had two of them.
+        assert!(failed <= 1, "{failed}");
+        assert_eq!(owned.await, Ok(7));
+        drop(service);
+        assert_eq!(Arc::strong_count(&stack), 1);
+    }
+
     async fn a_token_bucket_lets_through_as_much_as_its_rate(runtime: Runtime) {
         let quota = Quota::new(Rate::per_second(5_000), 5);
         let bucket = TokenBucket::builder(quota).clock(runtime.clock.clone()).build().unwrap();

@@ -1,4 +1,4 @@
-//! How work that must run by itself reaches an executor.
+//! How work reaches an executor.
 
 #![forbid(unsafe_code)]
 

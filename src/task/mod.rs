@@ -1,0 +1,9 @@
+//! How work that must run by itself reaches an executor, and how it owns what it borrows from.
+
+#[cfg(feature = "resilience")]
+mod owned;
+mod spawn;
+
+#[cfg(feature = "resilience")]
+pub(crate) use owned::{Begin, Outcome, Owned};
+pub use spawn::*;
