@@ -541,8 +541,10 @@ fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
 }
 
 /// Nameable only by the sealed traits that they are for.
-const SEALED: &[&str] =
-    &["Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Params", "Step"];
+const SEALED: &[&str] = &[
+    "Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Packed", "Params",
+    "Step",
+];
 
 /// Nobody adds a type and forgets to say what it is.
 #[test]

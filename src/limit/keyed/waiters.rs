@@ -91,7 +91,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
             }
             None => {
                 // The line has ended, and with it who was charged behind.
-                self.refund(hash, key, now, want.n);
+                self.give_back(hash, key, &want, now);
                 self.tally.cancelled += 1;
             }
         }

@@ -367,7 +367,8 @@ impl<A: Algorithm> Limiter<A> {
     /// Leaves at most `n` tokens, for instance because a server has said that so many remain.
     pub fn drain_to(&self, n: u64) {
         let now = self.inner.epoch.nanos();
-        let ((), changed) = self.inner.change(now, |ledger| ledger.line.drain_to(n, now));
+        // Who is due has his tokens already, however late his timer is.
+        let ((), changed) = self.inner.serve_and_change(now, |ledger| ledger.line.drain_to(n, now));
         changed.serve_all();
     }
 

@@ -60,7 +60,7 @@ impl Want {
         u128::from(came) << 64 | u128::from(due)
     }
 
-    fn due(&self) -> u64 {
+    pub(in crate::limit) fn due(&self) -> u64 {
         self.step as u64
     }
 
@@ -389,8 +389,11 @@ impl<A: Algorithm> Line<A> for Plan<A> {
     fn drain_to(&mut self, n: u64, now: u64) {
         if self.queue.is_empty() {
             self.algorithm.drain_to(&mut self.tail, now, n);
+        } else if self.held {
+            // In a pause there may be tokens although somebody waits. Without one there is nothing left to be drained.
+            self.algorithm.drain_to(&mut self.base, now, n);
+            self.move_up(now);
         }
-        // With somebody in line there is nothing left to be drained.
     }
 
     fn retime(&mut self, next: A, now: u64, held: Option<u64>) {

@@ -153,3 +153,29 @@ fn whoever_waits_behind_a_promise_is_not_let_in_beside_it_by_what_is_put_back() 
     holds(Fixed::new(2, ms(1000)).unwrap());
     holds(SlidingLog::new(2, ms(1000)).unwrap());
 }
+
+// MT9
+#[test]
+fn what_is_drained_in_a_pause_with_somebody_in_line_is_gone_when_it_ends() {
+    let time = ManualClock::new();
+    let limiter: Limiter<Leaky> =
+        Limiter::builder(Leaky::new(5, Rate::per_second(10))).clock(time.clock()).build().unwrap();
+    limiter.pause_for(ms(100));
+    let mut waiter = waiting(limiter.acquire_many(5));
+    limiter.drain_to(0);
+    time.advance(ms(499));
+    assert!(waiter.poll().is_none(), "five tokens take half a second from empty");
+    time.advance(ms(1));
+    assert!(waiter.poll().unwrap().is_ok());
+}
+
+// MT9
+#[test]
+fn who_is_due_when_it_is_drained_keeps_his_tokens() {
+    let (time, limiter) = spent(Leaky::new(5, Rate::per_second(10)), 5);
+    let mut waiter = waiting(limiter.acquire());
+    time.advance(ms(250));
+    limiter.drain_to(0);
+    assert!(waiter.poll().unwrap().is_ok());
+    assert_eq!(limiter.available(), 0);
+}
