@@ -28,6 +28,7 @@ mod feedback;
 mod gate;
 mod keyed;
 mod limiter;
+mod map;
 mod observe;
 mod oneshot;
 mod pool;
