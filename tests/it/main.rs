@@ -32,6 +32,7 @@ mod map;
 mod observe;
 mod oneshot;
 mod pool;
+mod registry;
 mod retry;
 mod runtimes;
 mod semaphore;
