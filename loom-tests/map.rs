@@ -2,9 +2,13 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | no wake-up is lost: an item that is woken is polled after it, and the poll sees what was done | 3 | 3 | the task registers after it looks; `queued` cleared after the poll; a wake-up that finds it queued leaves without a read-modify-write; `queued` swapped `Relaxed` |
-//! | a place that is woken again while it is taken off the list does not tear the list | 3 | 3 | `next` read after `queued` was cleared; `head` taken or pushed `Relaxed` |
-//! | a wake-up that comes as the batch is dropped touches nothing | 2 | 3 | (a waker holds all it touches: there is nothing to plant) |
+//! | no wake-up is lost: each item that is woken is polled after it | 3 | 3 | the task registers after it looks; wakes the task before the push; `head` stored instead of exchanged |
+//! | a wake-up that finds its item queued is not lost either | 3 | 3 | `queued` looked at with a load first; set or cleared `Relaxed`; cleared by a store; cleared after the poll |
+//! | what was done before a wake-up is seen in the poll | 3 | 3 | `head` taken or pushed `Relaxed` |
+//! | a place that is woken again while it is taken off does not tear the list | 2 | 3 | `next` read after `queued` was cleared; most of the others |
+//! | a wake-up that comes as the batch is dropped touches nothing | 2 | 3 | (a waker holds all that it touches: there is nothing to plant) |
+//!
+//! A wake-up that is lost shows as a deadlock, and then as an abort, since the drop of `Ready` is itself modelled.
 
 use crate::map_ready::Ready;
 use loom::cell::UnsafeCell;

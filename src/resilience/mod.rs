@@ -6,6 +6,7 @@ mod adaptive;
 pub mod admission;
 pub mod breaker;
 mod bulkhead;
+pub mod config;
 mod error;
 mod lint;
 pub mod map;

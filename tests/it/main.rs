@@ -21,6 +21,7 @@ mod cancel;
 mod cancel_token;
 mod channel;
 mod concurrency;
+mod config;
 mod context;
 mod counters;
 mod errors;

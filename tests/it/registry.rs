@@ -88,7 +88,8 @@ fn what_is_replaced_or_removed_goes_on_for_those_who_hold_it() {
     assert!(breaker.try_acquire().is_ok());
     let next = registry.get_or_create("mail").unwrap();
     assert_eq!((next.stats().failures, next.name()), (0, "mail"));
-    let old = registry.replace("mail", CircuitBreaker::quick_failover().name("new").build().unwrap()).unwrap();
+    let old =
+        registry.replace("mail", CircuitBreaker::quick_failover().name("new").build().unwrap()).unwrap();
     assert!(Arc::ptr_eq(&old.unwrap(), &next));
     assert!(next.try_acquire().is_ok());
     assert_eq!(registry.get("mail").unwrap().name(), "new");
@@ -180,7 +181,10 @@ fn what_cannot_be_made_is_not_there_and_says_why() {
     let registry = Registry::new(move |_| Bulkhead::new(tries.fetch_add(1, Ordering::SeqCst)));
     let error = registry.get_or_create("orders").unwrap_err();
     assert!(!error.is_full());
-    assert_eq!((error.name(), error.to_string().as_str()), ("orders", "registry: \"orders\" could not be made"));
+    assert_eq!(
+        (error.name(), error.to_string().as_str()),
+        ("orders", "registry: \"orders\" could not be made")
+    );
     assert!(error.source().unwrap().is::<ConfigError>());
     assert!(registry.is_empty() && registry.get("orders").is_none());
     assert!(registry.get_or_create("orders").is_ok(), "the next who asks tries again");

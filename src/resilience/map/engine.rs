@@ -50,8 +50,8 @@ pin_project! {
         source: S,
         options: Options,
         state: State,
-        #[pin]
-        cancelled: Option<UntilCancelled>,
+        // Boxed, so that the streams need no pinning where their source needs none.
+        cancelled: Option<Pin<Box<UntilCancelled>>>,
     }
 }
 
@@ -131,10 +131,10 @@ where
         let next = self.as_mut().advance(cx, finished);
         *self.as_mut().broken() = false;
         if matches!(next, Poll::Ready(None)) {
-            let mut this = self.project();
+            let this = self.project();
             this.state.over = true;
             this.state.alarm.disarm();
-            this.cancelled.set(None);
+            *this.cancelled = None;
         }
         next
     }
@@ -178,7 +178,7 @@ where
     where
         D: Finished<Outcome<S::Item, B::Attempt>>,
     {
-        let mut this = self.as_mut().project();
+        let this = self.as_mut().project();
         let (state, options) = (this.state, this.options);
         state.started = true;
         if options.time_limit < Duration::MAX {
@@ -191,7 +191,7 @@ where
         state.ambient = surrounding.deadline() < state.deadline;
         state.deadline = state.deadline.min(surrounding.deadline());
         state.token = surrounding.token().cloned();
-        this.cancelled.set(surrounding.token().map(CancelToken::cancelled));
+        *this.cancelled = surrounding.token().map(|token| Box::pin(token.cancelled()));
         if let Err(error) = surrounding.check() {
             let ended = if error.is_cancelled() { Ended::Cancelled } else { Ended::DeadlineExceeded };
             self.end(ended, finished);
@@ -271,7 +271,7 @@ where
     /// Waits for what ends it.
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = self.project();
-        if this.cancelled.as_pin_mut().is_some_and(|cancelled| cancelled.poll(cx).is_ready()) {
+        if this.cancelled.as_mut().is_some_and(|cancelled| cancelled.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Ended::Cancelled);
         }
         let State { alarm, deadline, .. } = this.state;
@@ -288,10 +288,10 @@ where
     where
         D: Finished<Outcome<S::Item, B::Attempt>>,
     {
-        let mut this = self.project();
+        let this = self.project();
         this.state.ended = Some(ended);
         this.state.alarm.disarm();
-        this.cancelled.set(None);
+        *this.cancelled = None;
         while let Some(index) = this.slots.interrupt() {
             finished.put(index, this.state.given, Err(ItemError::Interrupted(ended)));
         }

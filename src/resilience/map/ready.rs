@@ -67,7 +67,8 @@ impl Wake for Place {
             return;
         }
         let head = &self.shared.head;
-        let mut below = head.load(Ordering::Relaxed);
+        // Most often nobody else is there: a guess that is tried costs less than a look before the try.
+        let mut below = NONE;
         loop {
             self.next.store(below, Ordering::Relaxed);
             // ORDERING: Release for `next`; the swap in `Ready::take` acquires it. Pushes are read-modify-writes, so it
