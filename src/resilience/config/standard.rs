@@ -172,6 +172,7 @@ impl Reload for StandardStack {
             return Ok(fresh);
         }
         let mut parts = fresh.parts;
+        let fresh_throttle = (parts.bucket.clone(), parts.throttle.clone());
         if old.breaker == new.breaker {
             parts.breaker.clone_from(&self.parts.breaker);
         }
@@ -199,10 +200,14 @@ impl Reload for StandardStack {
                 bulkhead.resize(new.running);
             }
         }
+        // They were good a moment ago. Only the bucket may be smaller than its settings, while something temporary is in
+        // force: then the throttle begins anew.
         let mut problems = Problems::default();
         parts.add_values(new, &self.clock, &mut problems);
         parts.add_throttle(new, &mut problems);
-        problems.finish()?;
+        if parts.throttle.is_none() {
+            (parts.bucket, parts.throttle) = fresh_throttle;
+        }
         Ok(Self::new(settings, self.clock.clone(), parts))
     }
 }

@@ -292,9 +292,8 @@ where
         this.state.ended = Some(ended);
         this.state.alarm.disarm();
         *this.cancelled = None;
-        while let Some(index) = this.slots.interrupt() {
-            finished.put(index, this.state.given, Err(ItemError::Interrupted(ended)));
-        }
+        let given = this.state.given;
+        this.slots.interrupt(|index| finished.put(index, given, Err(ItemError::Interrupted(ended))));
     }
 
     /// After the end: reports on an item that is not run, if the source has one without waiting.

@@ -38,14 +38,16 @@ impl<A> Slots<A> {
         self.ready.take(task);
     }
 
-    /// Drops what is running, one item after the other.
-    pub(super) fn interrupt(&mut self) -> Option<usize> {
-        let running = |slot: &Pin<Box<Slot<A>>>| slot.attempt.is_some();
-        let at = self.slots.iter().rposition(running)?;
-        let mut slot = self.slots.get_mut(at)?.as_mut().project();
-        slot.attempt.set(None);
-        self.free.push(at);
-        Some(*slot.item)
+    /// Drops what is running, one item after the other, and tells which items those were.
+    pub(super) fn interrupt(&mut self, mut tell: impl FnMut(usize)) {
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            let mut slot = slot.as_mut().project();
+            if slot.attempt.is_some() {
+                slot.attempt.set(None);
+                self.free.push(at);
+                tell(*slot.item);
+            }
+        }
     }
 }
 
