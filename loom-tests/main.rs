@@ -22,6 +22,10 @@ mod wait;
 #[path = "../src/sync/striped.rs"]
 mod striped;
 
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/resilience/map/ready.rs"]
+mod map_ready;
+
 mod all_of;
 mod breaker;
 mod cancel;
@@ -31,6 +35,7 @@ mod counters;
 mod gate;
 mod keyed;
 mod latch;
+mod map;
 mod oneshot;
 mod pool;
 mod race;

@@ -44,7 +44,7 @@ mod limiter;
 mod quota;
 mod rate;
 #[cfg(feature = "serde")]
-mod serialized;
+pub(crate) mod serialized;
 mod several;
 mod spacing;
 mod text;

@@ -6,6 +6,8 @@
 //! number = digits ["." digits], with single underscores between digits
 //! ```
 //!
+//! Durations, too, for settings: one or more of `number unit`, to be added.
+//!
 //! Words and units in any letter case; spaces between any two parts, and wherever a digit, a letter and a slash meet,
 //! none.
 
@@ -170,6 +172,12 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// The unit of this name, in nanoseconds.
+    fn unit(word: &str) -> Result<u64, Wrong> {
+        let named = |names: &&[&str]| names.iter().any(|name| is(word, name));
+        READ.iter().find(|(names, _)| named(names)).map(|(_, unit)| *unit).ok_or(Wrong::Unit)
+    }
+
     fn end(&mut self) -> Result<(), Wrong> {
         self.next().map_or(Ok(()), |_| Err(Wrong::Form))
     }
@@ -212,7 +220,7 @@ fn form(text: &str) -> Result<Option<Form<'_>>, Wrong> {
         Some(_) => return Err(Wrong::Form),
     };
     tokens.end()?;
-    let unit = READ.iter().find(|(names, _)| names.iter().any(|name| is(unit, name))).ok_or(Wrong::Unit)?.1;
+    let unit = Tokens::unit(unit)?;
     Ok(Some(Form { count, number, unit, burst }))
 }
 
@@ -246,16 +254,45 @@ pub(super) fn parse_quota(text: &str) -> Result<Quota, Wrong> {
     Ok(Quota::new(rate, burst))
 }
 
+/// A sum such as `1h 30min`, in nanoseconds.
+#[cfg(all(feature = "serde", feature = "resilience"))]
+pub(super) fn parse_nanos(text: &str) -> Result<u64, Wrong> {
+    let mut tokens = Tokens(text);
+    let mut sum: Option<u64> = None;
+    loop {
+        let number = match tokens.next() {
+            Some(Token::Number(text)) if is_number(text) => text,
+            None => return sum.ok_or(Wrong::Form),
+            Some(_) => return Err(Wrong::Form),
+        };
+        let Some(Token::Word(unit)) = tokens.next() else { return Err(Wrong::Form) };
+        let unit = Tokens::unit(unit)?;
+        let part = value(number).and_then(|number| number.times(unit)).ok_or(Wrong::Range)?;
+        sum = Some(sum.unwrap_or(0).checked_add(part).ok_or(Wrong::Range)?);
+    }
+}
+
 // --- printing ---
+
+/// The largest unit of which it is a whole number, and that number.
+fn in_units(nanos: u64) -> (u64, &'static str) {
+    let (name, unit) = PRINTED.iter().find(|(_, unit)| nanos % unit == 0).copied().unwrap_or(("ns", 1));
+    (nanos / unit, name)
+}
+
+/// As [`parse_nanos`] reads it.
+#[cfg(all(feature = "serde", feature = "resilience"))]
+pub(super) fn nanos_text(nanos: u64) -> String {
+    let (number, unit) = if nanos == 0 { (0, "s") } else { in_units(nanos) };
+    format!("{number}{unit}")
+}
 
 pub(super) fn write_rate(f: &mut fmt::Formatter<'_>, rate: Rate) -> fmt::Result {
     if rate.is_unlimited() {
         return f.write_str("unlimited");
     }
-    let nanos = rate.period_nanos();
-    let (name, unit) = PRINTED.iter().find(|(_, unit)| nanos % unit == 0).copied().unwrap_or(("ns", 1));
-    match nanos / unit {
-        1 => write!(f, "{}/{name}", rate.count()),
-        number => write!(f, "{}/{number}{name}", rate.count()),
+    match in_units(rate.period_nanos()) {
+        (1, name) => write!(f, "{}/{name}", rate.count()),
+        (number, name) => write!(f, "{}/{number}{name}", rate.count()),
     }
 }

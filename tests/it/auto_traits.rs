@@ -318,6 +318,36 @@ table! {
     resilience::QuotaBudgetBuilder              => yes yes yes;
     resilience::RatioBudgetBuilder              => yes yes yes;
 
+    // resilience: items in bulk
+    resilience::Map<'static, u8, u8, u8>            => yes yes yes;
+    resilience::Map<'static, u8, Local, u8>         => no  no  yes;
+    resilience::map::Ordered<BulkItems, BulkUnder>   => yes no  yes;
+    resilience::map::Unordered<BulkItems, BulkUnder> => yes no  yes;
+    resilience::map::Collect<BulkItems, BulkUnder>   => yes no  yes;
+    resilience::map::Items<u8>                      => yes yes yes;
+    resilience::map::Items<Pinned>                  => yes yes yes;
+    resilience::map::ItemOperation<u8, u8, u8>      => yes yes yes;
+    resilience::map::ItemOperation<u8, u8, Local>   => no  no  yes;
+    resilience::map::ItemOperation<u8, u8, Pinned>  => yes yes no;
+    resilience::map::Under<'static, u8, u8, u8>     => yes yes yes;
+    resilience::ItemError<u8, u8>                   => yes yes yes;
+    resilience::ItemError<Local, u8>                => no  no  yes;
+    resilience::Ended                               => yes yes yes;
+
+    // resilience: names, settings, reload
+    resilience::Registry<Unshared>                  => no  no  yes;
+    resilience::Registry<u8>                        => yes yes yes;
+    resilience::registry::RegistryEvent<u8>         => yes yes yes;
+    resilience::registry::RegistryError             => yes yes yes;
+    resilience::registry::InsertError<u8>           => yes yes yes;
+    resilience::config::StackSettings               => yes yes yes;
+    resilience::config::StandardStack               => yes yes yes;
+    resilience::config::SettingsError               => yes yes yes;
+    resilience::config::EnvError                    => yes yes yes;
+    resilience::config::Reloadable<resilience::config::StandardStack> => yes yes yes;
+    resilience::config::Reader<resilience::config::StandardStack>     => yes yes yes;
+    resilience::config::ReloadEvent<u8>             => yes yes yes;
+
     // resilience: the circuit breaker
     CircuitBreaker                              => yes yes yes;
     breaker::Builder                            => yes yes yes;
@@ -408,6 +438,8 @@ table! {
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;
+type BulkItems = resilience::map::Items<std::ops::Range<u8>>;
+type BulkUnder = resilience::map::Under<'static, (), fn(u8) -> Done<u8>, resilience::map::Repeat>;
 type Ready = resilience::Once<fn() -> Done<u8>, Done<u8>>;
 type NotSend = resilience::Once<fn() -> Done<Local>, Done<Local>>;
 

@@ -524,4 +524,29 @@ on_every_runtime! {
         assert_eq!(last.await.unwrap(), 7);
         assert!(pool.submit(async {}).await.unwrap_err().is_closed());
     }
+
+    async fn a_batch_runs_as_many_items_as_it_may_and_keeps_their_order(runtime: Runtime) {
+        let clock = runtime.clock.clone();
+        let stack = Stack::new().bulkhead(Bulkhead::new(4).unwrap());
+        let work = |number: u32| {
+            let task = runtime.spawn(async move {
+                yield_now().await;
+                number + 1
+            });
+            let clock = &clock;
+            async move {
+                if number % 8 == 0 {
+                    clock.sleep(Duration::from_millis(1)).await;
+                }
+                Ok::<_, ()>(task.await)
+            }
+        };
+        let outcomes = stack.map(0..64, work).concurrency(4).collect().await;
+        assert!(outcomes.into_iter().map(Result::unwrap).eq(1..=64));
+        let hangs = |_: u32| pending::<Result<(), ()>>();
+        let batch = stack.map(0..6, hangs).concurrency(4).time_limit(Duration::from_millis(2)).clock(clock.clone());
+        let outcomes = batch.collect().await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.as_ref().is_err_and(|e| e.is_interrupted())).count(), 4);
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.as_ref().is_err_and(|e| e.is_not_run())).count(), 2);
+    }
 }

@@ -1,0 +1,33 @@
+//! Settings of policies and stacks: plain data, to be read from configuration, checked, built, and changed while it runs.
+//!
+//! Each policy has a struct of settings whose fields are named as the methods of its builder, with the same defaults. With
+//! the feature `serde` they are read from and written to any format: durations are texts such as `250ms` or `1h 30min`,
+//! rates as [`Quota`](crate::limit::Quota) reads them, and a field that is not known is an error. [`StackSettings`] has one
+//! for each policy of the order that suits most calls, and makes a [`StandardStack`].
+//!
+//! What can be said by a function alone (which results are failures, what is worth a retry) is no setting: for that, build
+//! the stack by hand from the settings of its policies.
+
+mod backoff;
+mod breaker;
+mod bulkhead;
+#[cfg(feature = "serde")]
+mod env;
+mod error;
+mod reload;
+mod retry;
+mod stack;
+mod standard;
+mod throttle;
+
+pub use backoff::{BackoffSettings, BackoffShape};
+pub use breaker::BreakerSettings;
+pub use bulkhead::BulkheadSettings;
+#[cfg(feature = "serde")]
+pub use env::{EnvError, from_env, from_vars};
+pub use error::{Problem, SettingsError};
+pub use reload::{Reader, Reload, ReloadEvent, Reloadable};
+pub use retry::{BudgetSettings, RetrySettings};
+pub use stack::StackSettings;
+pub use standard::{StandardPolicies, StandardStack};
+pub use throttle::ThrottleSettings;

@@ -1,0 +1,65 @@
+//! What is finished and not yet given out.
+
+use std::collections::VecDeque;
+
+/// Outcomes by the place of their item in the input.
+pub(super) trait Finished<R> {
+    /// What is given out.
+    type Out;
+
+    /// The item at `index` has this outcome, while the first `given` outcomes have been given out.
+    fn put(&mut self, index: usize, given: usize, outcome: R);
+
+    /// The next to be given out, if it is there.
+    fn take(&mut self) -> Option<Self::Out>;
+}
+
+/// As they come.
+pub(super) struct AsTheyCome<R>(VecDeque<(usize, R)>);
+
+impl<R> AsTheyCome<R> {
+    pub(super) fn new() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<R> Finished<R> for AsTheyCome<R> {
+    type Out = (usize, R);
+
+    fn put(&mut self, index: usize, _given: usize, outcome: R) {
+        self.0.push_back((index, outcome));
+    }
+
+    fn take(&mut self) -> Option<(usize, R)> {
+        self.0.pop_front()
+    }
+}
+
+/// In the order of the input: the first in the queue is the next to be given out.
+pub(super) struct InOrder<R>(VecDeque<Option<R>>);
+
+impl<R> InOrder<R> {
+    pub(super) fn new() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<R> Finished<R> for InOrder<R> {
+    type Out = R;
+
+    fn put(&mut self, index: usize, given: usize, outcome: R) {
+        let at = index - given;
+        while self.0.len() <= at {
+            self.0.push_back(None);
+        }
+        if let Some(place) = self.0.get_mut(at) {
+            *place = Some(outcome);
+        }
+    }
+
+    fn take(&mut self) -> Option<R> {
+        let outcome = self.0.front_mut()?.take()?;
+        self.0.pop_front();
+        Some(outcome)
+    }
+}
