@@ -6,7 +6,11 @@ mod adaptive;
 pub mod admission;
 pub mod breaker;
 mod bulkhead;
+pub mod cache;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod error;
+pub mod fallback;
 mod lint;
 mod policy;
 mod rejection;
@@ -19,7 +23,11 @@ pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
+pub use cache::Cache;
+#[cfg(feature = "chaos")]
+pub use chaos::Chaos;
 pub use error::*;
+pub use fallback::Fallback;
 pub use lint::{Lint, LintCode};
 pub use policy::*;
 pub use rejection::*;

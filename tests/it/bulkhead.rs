@@ -40,7 +40,7 @@ fn a_full_queue_refuses_at_once_and_a_waiter_at_its_limit() {
     assert!(waiting.poll().is_none());
     let mut third = Polled::new(bulkhead.call(|| done(3)));
     let refused = third.poll().unwrap().unwrap_err();
-    assert_eq!(refused.to_string(), "db: full: all 1 places taken, 1 waiting, waited 0ns");
+    assert_eq!(refused.to_string(), "db: queue full: all 1 places taken, 1 waiting");
     assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (1, 1));
 
     time.advance(ms(99));
