@@ -214,7 +214,10 @@ impl Bulkhead {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn call_with_place<T, E, F, Fut>(&self, op: F) -> impl Future<Output = Result<T, Error<E>>> + use<T, E, F, Fut>
+    pub fn call_with_place<T, E, F, Fut>(
+        &self,
+        op: F,
+    ) -> impl Future<Output = Result<T, Error<E>>> + use<T, E, F, Fut>
     where
         F: FnOnce(Place) -> Fut,
         Fut: Future<Output = Result<T, E>>,

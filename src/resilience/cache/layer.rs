@@ -53,18 +53,18 @@ impl<K, V, E, F> Component for CacheLayer<K, V, E, F> {
 
 impl<K, V, E, F> Single for CacheLayer<K, V, E, F> {}
 
-impl<'a, A, K, F> Policy<A> for &'a CacheLayer<K, A::Ok, A::Err, F>
+impl<'a, A, K, V, E, F> Policy<A> for &'a CacheLayer<K, V, E, F>
 where
-    A: Attempt,
-    A::Ok: Clone,
-    A::Err: Clone,
+    A: Attempt<Ok = V, Err = E>,
+    V: Clone,
+    E: Clone,
     K: Hash + Eq + Clone,
     F: Fn() -> Option<K>,
 {
-    type Attempt = CacheAttempt<'a, A, K, F>;
+    type Attempt = CacheAttempt<'a, A, K, V, E, F>;
 
     #[inline]
-    fn around(self, inner: A) -> CacheAttempt<'a, A, K, F> {
+    fn around(self, inner: A) -> CacheAttempt<'a, A, K, V, E, F> {
         CacheAttempt { policy: self, key: Key::Unasked, inner, lookup: Lookup::new() }
     }
 }
@@ -79,33 +79,30 @@ enum Key<K> {
 
 pin_project! {
     /// What is inside a [`CacheLayer`].
-    pub struct CacheAttempt<'a, A, K, F>
-    where
-        A: Attempt,
-    {
-        policy: &'a CacheLayer<K, A::Ok, A::Err, F>,
+    pub struct CacheAttempt<'a, A, K, V, E, F> {
+        policy: &'a CacheLayer<K, V, E, F>,
         key: Key<K>,
         // Before the turn: what loads is dropped before the next caller does.
         #[pin]
         inner: A,
         #[pin]
-        lookup: Lookup<K, A::Ok, A::Err>,
+        lookup: Lookup<K, V, E>,
     }
 }
 
-impl<A, K, F> Attempt for CacheAttempt<'_, A, K, F>
+impl<A, K, V, E, F> Attempt for CacheAttempt<'_, A, K, V, E, F>
 where
-    A: Attempt,
-    A::Ok: Clone,
-    A::Err: Clone,
+    A: Attempt<Ok = V, Err = E>,
+    V: Clone,
+    E: Clone,
     K: Hash + Eq + Clone,
     F: Fn() -> Option<K>,
 {
-    type Ok = A::Ok;
-    type Err = A::Err;
+    type Ok = V;
+    type Err = E;
 
     #[inline]
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<V, Error<E>>> {
         let this = self.project();
         let CacheLayer { cache, key, refresh } = *this.policy;
         if let Key::Unasked = this.key {
@@ -130,7 +127,7 @@ where
     }
 }
 
-impl<A: Attempt + fmt::Debug, K, F> fmt::Debug for CacheAttempt<'_, A, K, F> {
+impl<A: fmt::Debug, K, V, E, F> fmt::Debug for CacheAttempt<'_, A, K, V, E, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheAttempt")
             .field("inner", &self.inner)

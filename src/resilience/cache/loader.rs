@@ -118,11 +118,7 @@ impl<K, V, E, L> Loader<K, V, E, L> {
 
 impl<K, V, E, L> Clone for Loader<K, V, E, L> {
     fn clone(&self) -> Self {
-        Self {
-            cache: self.cache.clone(),
-            load: Arc::clone(&self.load),
-            background: self.background.clone(),
-        }
+        Self { cache: self.cache.clone(), load: Arc::clone(&self.load), background: self.background.clone() }
     }
 }
 

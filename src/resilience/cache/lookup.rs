@@ -78,7 +78,8 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
             // This caller's own affair: it says nothing of the value.
             Err(error) if error.is_cancelled() || error.is_deadline_exceeded() => return Err(error),
             Err(error) => {
-                let keep = inner.settings.failures.filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
+                let keep =
+                    inner.settings.failures.filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
                 let stored = keep.map(|ttl| {
                     let until = inner.epoch.nanos().saturating_add(nanos(ttl));
                     Stored::Failure(Arc::new(Failure { error: error.clone(), until }))

@@ -203,7 +203,11 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     /// # Errors
     /// That of the load, this one or the one that was waited for; the surrounding work is cancelled or out of time.
     #[inline]
-    pub fn get_or_load<'a, Q, F, Fut>(&'a self, key: &'a Q, load: F) -> GetOrLoad<'a, K, V, E, Q, Once<F, Fut>>
+    pub fn get_or_load<'a, Q, F, Fut>(
+        &'a self,
+        key: &'a Q,
+        load: F,
+    ) -> GetOrLoad<'a, K, V, E, Q, Once<F, Fut>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
@@ -379,9 +383,9 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
             let part = part.lock();
             // Somebody may have put another one in.
             let outdated = inner.store.peek(&key);
-            let expired = outdated.as_ref().is_some_and(|outdated| {
-                matches!(inner.judge(outdated, Some(now)), Found::Missing)
-            });
+            let expired = outdated
+                .as_ref()
+                .is_some_and(|outdated| matches!(inner.judge(outdated, Some(now)), Found::Missing));
             let old = if expired { inner.store.remove(&key) } else { None };
             drop(part);
             gone += usize::from(old.is_some());

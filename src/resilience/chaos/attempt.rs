@@ -25,28 +25,25 @@ enum Stage {
 
 pin_project! {
     /// What is inside a [`Chaos`].
-    pub struct ChaosAttempt<'a, A>
-    where
-        A: Attempt,
-    {
-        policy: &'a Chaos<A::Ok, A::Err>,
+    pub struct ChaosAttempt<'a, A, T, E> {
+        policy: &'a Chaos<T, E>,
         #[pin]
         inner: A,
         stage: Stage,
     }
 }
 
-impl<'a, A: Attempt> ChaosAttempt<'a, A> {
-    pub(super) fn new(policy: &'a Chaos<A::Ok, A::Err>, inner: A) -> Self {
+impl<'a, A, T, E> ChaosAttempt<'a, A, T, E> {
+    pub(super) fn new(policy: &'a Chaos<T, E>, inner: A) -> Self {
         Self { policy, inner, stage: Stage::Before }
     }
 }
 
-impl<A: Attempt> Attempt for ChaosAttempt<'_, A> {
-    type Ok = A::Ok;
-    type Err = A::Err;
+impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
+    type Ok = T;
+    type Err = E;
 
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let this = self.project();
         let policy = &*this.policy.inner;
         let outcome = loop {
@@ -100,7 +97,7 @@ impl<A: Attempt> Attempt for ChaosAttempt<'_, A> {
     }
 }
 
-impl<A: Attempt + fmt::Debug> fmt::Debug for ChaosAttempt<'_, A> {
+impl<A: fmt::Debug, T, E> fmt::Debug for ChaosAttempt<'_, A, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::Before => "before",
@@ -108,6 +105,9 @@ impl<A: Attempt + fmt::Debug> fmt::Debug for ChaosAttempt<'_, A> {
             Stage::Hang => "hanging",
             Stage::Inner => "inner",
         };
-        f.debug_struct("ChaosAttempt").field("stage", &stage).field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("ChaosAttempt")
+            .field("stage", &stage)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }

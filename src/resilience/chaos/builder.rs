@@ -1,7 +1,7 @@
 //! Settings.
 
 use super::rate::Switch;
-use super::{Chaos, Inner, Injection, IntoDelay, IntoRate, IntoSwitch, Rule};
+use super::{Chaos, Injection, Inner, IntoDelay, IntoRate, IntoSwitch, Rule};
 use crate::observe::Observers;
 use crate::shim::AtomicU64;
 use crate::time::Clock;

@@ -170,7 +170,7 @@ impl<T, E> Chaos<T, E> {
     ///
     /// # Panics
     /// If a panic is injected.
-    pub fn call<F, Fut>(&self, op: F) -> Call<ChaosAttempt<'_, Once<F, Fut>>>
+    pub fn call<F, Fut>(&self, op: F) -> Call<ChaosAttempt<'_, Once<F, Fut>, T, E>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -243,10 +243,10 @@ impl<T, E> Component for Chaos<T, E> {
 
 impl<T, E> Single for Chaos<T, E> {}
 
-impl<'a, A: Attempt> Policy<A> for &'a Chaos<A::Ok, A::Err> {
-    type Attempt = ChaosAttempt<'a, A>;
+impl<'a, A: Attempt<Ok = T, Err = E>, T, E> Policy<A> for &'a Chaos<T, E> {
+    type Attempt = ChaosAttempt<'a, A, T, E>;
 
-    fn around(self, inner: A) -> ChaosAttempt<'a, A> {
+    fn around(self, inner: A) -> ChaosAttempt<'a, A, T, E> {
         ChaosAttempt::new(self, inner)
     }
 }

@@ -10,38 +10,37 @@ use std::task::{Context, Poll, ready};
 
 pin_project! {
     /// What is inside a [`Fallback`]: the attempt, and after it perhaps the fallback.
-    pub struct FallbackAttempt<'a, A, R, H>
-    where
-        A: Attempt,
-        R: Recover<A::Ok, A::Err>,
-    {
+    pub struct FallbackAttempt<'a, A, E, Fut, R, H> {
         policy: &'a Fallback<R, H>,
         #[pin]
         inner: A,
         // The error for which the fallback runs. There while it does.
-        cause: Option<Error<A::Err>>,
+        cause: Option<Error<E>>,
         #[pin]
-        recovery: Option<R::Future>,
+        recovery: Option<Fut>,
     }
 }
 
-impl<'a, A, R, H> FallbackAttempt<'a, A, R, H>
-where
-    A: Attempt,
-    R: Recover<A::Ok, A::Err>,
-    H: Handle<A::Err>,
-{
+impl<'a, A, E, Fut, R, H> FallbackAttempt<'a, A, E, Fut, R, H> {
     #[inline]
     pub(super) fn new(policy: &'a Fallback<R, H>, inner: A) -> Self {
         Self { policy, inner, cause: None, recovery: None }
     }
+}
 
+impl<A, E, Fut, R, H> FallbackAttempt<'_, A, E, Fut, R, H>
+where
+    A: Attempt<Err = E>,
+    Fut: Future<Output = Result<A::Ok, Error<E>>>,
+    R: Recover<A::Ok, E, Future = Fut>,
+    H: Handle<E>,
+{
     /// The result, and what the fallback ran for if it is its.
     #[inline]
     pub(super) fn poll_answer(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(A::Ok, Option<Error<A::Err>>), Error<A::Err>>> {
+    ) -> Poll<Result<(A::Ok, Option<Error<E>>), Error<E>>> {
         let mut this = self.project();
         if this.recovery.is_none() {
             match ready!(this.inner.poll_attempt(cx)) {
@@ -74,17 +73,18 @@ where
     }
 }
 
-impl<A, R, H> Attempt for FallbackAttempt<'_, A, R, H>
+impl<A, E, Fut, R, H> Attempt for FallbackAttempt<'_, A, E, Fut, R, H>
 where
-    A: Attempt,
-    R: Recover<A::Ok, A::Err>,
-    H: Handle<A::Err>,
+    A: Attempt<Err = E>,
+    Fut: Future<Output = Result<A::Ok, Error<E>>>,
+    R: Recover<A::Ok, E, Future = Fut>,
+    H: Handle<E>,
 {
     type Ok = A::Ok;
-    type Err = A::Err;
+    type Err = E;
 
     #[inline]
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         self.poll_answer(cx).map_ok(|(value, _)| value)
     }
 
@@ -96,11 +96,7 @@ where
     }
 }
 
-impl<A, R, H> fmt::Debug for FallbackAttempt<'_, A, R, H>
-where
-    A: Attempt + fmt::Debug,
-    R: Recover<A::Ok, A::Err>,
-{
+impl<A: fmt::Debug, E, Fut, R, H> fmt::Debug for FallbackAttempt<'_, A, E, Fut, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackAttempt")
             .field("inner", &self.inner)

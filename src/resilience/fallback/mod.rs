@@ -8,9 +8,9 @@ mod recover;
 pub use answer::{Answer, Answering, Path};
 pub use attempt::FallbackAttempt;
 pub use event::{FallbackEvent, FallbackStats};
-pub use recover::{Backend, By, ByAsync, Handle, Handled, Recover, Value, When};
+pub use recover::{AsyncRecovery, Backend, By, ByAsync, Handle, Handled, Recover, Value, When};
 
-use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Operation, Policy, Rejection, Single};
+use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection, Single};
 use crate::observe::{Observe, Observers};
 use crate::shim::{AtomicU64, Ordering};
 use std::fmt;
@@ -49,7 +49,7 @@ use std::sync::Arc;
 /// Its error [takes the place](Error::FallbackFailed) of the original, which stays as its source.
 ///
 /// # Which path was taken
-/// [`answer`](Self::answer) and [`answer_through`](Self::answer_through) say so with each result;
+/// [`answer`](Self::answer), and [`Stack::answer`](super::Stack::answer) for a whole stack, say so with each result;
 /// [`observe`](Self::observe) tells of each use, [`stats`](Self::stats) counts them.
 ///
 /// # Where it sits
@@ -161,7 +161,7 @@ impl<R, H> Fallback<R, H> {
     /// # Errors
     /// The operation's own, if it is not [handled](Self::handle) or there is nothing to fall back to; or the fallback's.
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<FallbackAttempt<'_, Once<F, Fut>, R, H>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<FallbackAttempt<'_, Once<F, Fut>, E, R::Future, R, H>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -190,7 +190,7 @@ impl<R, H> Fallback<R, H> {
     /// # Errors
     /// As [`call`](Self::call).
     #[inline]
-    pub fn answer<T, E, F, Fut>(&self, op: F) -> Answering<'_, Once<F, Fut>, R, H>
+    pub fn answer<T, E, F, Fut>(&self, op: F) -> Answering<'_, Once<F, Fut>, E, R::Future, R, H>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -198,29 +198,6 @@ impl<R, H> Fallback<R, H> {
         H: Handle<E>,
     {
         Answering::new(self.around(Once::new(op)))
-    }
-
-    /// As [`answer`](Self::answer), with `policy` around the operation: a whole [`Stack`](super::Stack), say.
-    ///
-    /// # Cancel safety
-    /// As [`call`](Self::call).
-    ///
-    /// # Errors
-    /// As [`call`](Self::call), and those of the policy.
-    #[inline]
-    pub fn answer_through<'a, P, T, E, F, Fut>(
-        &'a self,
-        policy: &'a P,
-        op: F,
-    ) -> Answering<'a, <&'a P as Policy<Operation<F, Fut>>>::Attempt, R, H>
-    where
-        &'a P: Policy<Operation<F, Fut>>,
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        R: Recover<T, E>,
-        H: Handle<E>,
-    {
-        Answering::new(self.around(policy.around(Operation::new(op))))
     }
 
     /// How often it ran.
@@ -271,10 +248,10 @@ where
     R: Recover<A::Ok, A::Err>,
     H: Handle<A::Err>,
 {
-    type Attempt = FallbackAttempt<'a, A, R, H>;
+    type Attempt = FallbackAttempt<'a, A, A::Err, R::Future, R, H>;
 
     #[inline]
-    fn around(self, inner: A) -> FallbackAttempt<'a, A, R, H> {
+    fn around(self, inner: A) -> Self::Attempt {
         FallbackAttempt::new(self, inner)
     }
 }

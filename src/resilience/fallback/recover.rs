@@ -50,22 +50,22 @@ where
     F: Fn(&Error<E>) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    type Future = Plain<Fut>;
+    type Future = AsyncRecovery<Fut>;
 
-    fn recover(&self, error: &Error<E>) -> Option<Plain<Fut>> {
-        Some(Plain { inner: (self.0)(error) })
+    fn recover(&self, error: &Error<E>) -> Option<AsyncRecovery<Fut>> {
+        Some(AsyncRecovery { inner: (self.0)(error) })
     }
 }
 
 pin_project_lite::pin_project! {
     /// The future of [`ByAsync`]: what fails in it is an operation.
-    pub struct Plain<Fut> {
+    pub struct AsyncRecovery<Fut> {
         #[pin]
         inner: Fut,
     }
 }
 
-impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Plain<Fut> {
+impl<T, E, Fut: Future<Output = Result<T, E>>> Future for AsyncRecovery<Fut> {
     type Output = Result<T, Error<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -73,9 +73,9 @@ impl<T, E, Fut: Future<Output = Result<T, E>>> Future for Plain<Fut> {
     }
 }
 
-impl<Fut> fmt::Debug for Plain<Fut> {
+impl<Fut> fmt::Debug for AsyncRecovery<Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plain").finish_non_exhaustive()
+        f.debug_struct("AsyncRecovery").finish_non_exhaustive()
     }
 }
 
