@@ -2,10 +2,10 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | one load for all, and all are told | 2 | 3 | PLANT1 |
-//! | a leader that is dropped is followed by a waiter, or by who comes next | 3 | 2 | PLANT2 |
-//! | a waiter that was chosen and is dropped passes it on | 3 | 2 | PLANT3 |
-//! | what is older than an invalidation is not kept | 2 | 3 | PLANT4 |
+//! | one load for all, and all are told | 2 | 3 | a caller that joins the flight after the lock of the table is let go |
+//! | a leader that is dropped is followed by a waiter, or by who comes next | 3 | 2 | a leader that hands over before it takes the lock of the table |
+//! | a waiter that was chosen and is dropped passes it on | 3 | 2 | a drop that leaves the lead to itself |
+//! | what is older than an invalidation is not kept | 2 | 3 | a result that is stored whether or not its flight is still in the table |
 
 use cofferdam_loom::resilience::Error;
 use cofferdam_loom::resilience::cache::{Cache, Cached};

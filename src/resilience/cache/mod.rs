@@ -93,6 +93,11 @@ use store::{Evicted, Store};
 /// A value that is [invalidated](Self::invalidate) or [written](Self::insert) while it is being loaded: those who came before get what is loaded,
 /// but it is not kept, and who comes after does not wait for it.
 ///
+/// # Deadlocks
+/// A load makes progress when the future of the caller who runs it is polled. One that is kept and not polled any more (in a
+/// `select!` that has moved on, say) keeps those who wait until it is dropped; a deadline, a [`Timeout`](super::Timeout) around the
+/// call, or a [`Loader`] that loads in tasks ends that. A load that asks for its own key waits for itself.
+///
 /// # Errors
 /// Are not kept unless [asked for](CacheBuilder::keep_errors).
 ///
