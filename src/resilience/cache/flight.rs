@@ -98,8 +98,10 @@ impl<T> Flight<T> {
 
 /// The flights of all keys.
 pub(super) struct Flights<K, T> {
-    parts: Box<[CachePadded<Mutex<Part<K, T>>>]>,
+    parts: Box<[Locked<K, T>]>,
 }
+
+type Locked<K, T> = CachePadded<Mutex<Part<K, T>>>;
 
 /// Those of some keys.
 pub(super) struct Part<K, T> {
@@ -156,7 +158,7 @@ impl<K, T> Part<K, T> {
     /// Makes one, of a key that has none.
     pub(super) fn begin(&mut self, hash: u64, key: K) -> Arc<Flight<T>> {
         let flight = Arc::new(Flight::new());
-        let seat = Seat { hash, flight: Arc::clone(&flight), key: key };
+        let seat = Seat { hash, flight: Arc::clone(&flight), key };
         self.seats.insert_unique(hash, seat, |seat| seat.hash);
         flight
     }

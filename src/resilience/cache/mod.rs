@@ -138,10 +138,12 @@ struct Settings<K, V> {
     stale_while_revalidate: Duration,
     stale_if_error: Duration,
     failures: Option<Duration>,
-    ttl_of: Option<Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>>,
-    weigh: Option<Box<dyn Fn(&K, &V) -> u64 + Send + Sync>>,
+    ttl_of: Option<Box<Ask<K, V, Option<Duration>>>>,
+    weigh: Option<Box<Ask<K, V, u64>>>,
     name: &'static str,
 }
+
+type Ask<K, V, R> = dyn Fn(&K, &V) -> R + Send + Sync;
 
 /// What is found for a key.
 enum Found<V, E> {

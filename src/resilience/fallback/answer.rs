@@ -98,6 +98,7 @@ impl<P> Stack<P> {
     ///
     /// # Errors
     /// As [`call`](Self::call), where the fallback does not [handle](Fallback::handle) it or has nothing to fall back to; or the fallback's.
+    #[allow(clippy::type_complexity, reason = "an alias would only hide it")]
     pub fn answer<'a, T, E, F, Fut, R, H>(
         &'a self,
         fallback: &'a Fallback<R, H>,

@@ -36,6 +36,7 @@ where
     H: Handle<E>,
 {
     /// The result, and what the fallback ran for if it is its.
+    #[allow(clippy::type_complexity, reason = "an alias would only hide it")]
     #[inline]
     pub(super) fn poll_answer(
         self: Pin<&mut Self>,

@@ -161,6 +161,7 @@ impl<R, H> Fallback<R, H> {
     /// # Errors
     /// The operation's own, if it is not [handled](Self::handle) or there is nothing to fall back to; or the fallback's.
     #[inline]
+    #[allow(clippy::type_complexity, reason = "an alias would only hide it")]
     pub fn call<T, E, F, Fut>(&self, op: F) -> Call<FallbackAttempt<'_, Once<F, Fut>, E, R::Future, R, H>>
     where
         F: FnOnce() -> Fut,
