@@ -79,7 +79,8 @@ fn dropped_at_any_await_it_runs_what_was_begun_and_no_more() {
     });
     let points = drop_at_every_await(
         || {
-            (primary.set(0), recovery.set(0));
+            primary.set(0);
+            recovery.set(0);
             fallback.call(|| async {
                 yield_now().await;
                 primary.set(1);
@@ -133,7 +134,7 @@ fn an_open_circuit_is_made_up_for() {
     let breaker = CircuitBreaker::builder().failure_threshold(1).build().unwrap();
     let stack = Stack::new().fallback(Fallback::value(7)).breaker(breaker.clone());
     assert_eq!(now(stack.call(down)), Ok(7));
-    assert!(matches!(breaker.state(), State::Open { .. }), "the breaker inside has seen the failure");
+    assert!(matches!(breaker.state(), State::Open), "the breaker inside has seen the failure");
     let calls = Cell::new(0);
     let outcome = now(stack.call(|| {
         calls.set(calls.get() + 1);
@@ -152,7 +153,7 @@ fn a_breaker_outside_sees_what_the_fallback_gives() {
     let fails = Fallback::with(|_: &Error<&str>| -> Result<u32, _> { Err("down, too") });
     let stack = Stack::new().breaker(breaker.clone()).fallback(fails);
     assert!(now(stack.call(down)).is_err());
-    assert!(matches!(breaker.state(), State::Open { .. }));
+    assert!(matches!(breaker.state(), State::Open));
 }
 
 // S7

@@ -265,7 +265,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     /// # fn main() -> Result<(), cofferdam::ConfigError> {
     /// # futures_executor::block_on(async {
     /// let pages: Cache<Path, String, std::fmt::Error> = Cache::new(1_000)?;
-    /// let of_request = || Context::current().get::<Path>().map(|path| (*path).clone());
+    /// let of_request = || Context::current().value::<Path>().map(|path| (*path).clone());
     /// let stack = Stack::new().layer(pages.layer(of_request));
     /// let request = Context::background().with_value(Path("/index"));
     /// let page = request.scope(stack.call(|| async { Ok("hello".to_owned()) })).await;

@@ -27,12 +27,15 @@ use std::time::Duration;
 /// [`Inner`](super::Error::Inner) one, which breakers count and retries try again.
 ///
 /// ```
-/// use cofferdam::resilience::{Chaos, Error, Retry, Stack};
+/// use cofferdam::resilience::{Chaos, Retry, Stack};
+/// use cofferdam::time::Backoff;
+/// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), cofferdam::ConfigError> {
 /// # futures_executor::block_on(async {
+/// let retry = Retry::builder().max_attempts(20).backoff(Backoff::fixed(Duration::ZERO)).build()?;
 /// let chaos = Chaos::builder().fault(0.5, || "injected").seed(42).build();
-/// let stack = Stack::new().retry(Retry::builder().max_attempts(20).backoff(Default::default()).build()?).layer(chaos.clone());
+/// let stack = Stack::new().retry(retry).layer(chaos.clone());
 /// assert_eq!(stack.call(|| async { Ok(7) }).await, Ok(7), "in the end");
 /// assert!(chaos.stats().faults < 20);
 /// # Ok(())
