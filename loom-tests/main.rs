@@ -28,6 +28,7 @@ mod map_ready;
 
 mod all_of;
 mod breaker;
+mod cache;
 mod cancel;
 mod channel;
 mod concurrency;

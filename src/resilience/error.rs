@@ -63,6 +63,8 @@ pub enum Error<E> {
     Rejected(Rejection),
     /// A retry gave up. Boxed, so that the success path does not carry its size around.
     Exhausted(Box<Exhausted<E>>),
+    /// A fallback ran and failed, too. Boxed, as above.
+    FallbackFailed(Box<FallbackFailed<E>>),
 }
 
 impl<E> Error<E> {
@@ -72,6 +74,7 @@ impl<E> Error<E> {
             Self::Inner(inner) => Some(inner),
             Self::Rejected(_) => None,
             Self::Exhausted(exhausted) => exhausted.last.inner().or(exhausted.before.as_ref()),
+            Self::FallbackFailed(failed) => failed.own.inner(),
         }
     }
 
@@ -81,6 +84,7 @@ impl<E> Error<E> {
             Self::Inner(inner) => Some(inner),
             Self::Rejected(_) => None,
             Self::Exhausted(exhausted) => exhausted.into_inner(),
+            Self::FallbackFailed(failed) => failed.own.into_inner(),
         }
     }
 
@@ -90,6 +94,7 @@ impl<E> Error<E> {
             Self::Inner(_) => None,
             Self::Rejected(rejection) => Some(rejection),
             Self::Exhausted(exhausted) => exhausted.last.rejection(),
+            Self::FallbackFailed(failed) => failed.own.rejection(),
         }
     }
 
@@ -97,6 +102,15 @@ impl<E> Error<E> {
     pub fn exhausted(&self) -> Option<&Exhausted<E>> {
         match self {
             Self::Exhausted(exhausted) => Some(exhausted),
+            _ => None,
+        }
+    }
+
+    /// The fallback that failed, if one did, and what it was to make up for. All else that is asked of the error is about
+    /// the fallback's own.
+    pub fn fallback_failed(&self) -> Option<&FallbackFailed<E>> {
+        match self {
+            Self::FallbackFailed(failed) => Some(failed),
             _ => None,
         }
     }
@@ -153,7 +167,11 @@ impl<E> Error<E> {
 
     /// Whether a retry gave up for this reason, or the one inside it whose giving up it passes on.
     fn gave_up_for(&self, reason: GaveUp) -> bool {
-        self.exhausted().is_some_and(|retry| retry.reason == reason || retry.last.gave_up_for(reason))
+        match self {
+            Self::Inner(_) | Self::Rejected(_) => false,
+            Self::Exhausted(retry) => retry.reason == reason || retry.last.gave_up_for(reason),
+            Self::FallbackFailed(failed) => failed.own.gave_up_for(reason),
+        }
     }
 
     /// Whether a component was closed.
@@ -171,6 +189,7 @@ impl<E> Error<E> {
             Self::Inner(_) => true,
             Self::Rejected(rejection) => rejection.is_retryable(),
             Self::Exhausted(exhausted) => exhausted.reason.is_hopeful() && exhausted.last.is_retryable(),
+            Self::FallbackFailed(failed) => failed.own.is_retryable(),
         }
     }
 
@@ -199,6 +218,11 @@ impl<E> Error<E> {
                 let last = last.map_with(f);
                 Error::Exhausted(Box::new(Exhausted { policy, attempts, reason, last, before }))
             }
+            Self::FallbackFailed(failed) => {
+                let FallbackFailed { policy, own, original } = *failed;
+                let (own, original) = (own.map_with(f), original.map_with(f));
+                Error::FallbackFailed(Box::new(FallbackFailed { policy, own, original }))
+            }
         }
     }
 }
@@ -215,18 +239,21 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Inner(inner) => inner.fmt(f),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::Exhausted(exhausted) => exhausted.fmt(f),
+            Self::FallbackFailed(failed) => failed.fmt(f),
         }
     }
 }
 
 /// An [`Inner`](Error::Inner) error stands for itself: its message is the operation's, its source the operation's
-/// source. The source of an [`Exhausted`](Error::Exhausted) one is the last error of the operation.
+/// source. The source of an [`Exhausted`](Error::Exhausted) one is the last error of the operation, that of a
+/// [`FallbackFailed`](Error::FallbackFailed) one the error for which the fallback ran.
 impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Inner(inner) => inner.source(),
             Self::Rejected(_) => None,
             Self::Exhausted(exhausted) => std::error::Error::source(&**exhausted),
+            Self::FallbackFailed(failed) => std::error::Error::source(&**failed),
         }
     }
 }
@@ -340,5 +367,53 @@ impl<E: std::error::Error + 'static> std::error::Error for Exhausted<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let inner = self.last.inner().or(self.before.as_ref())?;
         Some(inner)
+    }
+}
+
+/// A fallback that failed, and what it was to make up for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackFailed<E> {
+    policy: &'static str,
+    own: Error<E>,
+    original: Error<E>,
+}
+
+impl<E> FallbackFailed<E> {
+    /// A fallback named `policy` that ran for `original` and failed with `own`.
+    pub fn new(policy: &'static str, own: Error<E>, original: Error<E>) -> Self {
+        Self { policy, own, original }
+    }
+
+    /// The name of the fallback.
+    pub fn policy(&self) -> &'static str {
+        self.policy
+    }
+
+    /// Its own error.
+    pub fn own(&self) -> &Error<E> {
+        &self.own
+    }
+
+    /// The error for which it ran.
+    pub fn original(&self) -> &Error<E> {
+        &self.original
+    }
+
+    /// Its own error, and the one for which it ran.
+    pub fn into_parts(self) -> (Error<E>, Error<E>) {
+        (self.own, self.original)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for FallbackFailed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The original is the source.
+        write!(f, "{}: failed, too: {}", self.policy, self.own)
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for FallbackFailed<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.original)
     }
 }

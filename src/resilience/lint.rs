@@ -76,6 +76,10 @@ codes! {
     InnerTimeoutNotShorter "inner-timeout-not-shorter" "the inner timeout never comes first",
     /// A retry around a retry.
     RetryInsideRetry "retry-inside-retry" "attempts multiply",
+    /// A fallback inside a retry: it turns the first failure into a success, and there is nothing to retry.
+    FallbackInsideRetry "fallback-inside-retry" "the retry sees no failures",
+    /// Faults on purpose outside another policy, which then sees none of them.
+    ChaosNotInnermost "chaos-not-innermost" "the inner policy is spared the faults",
     /// The only timeouts are around the breaker: what they end is dropped, and dropping says nothing of the callee, unless
     /// the breaker is told otherwise by [`OnCancel`](super::breaker::OnCancel). [Allow](super::Stack::allow) it then.
     TimeoutOnlyOutsideBreaker "timeout-only-outside-breaker" "the breaker does not see a callee that hangs",
@@ -126,13 +130,15 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
 }
 
 fn pair(outer: Kind, inner: Kind) -> Option<LintCode> {
-    use Kind::{Admission, Bulkhead, CircuitBreaker, Retry, Throttle, Timeout};
+    use Kind::{Admission, Bulkhead, Chaos, CircuitBreaker, Fallback, Retry, Throttle, Timeout};
     Some(match (outer, inner) {
         (Retry { .. }, Retry { .. }) => LintCode::RetryInsideRetry,
         (CircuitBreaker, Retry { .. }) => LintCode::RetryInsideBreaker,
         (Bulkhead, Retry { .. }) => LintCode::BulkheadOutsideRetry,
         (Throttle, Retry { .. }) => LintCode::ThrottleOutsideRetry,
         (Admission, Retry { .. }) => LintCode::AdmissionOutsideRetry,
+        (Retry { .. }, Fallback) => LintCode::FallbackInsideRetry,
+        (Chaos, inner) if inner != Chaos => LintCode::ChaosNotInnermost,
         (Timeout { scope: Scope::Attempt, .. }, Retry { .. }) => LintCode::AttemptTimeoutOutsideRetry,
         (Retry { .. }, Timeout { scope: Scope::Total, .. }) => LintCode::TotalTimeoutInsideRetry,
         (Timeout { limit: Some(outer), .. }, Timeout { limit: Some(inner), .. }) if inner >= outer => {

@@ -6,8 +6,12 @@ mod adaptive;
 pub mod admission;
 pub mod breaker;
 mod bulkhead;
+pub mod cache;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod config;
 mod error;
+pub mod fallback;
 #[cfg(feature = "http")]
 mod http;
 mod key_throttle;
@@ -26,7 +30,11 @@ pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::*;
+pub use cache::Cache;
+#[cfg(feature = "chaos")]
+pub use chaos::Chaos;
 pub use error::*;
+pub use fallback::Fallback;
 pub use key_throttle::{KeyThrottle, KeyThrottleAttempt};
 pub use lint::{Lint, LintCode};
 pub use map::{Ended, ItemError, Map};

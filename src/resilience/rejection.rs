@@ -23,6 +23,18 @@ impl fmt::Display for Scope {
     }
 }
 
+/// What a call lacked for which there was [no room](Reason::Full).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Shortage {
+    /// All places were taken, and there was no waiting for one.
+    Places,
+    /// All places were taken, and the queue was full.
+    Queue,
+    /// It waited, and no place came free in time.
+    Time,
+}
+
 /// Why a policy refused or ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -58,6 +70,8 @@ pub enum Reason {
         waiting: u32,
         /// How long this call had waited.
         waited: Duration,
+        /// What it lacked.
+        shortage: Shortage,
     },
     /// The call was dropped to protect the callee.
     Shed,
@@ -108,7 +122,23 @@ impl Rejection {
 
     /// All `limit` places are taken and `waiting` calls wait for one; this call has waited for `waited`.
     pub const fn full(policy: &'static str, limit: u32, waiting: u32, waited: Duration) -> Self {
-        Self::new(policy, Reason::Full { limit, waiting, waited })
+        let shortage = match (waited.is_zero(), waiting) {
+            (false, _) => Shortage::Time,
+            (true, 0) => Shortage::Places,
+            (true, _) => Shortage::Queue,
+        };
+        Self::full_for_want_of(shortage, policy, limit, waiting, waited)
+    }
+
+    /// As [`full`](Self::full), by one who knows what was lacking.
+    pub const fn full_for_want_of(
+        shortage: Shortage,
+        policy: &'static str,
+        limit: u32,
+        waiting: u32,
+        waited: Duration,
+    ) -> Self {
+        Self::new(policy, Reason::Full { limit, waiting, waited, shortage })
     }
 
     /// The surrounding work has ended.
@@ -211,8 +241,14 @@ impl fmt::Display for Rejection {
             }
             Reason::RateLimited { never: true, .. } => f.write_str("rate limited, can never be let through"),
             Reason::RateLimited { .. } => f.write_str("rate limited, paused until it is resumed"),
-            Reason::Full { limit, waiting, waited } => {
-                write!(f, "full: all {limit} places taken, {waiting} waiting, waited {waited:?}")
+            Reason::Full { limit, shortage: Shortage::Places, .. } => {
+                write!(f, "full: all {limit} places taken")
+            }
+            Reason::Full { limit, waiting, shortage: Shortage::Queue, .. } => {
+                write!(f, "queue full: all {limit} places taken, {waiting} waiting")
+            }
+            Reason::Full { limit, waited, shortage: Shortage::Time, .. } => {
+                write!(f, "waited too long: none of {limit} places came free within {waited:?}")
             }
             Reason::Shed => f.write_str("shed"),
             Reason::Cancelled => f.write_str("cancelled"),

@@ -2,8 +2,8 @@
 
 use super::lint::{self, Allowed, Lint, LintCode};
 use super::{
-    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Once, Operation, Policy, Retry,
-    Single, Throttle, Timeout,
+    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Fallback, Once, Operation, Policy,
+    Retry, Single, Throttle, Timeout,
 };
 use crate::limit::Algorithm;
 use std::fmt;
@@ -132,6 +132,11 @@ impl<P> Stack<P> {
         self.layer(bulkhead.into())
     }
 
+    /// Adds a [`Fallback`].
+    pub fn fallback<R, H>(self, fallback: Fallback<R, H>) -> Stack<Chain<P, Fallback<R, H>>> {
+        self.layer(fallback)
+    }
+
     /// Adds a [`Timeout`].
     pub fn timeout(self, timeout: Timeout) -> Stack<Chain<P, Timeout>> {
         self.layer(timeout)
@@ -229,6 +234,12 @@ pub enum Kind {
     Throttle,
     /// [`Admission`](super::Admission)
     Admission,
+    /// [`Fallback`](super::Fallback)
+    Fallback,
+    /// A [`Cache`](super::Cache) of what is inside
+    Cache,
+    /// Faults on purpose: `Chaos`, with feature `chaos`
+    Chaos,
     /// A policy of the user's own.
     Custom,
 }
@@ -272,6 +283,9 @@ impl fmt::Display for Layer {
             Kind::Bulkhead => "bulkhead",
             Kind::Throttle => "throttle",
             Kind::Admission => "admission",
+            Kind::Fallback => "fallback",
+            Kind::Cache => "cache",
+            Kind::Chaos => "chaos",
             Kind::Custom => return f.write_str(self.name),
         };
         if self.name == word { f.write_str(word) } else { write!(f, "{word}({})", self.name) }

@@ -9,7 +9,8 @@ use cofferdam::limit::{
 };
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{
-    AdaptiveBulkhead, Admission, Bulkhead, CircuitBreaker, Retry, Stack, Throttle, Timeout,
+    AdaptiveBulkhead, Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Fallback, Retry, Stack, Throttle,
+    Timeout,
 };
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
@@ -167,6 +168,32 @@ fn owned_calls_and_tower_services_allocate_nothing_for_a_call_that_goes_well() {
     };
     assert!(call());
     assert_eq!(allocations(|| assert!((0..100).all(|_| call()))), 0);
+}
+
+#[test]
+fn fallback_and_chaos_allocate_nothing_for_a_call_that_goes_well_and_a_cache_nothing_for_a_hit() {
+    let cache = Cache::<u64, u64, ()>::new(1_000).expect("valid");
+    let bulkhead = Bulkhead::builder(1).queue(1).build().expect("valid");
+    let chaos = Chaos::builder().fault(0.0, || ()).latency(|| 0.0, Duration::ZERO).build();
+    let stack = Stack::new().fallback(Fallback::value(7)).bulkhead(bulkhead).layer(chaos);
+    let call = || FutureExt::now_or_never(stack.call(|| async { Ok::<u64, ()>(1) }));
+    assert_eq!(call(), Some(Ok(1)));
+    assert_eq!(allocations(|| (0..100).all(|_| call() == Some(Ok(1)))), 0);
+    // What a fallback allocates is up to it.
+    let fails = || FutureExt::now_or_never(stack.call(|| async { Err::<u64, ()>(()) }));
+    assert_eq!(allocations(|| (0..100).all(|_| fails() == Some(Ok(7)))), 0);
+    let kept = Stack::new().layer(cache.at(1)).layer(&stack);
+    let hit = || FutureExt::now_or_never(kept.call(|| async { Ok::<u64, ()>(1) }));
+    assert_eq!(hit(), Some(Ok(1)));
+    let got = || FutureExt::now_or_never(cache.get_or_load(&1, || async { Ok(2) }));
+    let hits = || {
+        (0..100).all(|_| {
+            hit() == Some(Ok(1))
+                && got().is_some_and(|got| got.is_ok())
+                && cache.get(&1).as_deref() == Some(&1)
+        })
+    };
+    assert_eq!(allocations(|| assert!(hits())), 0);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use cofferdam::limit::concurrency::{self, AdaptiveLimiter, ConcurrencyLimiter, Fixed};
 use cofferdam::observe::{Observe, Observers};
-use cofferdam::resilience::admission;
 use cofferdam::resilience::breaker::{self, CircuitBreaker};
 use cofferdam::resilience::{
     self, Admission, Bulkhead, Exhausted, Kind, Layer, Lint, LintCode, Reason, Rejection, Retry, Scope, Stack,
 };
+use cofferdam::resilience::{admission, cache, chaos, fallback};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
@@ -279,11 +279,65 @@ table! {
     resilience::Optional<u8, Local>             => no  no  yes;
     resilience::Optional<Pinned, u8>            => yes yes no;
 
+    // resilience: fallback, cache, chaos
+    resilience::Fallback<u8>                    => yes yes yes;
+    resilience::Fallback<Local>                 => no  no  yes;
+    resilience::FallbackFailed<u8>              => yes yes yes;
+    resilience::FallbackFailed<Local>           => no  no  yes;
+    fallback::FallbackAttempt<'static, u8, u8, u8, u8, u8> => yes yes yes;
+    fallback::FallbackAttempt<'static, u8, Local, u8, u8, u8> => no no yes;
+    fallback::Answering<'static, u8, u8, Pinned, u8, u8> => yes yes no;
+    fallback::Answer<u8, u8>                    => yes yes yes;
+    fallback::Answer<u8, Local>                 => no  no  yes;
+    fallback::Path<u8>                          => yes yes yes;
+    fallback::Value<u8>                         => yes yes yes;
+    fallback::By<u8>                            => yes yes yes;
+    fallback::ByAsync<u8>                       => yes yes yes;
+    fallback::Backend<u8>                       => yes yes yes;
+    fallback::AsyncRecovery<u8>                 => yes yes yes;
+    fallback::AsyncRecovery<Pinned>             => yes yes no;
+    fallback::Handled                           => yes yes yes;
+    fallback::When<u8>                          => yes yes yes;
+    fallback::FallbackEvent                     => yes yes yes;
+    fallback::FallbackStats                     => yes yes yes;
+    cache::Cache<u8, u8, u8>                    => yes yes yes;
+    cache::Cache<u8, Local, u8>                 => no  no  yes;
+    cache::Cache<Local, u8, u8>                 => no  no  yes;
+    cache::Cache<u8, u8, Local>                 => no  no  yes;
+    cache::CacheBuilder<Local, Local, Local>    => yes yes yes;
+    cache::Cached<u8>                           => yes yes yes;
+    cache::Cached<Unshared>                     => no  no  yes;
+    cache::Origin                               => yes yes yes;
+    cache::CacheEvent                           => yes yes yes;
+    cache::CacheStats                           => yes yes yes;
+    cache::CacheLayer<u8, u8, u8, u8>           => yes yes yes;
+    cache::CacheLayer<u8, u8, u8, Local>        => no  no  yes;
+    cache::CacheAttempt<'static, u8, u8, u8, u8, u8> => yes no  no;
+    cache::CacheAttempt<'static, Local, u8, u8, u8, u8> => no no no;
+    cache::GetOrLoad<'static, u8, u8, u8, u8, u8> => yes no no;
+    cache::GetOrLoad<'static, u8, u8, u8, u8, Local> => no no no;
+    cache::Loader<u8, u8, u8, u8>               => yes yes yes;
+    cache::Loader<u8, u8, u8, Local>            => no  no  yes;
+    cache::Stale<u8, u8, u8, u8>                => yes yes yes;
+    cache::Stale<u8, u8, u8, Local>             => no  no  yes;
+    chaos::Chaos<Local, Local>                  => yes yes yes;
+    chaos::ChaosBuilder<Local, Local>           => yes yes yes;
+    chaos::ChaosAttempt<'static, u8, Local, Local> => yes no  yes;
+    chaos::ChaosAttempt<'static, Local, u8, u8>  => no  no  yes;
+    chaos::ChaosEvent                           => yes yes yes;
+    chaos::ChaosStats                           => yes yes yes;
+    chaos::Injected                             => yes yes yes;
+    chaos::Plan                                 => yes yes yes;
+
     // resilience: bulkhead, retry
     resilience::Bulkhead                        => yes yes yes;
     resilience::BulkheadBuilder                 => yes yes yes;
     resilience::BulkheadStats                   => yes yes yes;
     resilience::BulkheadAttempt<'static, u8>    => yes no  no;
+    resilience::BulkheadEvent                   => yes yes yes;
+    resilience::Place                           => yes yes yes;
+    resilience::AcquirePlace                    => yes no  no;
+    resilience::Shortage                        => yes yes yes;
     resilience::BulkheadAttempt<'static, Local> => no  no  no;
     resilience::AdaptiveBulkhead                => yes yes yes;
     resilience::AdaptiveBulkhead<Local>         => no  no  yes;
@@ -475,6 +529,22 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     let adaptive = || resilience::AdaptiveBulkhead::new(AdaptiveLimiter::new(Fixed(1)).expect("valid"));
     let (policy, own) = (adaptive(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (resilience::Fallback::value("another"), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (chaos::Chaos::builder().latency(0.5, Duration::ZERO).build(), text());
+    spawnable(async move { policy.call(|| operation(&own)).await });
+    let (policy, own) = (bulkhead(), text());
+    spawnable(async move {
+        let _place = policy.acquire().await;
+        policy.call_with_place(|_place| operation(&own)).await.is_ok()
+    });
+    let (cache, own) = (cache::Cache::<String, String, u8>::new(1).expect("valid"), text());
+    spawnable(async move {
+        let load = || async { operation(&own).await.map(str::to_owned).map_err(|_| 1) };
+        let _ = cache.get_or_load("key", load).await;
+        let _ = cache.loader(|key| async move { Ok(key) }).get(own.as_str()).await;
+        Stack::new().layer(cache.at(own.clone())).call(load).await.is_ok()
+    });
     let (policy, own) = (timeout(), text());
     spawnable(async move { policy.call(|| operation(&own)).await });
     let stack = Stack::new().timeout(timeout()).retry(retry()).breaker(breaker()).bulkhead(bulkhead());

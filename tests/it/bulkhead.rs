@@ -40,7 +40,7 @@ fn a_full_queue_refuses_at_once_and_a_waiter_at_its_limit() {
     assert!(waiting.poll().is_none());
     let mut third = Polled::new(bulkhead.call(|| done(3)));
     let refused = third.poll().unwrap().unwrap_err();
-    assert_eq!(refused.to_string(), "db: full: all 1 places taken, 1 waiting, waited 0ns");
+    assert_eq!(refused.to_string(), "db: queue full: all 1 places taken, 1 waiting");
     assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (1, 1));
 
     time.advance(ms(99));
@@ -290,4 +290,353 @@ fn no_wait_limit_prints_as_none() {
     let builder = Bulkhead::builder(1).queue(1);
     assert!(format!("{builder:?}").contains("wait_limit: None"));
     assert!(format!("{:?}", builder.build().unwrap()).contains("wait_limit: None"));
+}
+
+mod places {
+    use super::*;
+
+    // S60
+    #[test]
+    fn a_place_that_was_given_to_the_work_is_held_until_the_work_is_over() {
+        let bulkhead = Bulkhead::builder(1).name("jobs").build().unwrap();
+        let kept = Arc::new(std::sync::Mutex::new(None));
+        let outcome = Polled::new(bulkhead.call_with_place(|place| {
+            *kept.lock().unwrap() = Some(place);
+            done(1)
+        }))
+        .poll();
+        assert_eq!(outcome, Some(Ok(1)));
+        assert_eq!(bulkhead.stats().running, 1, "the call is over, its work is not");
+        let refused = Polled::new(bulkhead.call(|| done(2))).poll().unwrap().unwrap_err();
+        assert_eq!(refused.to_string(), "jobs: full: all 1 places taken");
+        drop(kept.lock().unwrap().take());
+        assert_eq!(Polled::new(bulkhead.call(|| done(3))).poll(), Some(Ok(3)));
+    }
+
+    #[test]
+    fn a_call_with_a_place_that_is_dropped_gives_it_back() {
+        let bulkhead = Bulkhead::builder(1).queue(1).build().unwrap();
+        let mut running = Polled::new(bulkhead.call_with_place(|place| async move {
+            let _place = place;
+            forever().await
+        }));
+        assert!(running.poll().is_none());
+        let mut waiting = Polled::new(bulkhead.call_with_place(|_place| done(2)));
+        assert!(waiting.poll().is_none());
+        assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (1, 1));
+        drop(running);
+        assert_eq!(waiting.poll(), Some(Ok(2)));
+        assert_eq!(bulkhead.stats().running, 0);
+    }
+
+    #[test]
+    fn a_place_of_ones_own_is_waited_for_or_taken_now() {
+        let bulkhead = Bulkhead::builder(2).queue(1).build().unwrap();
+        let two = bulkhead.clone().places(2);
+        let place = two.try_acquire().unwrap();
+        assert_eq!((place.places(), bulkhead.stats().running), (2, 2));
+        assert!(bulkhead.try_acquire().unwrap_err().is_full());
+        let mut waiting = Polled::new(bulkhead.acquire());
+        assert!(waiting.poll().is_none());
+        drop(place);
+        assert_eq!(waiting.wakes(), 1);
+        let place = waiting.poll().unwrap().unwrap();
+        assert_eq!(bulkhead.stats().running, 1);
+        // On another thread.
+        std::thread::spawn(move || drop(place)).join().unwrap();
+        assert_eq!(bulkhead.stats().running, 0);
+    }
+
+    #[test]
+    fn a_call_that_panics_gives_its_place_back() {
+        let bulkhead = Bulkhead::new(1).unwrap();
+        let call = || bulkhead.call::<(), (), _, _>(|| async { panic!("thrown") });
+        let message = crate::support::panic_message(|| drop(Polled::new(call()).poll()));
+        assert_eq!(message, "thrown");
+        assert_eq!(bulkhead.stats().running, 0);
+    }
+
+    #[test]
+    fn none_at_all_are_let_through_whatever_runs() {
+        let bulkhead = Bulkhead::new(1).unwrap();
+        let mut running = Polled::new(bulkhead.call(forever));
+        assert!(running.poll().is_none());
+        let health = bulkhead.clone().places(0);
+        assert_eq!(Polled::new(health.call(|| done(1))).poll(), Some(Ok(1)));
+    }
+}
+
+mod why {
+    use super::*;
+
+    fn shortage<T>(outcome: Option<Result<T, Error<&'static str>>>) -> Shortage {
+        match outcome.expect("still waiting").err().expect("refused").rejection().unwrap().reason() {
+            Reason::Full { shortage, .. } => shortage,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_lacking_and_is_counted_so() {
+        let time = ManualClock::new();
+        let without = Bulkhead::new(1).unwrap();
+        let with = Bulkhead::builder(1).queue(1).wait_limit(ms(5)).clock(time.clock()).build().unwrap();
+        let (mut one, mut two) = (Polled::new(without.call(forever)), Polled::new(with.call(forever)));
+        assert!(one.poll().is_none() && two.poll().is_none());
+        assert_eq!(shortage(Polled::new(without.call(|| done(1))).poll()), Shortage::Places);
+        let mut late = Polled::new(with.call(|| done(1)));
+        assert!(late.poll().is_none());
+        assert_eq!(shortage(Polled::new(with.call(|| done(1))).poll()), Shortage::Queue);
+        time.advance(ms(5));
+        assert_eq!(shortage(late.poll()), Shortage::Time);
+        let (a, b) = (without.stats(), with.stats());
+        assert_eq!((a.refused_no_place, a.refused_queue_full, a.refused_too_late), (1, 0, 0));
+        assert_eq!((b.refused_no_place, b.refused_queue_full, b.refused_too_late), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_queue_that_stands_sheds() {
+        let time = ManualClock::new();
+        let order = cofferdam::limit::concurrency::Discipline::ControlledDelay {
+            target: ms(10),
+            interval: ms(100),
+            lifo: false,
+        };
+        let bulkhead = Bulkhead::builder(1).queue(9).order(order).clock(time.clock()).build().unwrap();
+        let mut running = Polled::new(bulkhead.call(forever));
+        let mut waiting = Polled::new(bulkhead.call(|| done(1)));
+        assert!(running.poll().is_none() && waiting.poll().is_none());
+        time.advance(ms(101));
+        assert!(waiting.poll().unwrap().unwrap_err().is_shed());
+        assert_eq!(bulkhead.stats().shed, 1);
+    }
+
+    /// The bulkhead of failsafe-lib/failsafe#393 hands places to waiters who have given up, and is full for good.
+    #[test]
+    fn those_who_gave_up_take_no_places_with_them() {
+        let time = ManualClock::new();
+        let bulkhead = Bulkhead::builder(8).queue(8).wait_limit(ms(1)).clock(time.clock()).build().unwrap();
+        let mut running: Vec<_> = (0..8).map(|_| Polled::new(bulkhead.call(forever))).collect();
+        let mut waiting: Vec<_> = (0..8).map(|_| Polled::new(bulkhead.call(|| done(0)))).collect();
+        assert!(running.iter_mut().all(|call| call.poll().is_none()));
+        assert!(waiting.iter_mut().all(|call| call.poll().is_none()));
+        time.advance(ms(1));
+        // Half are told, half are never polled again.
+        assert!(waiting.iter_mut().take(4).all(|call| shortage(call.poll()) == Shortage::Time));
+        drop(running);
+        drop(waiting);
+        let mut again: Vec<_> = (0..8).map(|_| Polled::new(bulkhead.call(forever))).collect();
+        assert!(again.iter_mut().all(|call| call.poll().is_none()));
+        assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (8, 0));
+    }
+}
+
+mod priorities {
+    use super::*;
+    use cofferdam::sync::Priority;
+
+    fn by_priority(time: &ManualClock) -> Bulkhead {
+        let order = Order::Priority { ageing: ms(100) };
+        Bulkhead::builder(1).queue(9).order(order).clock(time.clock()).build().unwrap()
+    }
+
+    // S72
+    #[test]
+    fn a_higher_class_does_not_wait_behind_a_lower_one_that_came_earlier() {
+        let time = ManualClock::new();
+        let bulkhead = by_priority(&time);
+        let (low, high) =
+            (bulkhead.clone().priority(Priority::Low), bulkhead.clone().priority(Priority::High));
+        let mut running = Polled::new(bulkhead.call(forever));
+        let (mut low, mut high) = (Polled::new(low.call(|| done(1))), Polled::new(high.call(|| done(2))));
+        assert!(running.poll().is_none() && low.poll().is_none() && high.poll().is_none());
+        drop(running);
+        assert_eq!((low.wakes(), high.wakes()), (0, 1));
+        assert_eq!(high.poll(), Some(Ok(2)));
+        assert_eq!(low.poll(), Some(Ok(1)));
+    }
+
+    // S72
+    #[test]
+    fn one_that_has_waited_long_enough_goes_before_a_new_one_of_a_higher_class() {
+        let time = ManualClock::new();
+        let bulkhead = by_priority(&time);
+        let (low, high) =
+            (bulkhead.clone().priority(Priority::Low), bulkhead.clone().priority(Priority::High));
+        let mut running = Polled::new(bulkhead.call(forever));
+        let mut low = Polled::new(low.call(|| done(1)));
+        assert!(running.poll().is_none() && low.poll().is_none());
+        time.advance(ms(201));
+        let mut high = Polled::new(high.call(|| done(2)));
+        assert!(high.poll().is_none());
+        drop(running);
+        assert_eq!((low.wakes(), high.wakes()), (1, 0));
+        assert_eq!(low.poll(), Some(Ok(1)));
+        assert_eq!(high.poll(), Some(Ok(2)));
+    }
+
+    #[test]
+    fn partitions_get_their_shares_and_clones_their_own_wait_limits() {
+        let time = ManualClock::new();
+        let bulkhead = Bulkhead::builder(2)
+            .queue(9)
+            .partition("live", 90)
+            .partition("batch", 10)
+            .clock(time.clock())
+            .build()
+            .unwrap();
+        assert!(bulkhead.find_partition("none").is_none());
+        let live = bulkhead.clone().partition(bulkhead.find_partition("live").unwrap());
+        let batch = bulkhead.clone().partition(bulkhead.find_partition("batch").unwrap()).wait_limit(ms(5));
+        let mut running: Vec<_> = (0..2).map(|_| Polled::new(batch.call(forever))).collect();
+        assert!(running.iter_mut().all(|call| call.poll().is_none()), "what nobody claims is anybody's");
+        let (mut more, mut first) = (Polled::new(batch.call(|| done(1))), Polled::new(live.call(|| done(2))));
+        assert!(more.poll().is_none() && first.poll().is_none());
+        running.pop();
+        assert_eq!((more.wakes(), first.wakes()), (0, 1));
+        time.advance(ms(5));
+        assert!(more.poll().unwrap().unwrap_err().is_full());
+        assert_eq!(first.poll(), Some(Ok(2)));
+    }
+}
+
+mod sharing {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn two_stacks_share_the_places_of_one() {
+        let bulkhead = Bulkhead::new(1).unwrap();
+        let one = Stack::new().timeout(Timeout::total(ms(1_000))).bulkhead(bulkhead.clone());
+        let two = Stack::new().bulkhead(bulkhead.clone());
+        let mut running = Polled::new(one.call(forever));
+        assert!(running.poll().is_none());
+        assert!(Polled::new(two.call(|| done(1))).poll().unwrap().unwrap_err().is_full());
+        drop(running);
+        assert_eq!(Polled::new(two.call(|| done(1))).poll(), Some(Ok(1)));
+    }
+
+    // S69
+    #[test]
+    fn none_at_all_keep_everybody_out_until_there_are_some_again() {
+        let bulkhead = Bulkhead::builder(1).queue(1).build().unwrap();
+        let mut running = Polled::new(bulkhead.call(forever));
+        let mut waiting = Polled::new(bulkhead.call(|| done(1)));
+        assert!(running.poll().is_none() && waiting.poll().is_none());
+        assert_eq!(bulkhead.resize(0), 1);
+        assert!(waiting.poll().unwrap().unwrap_err().is_full());
+        assert!(Polled::new(bulkhead.call(|| done(1))).poll().unwrap().unwrap_err().is_full());
+        assert!(running.poll().is_none(), "nobody is interrupted");
+        drop(running);
+        assert!(Polled::new(bulkhead.call(|| done(1))).poll().unwrap().unwrap_err().is_full());
+        bulkhead.resize(1);
+        assert_eq!(Polled::new(bulkhead.call(|| done(2))).poll(), Some(Ok(2)));
+    }
+
+    #[test]
+    fn events_tell_of_all_that_happens_to_a_call() {
+        let time = ManualClock::new();
+        let bulkhead = Bulkhead::builder(1).queue(1).name("db").clock(time.clock()).build().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let handle = bulkhead.clone();
+        bulkhead.observe(move |event: &BulkheadEvent| {
+            // Outside the locks: the bulkhead may be asked.
+            handle.stats();
+            log.lock().unwrap().push(match event {
+                BulkheadEvent::Admitted { name, running, waited, .. } => {
+                    format!("{name} admitted {running} {waited:?}")
+                }
+                BulkheadEvent::Queued { waiting, .. } => format!("queued {waiting}"),
+                BulkheadEvent::Rejected { rejection, .. } => format!("rejected {rejection}"),
+                BulkheadEvent::Finished { running, held, .. } => format!("finished {running} {held:?}"),
+                BulkheadEvent::Resized { from, to, .. } => format!("resized {from} {to}"),
+                other => format!("{other:?}"),
+            });
+        });
+        let mut running = Polled::new(bulkhead.call(forever));
+        assert!(running.poll().is_none());
+        time.advance(ms(3));
+        let mut waiting = Polled::new(bulkhead.call(|| done(1)));
+        assert!(waiting.poll().is_none());
+        assert!(waiting.poll().is_none(), "told once");
+        assert!(Polled::new(bulkhead.call(|| done(2))).poll().is_some());
+        time.advance(ms(4));
+        drop(running);
+        assert_eq!(waiting.poll(), Some(Ok(1)));
+        bulkhead.resize(2);
+        let seen = seen.lock().unwrap();
+        let expected = [
+            "db admitted 1 0ns",
+            "queued 1",
+            "rejected db: queue full: all 1 places taken, 1 waiting",
+            // The place has been handed over already.
+            "finished 1 Some(7ms)",
+            "db admitted 1 4ms",
+            "finished 0 Some(0ns)",
+            "resized 1 2",
+        ];
+        assert_eq!(*seen, expected);
+    }
+}
+
+/// Against a reference that cannot be wrong: a number, a set and a queue.
+#[test]
+fn at_every_step_it_is_what_a_plain_queue_would_be() {
+    use std::collections::VecDeque;
+
+    for seed in 0..300 {
+        let sim = Sim::new(seed);
+        let (mut limit, queue) = (1 + sim.random_below(3) as u32, sim.random_below(4) as u32);
+        let bulkhead = Bulkhead::builder(limit).queue(queue).build().unwrap();
+        let mut calls: std::collections::BTreeMap<u64, Polled<_>> = std::collections::BTreeMap::new();
+        let (mut running, mut waiting) = (Vec::new(), VecDeque::new());
+        for step in 0..200 {
+            match sim.random_below(8) {
+                0..=3 => {
+                    let mut call = Polled::new(bulkhead.call(forever));
+                    let outcome = call.poll();
+                    if (running.len() as u32) < limit && waiting.is_empty() {
+                        running.push(step);
+                    } else if (waiting.len() as u32) < queue {
+                        waiting.push_back(step);
+                    } else {
+                        assert!(full(outcome).0 == limit, "seed {seed} step {step}");
+                        continue;
+                    }
+                    assert!(outcome.is_none(), "seed {seed} step {step}");
+                    calls.insert(step, call);
+                }
+                4 | 5 if !running.is_empty() => {
+                    let gone = running.swap_remove(sim.random_below(running.len() as u64) as usize);
+                    calls.remove(&gone);
+                }
+                6 if !waiting.is_empty() => {
+                    let gone = waiting.remove(sim.random_below(waiting.len() as u64) as usize).unwrap();
+                    calls.remove(&gone);
+                }
+                7 => {
+                    let new = 1 + sim.random_below(4) as u32;
+                    assert_eq!(bulkhead.resize(new), limit);
+                    limit = new;
+                }
+                _ => {}
+            }
+            while (running.len() as u32) < limit {
+                let Some(next) = waiting.pop_front() else { break };
+                running.push(next);
+            }
+            // Some poll, some only later.
+            for (at, call) in &mut calls {
+                if at % 3 != sim.random_below(3) {
+                    assert!(call.poll().is_none());
+                }
+            }
+            let stats = bulkhead.stats();
+            let expected = (running.len() as u32, limit, waiting.len());
+            assert_eq!((stats.running, stats.limit, stats.waiting), expected, "seed {seed} step {step}");
+        }
+        drop(calls);
+        assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (0, 0), "seed {seed}");
+    }
 }

@@ -9,7 +9,9 @@ use cofferdam::limit::{
 };
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
-use cofferdam::resilience::{Admission, Bulkhead, CircuitBreaker, Error, Retry, Stack};
+use cofferdam::resilience::{
+    Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Retry, Stack,
+};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
 use cofferdam::time::{Backoff, Rng};
@@ -326,6 +328,32 @@ on_every_runtime! {
         assert_eq!(owned.await, Ok(7));
         drop(service);
         assert_eq!(Arc::strong_count(&stack), 1);
+    }
+
+    async fn a_cache_loads_once_for_all_tasks_and_a_fallback_makes_up_for_chaos(runtime: Runtime) {
+        let cache = Cache::<u32, u32, &str>::builder(10).clock(runtime.clock.clone()).build().unwrap();
+        let loads = Arc::new(AtomicU32::new(0));
+        let chaos = Chaos::builder().fault(0.3, || "injected").latency(0.3, TINY).clock(runtime.clock.clone()).build();
+        let bulkhead = Bulkhead::builder(2).queue(20).clock(runtime.clock.clone()).build().unwrap();
+        let stack = Arc::new(Stack::new().fallback(Fallback::value(0)).bulkhead(bulkhead.clone()).layer(chaos));
+        let tasks: Vec<_> = (0..10)
+            .map(|_| {
+                let (cache, loads, stack) = (cache.clone(), Arc::clone(&loads), Arc::clone(&stack));
+                runtime.spawn(async move {
+                    let load = || async {
+                        loads.fetch_add(1, Ordering::Relaxed);
+                        yield_now().await;
+                        Ok(7)
+                    };
+                    assert_eq!(*cache.get_or_load(&1, load).await.unwrap(), 7);
+                    assert!(stack.call(|| async { Ok(1) }).await.unwrap() <= 1);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        assert_eq!((loads.load(Ordering::Relaxed), bulkhead.stats().running), (1, 0));
     }
 
     async fn a_token_bucket_lets_through_as_much_as_its_rate(runtime: Runtime) {

@@ -454,7 +454,7 @@ fn every_error_names_the_policy_the_limit_and_what_was_seen() {
     assert_eq!(text(Rejection::rate_limited("api", None)), "api: rate limited, can never be let through");
     assert_eq!(
         text(Rejection::full("api", 5, 3, ms(20))),
-        "api: full: all 5 places taken, 3 waiting, waited 20ms"
+        "api: waited too long: none of 5 places came free within 20ms"
     );
     for (reason, expected) in [
         (Reason::Shed, "api: shed"),

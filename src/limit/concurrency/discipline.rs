@@ -126,6 +126,11 @@ impl Request {
         Self { permits, partition: Partition::REST, priority: Priority::Normal, wait_limit: None }
     }
 
+    /// The same for another number of permits.
+    pub const fn permits(self, permits: u32) -> Self {
+        Self { permits, ..self }
+    }
+
     /// On account of a partition. Default: the [rest](Partition::REST).
     pub const fn partition(self, partition: Partition) -> Self {
         Self { partition, ..self }

@@ -358,12 +358,22 @@ impl ConcurrencyLimiter {
         if limit == 0 {
             return Err(ConfigError::new("concurrency limiter", "limit", limit, "must be at least 1"));
         }
+        Ok(self.resize_to(limit))
+    }
+
+    /// As [`resize`](Self::resize); zero refuses all who wait, and all who come.
+    pub(crate) fn resize_to(&self, limit: u32) -> u32 {
         let inner = &*self.inner;
         let old = inner.semaphore.resize(limit);
         if let Some(line) = &inner.line {
             line.follow_capacity(&inner.semaphore);
         }
-        Ok(old)
+        old
+    }
+
+    #[allow(dead_code, reason = "asked by the policy")]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// Adds permits that [`ConcurrencyLimiterBuilder::initial`] held back, without changing the limit.

@@ -114,10 +114,10 @@ fn a_refusal_says_which_policy_and_why() {
     let mut late = Polled::new(patient.call(|| ready(Ok::<_, ()>(()))));
     assert!(running.poll().is_none() && shed.poll().is_none() && late.poll().is_none());
     let full = run(&time, bulkhead.call(|| ready(Ok::<_, ()>(())))).unwrap_err();
-    assert_eq!(full.to_string_lossy(), "search: full: all 1 places taken, 2 waiting, waited 0ns");
+    assert_eq!(full.to_string_lossy(), "search: queue full: all 1 places taken, 2 waiting");
     time.advance(ms(20));
     let error = late.poll().unwrap().unwrap_err();
-    assert_eq!(error.to_string_lossy(), "search: full: all 1 places taken, 1 waiting, waited 20ms");
+    assert_eq!(error.to_string_lossy(), "search: waited too long: none of 1 places came free within 20ms");
     time.advance(ms(81));
     let error = shed.poll().unwrap().unwrap_err();
     assert!(error.is_shed());

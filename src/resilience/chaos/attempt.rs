@@ -1,0 +1,113 @@
+//! What is inside a chaos.
+
+use super::{Behaviour, Chaos, Injection};
+use crate::resilience::{Attempt, Error};
+use crate::time::Sleep;
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// How far an attempt is.
+enum Stage {
+    /// It has not begun.
+    Before,
+    /// At this rule, which comes next.
+    Rule(usize),
+    /// Delayed by the rule before this one.
+    Delay(usize, Sleep),
+    Behaviour(usize, Behaviour),
+    Hang,
+    /// Past all rules.
+    Inner,
+}
+
+pin_project! {
+    /// What is inside a [`Chaos`].
+    pub struct ChaosAttempt<'a, A, T, E> {
+        policy: &'a Chaos<T, E>,
+        #[pin]
+        inner: A,
+        stage: Stage,
+    }
+}
+
+impl<'a, A, T, E> ChaosAttempt<'a, A, T, E> {
+    pub(super) fn new(policy: &'a Chaos<T, E>, inner: A) -> Self {
+        Self { policy, inner, stage: Stage::Before }
+    }
+}
+
+impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
+        let this = self.project();
+        let policy = &*this.policy.inner;
+        let outcome = loop {
+            let next = match this.stage {
+                Stage::Before if policy.switch.is_on() => 0,
+                Stage::Before => usize::MAX,
+                Stage::Rule(next) => *next,
+                Stage::Delay(next, delay) => {
+                    ready!(Pin::new(delay).poll(cx));
+                    *next
+                }
+                Stage::Behaviour(next, behaviour) => {
+                    ready!(behaviour.as_mut().poll(cx));
+                    *next
+                }
+                Stage::Hang => return Poll::Pending,
+                Stage::Inner => break ready!(this.inner.poll_attempt(cx)),
+            };
+            let Some(rule) = policy.rules.get(next) else {
+                *this.stage = Stage::Inner;
+                continue;
+            };
+            *this.stage = Stage::Rule(next + 1);
+            if !policy.strikes(rule) {
+                continue;
+            }
+            match &rule.injection {
+                Injection::Latency(delay) => {
+                    *this.stage = Stage::Delay(next + 1, policy.clock.sleep(delay()));
+                }
+                Injection::Behaviour(behaviour) => {
+                    *this.stage = Stage::Behaviour(next + 1, behaviour());
+                }
+                Injection::Hang => *this.stage = Stage::Hang,
+                Injection::Fault(fault) => break Err(Error::Inner(fault())),
+                Injection::Outcome(outcome) => break outcome().map_err(Error::Inner),
+                Injection::Panic(message) => {
+                    *this.stage = Stage::Before;
+                    std::panic::panic_any(*message);
+                }
+            }
+        };
+        *this.stage = Stage::Before;
+        Poll::Ready(outcome)
+    }
+
+    fn cancel(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.stage = Stage::Before;
+        this.inner.cancel();
+    }
+}
+
+impl<A: fmt::Debug, T, E> fmt::Debug for ChaosAttempt<'_, A, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Before => "before",
+            Stage::Rule(_) | Stage::Delay(..) | Stage::Behaviour(..) => "injecting",
+            Stage::Hang => "hanging",
+            Stage::Inner => "inner",
+        };
+        f.debug_struct("ChaosAttempt")
+            .field("stage", &stage)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
