@@ -15,6 +15,8 @@ impl Machine {
     pub(super) fn set(&self, config: Config) {
         let config = Arc::new(config);
         let now = self.epoch.nanos();
+        // What the state has been told to be stays so.
+        self.poll_transition(now);
         if !config.shape.is_none() {
             // The generation that is, as the window begins with a later one.
             let windows = self.windows.get_or_init(|| Box::new(Windows::new(self.load().generation())));

@@ -10,7 +10,7 @@ use super::State;
 /// | 3..12 | consecutive failures | trials out | 0 |
 /// | 12..21 | (of these 27 bits) | trials judged | 0 |
 /// | 21..30 | | of these, successes | 0 |
-/// | 30 | whether successes are noted | 1 | 1 in disabled, else 0 |
+/// | 30 | whether successes are noted | 1 | 1 in disabled; in forced closed as in closed; else 0 |
 /// | 31 | 0 | 0 | 0 |
 /// | 32..64 | generation: one more with each change of state and each reset; wraps | | |
 ///
@@ -60,8 +60,8 @@ const fn code(state: State) -> u64 {
 
 /// State and bit 30, where the settings say whether successes are `noted`.
 const fn start(state: State, noted: bool) -> u64 {
-    let judges = matches!(state, State::Closed | State::MetricsOnly);
-    if judges && noted { code(state) | NOT_PLAIN } else { code(state) }
+    let counts = matches!(state, State::Closed | State::MetricsOnly | State::ForcedClosed);
+    if counts && noted { code(state) | NOT_PLAIN } else { code(state) }
 }
 
 impl Word {
@@ -181,7 +181,7 @@ mod tests {
                 assert_ne!(none.plain(), none, "a trial's success has an effect");
                 let full = word.with_failures(u32::MAX);
                 assert_eq!((full.failures(), full.state()), (MAX_FAILURES, state));
-                let judges = matches!(state, State::Closed | State::MetricsOnly);
+                let judges = matches!(state, State::Closed | State::MetricsOnly | State::ForcedClosed);
                 let is_plain = !matches!(state, State::HalfOpen | State::Disabled) && !(judges && noted);
                 assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
                 assert_eq!(full.with_failures(0), word);

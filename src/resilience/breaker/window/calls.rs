@@ -298,14 +298,14 @@ mod tests {
     /// S29
     #[test]
     fn the_counts_are_those_of_a_naive_recount_for_every_size() {
-        for most in (1..70).chain([99, 100, 101, 1000, MOST]) {
+        for most in (1..40).chain([99, 100, 101, 1000]) {
             let calls = Calls::new(u32::MAX);
             calls.prepare(most);
             let mut plain = VecDeque::new();
             let mut random = fastrand::Rng::with_seed(u64::from(most));
             let mut generation = 0;
-            for n in 0..3 * most.max(3_400) {
-                if random.u32(..5_000) == 0 {
+            for n in 0..3_000 {
+                if random.u32(..1_200) == 0 {
                     generation += 1;
                     plain.clear();
                     if random.bool() {
