@@ -22,8 +22,13 @@ mod wait;
 #[path = "../src/sync/striped.rs"]
 mod striped;
 
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/resilience/breaker/window/mod.rs"]
+mod window;
+
 mod all_of;
 mod breaker;
+mod breaker_windows;
 mod cancel;
 mod channel;
 mod concurrency;
