@@ -11,12 +11,35 @@ use std::time::Duration;
 
 /// Builds a [`CircuitBreaker`]; see [`CircuitBreaker::builder`].
 ///
+/// ```
+/// use cofferdam::resilience::CircuitBreaker;
+/// use cofferdam::resilience::breaker::Window;
+/// use std::time::Duration;
+///
+/// let breaker = CircuitBreaker::builder()
+///     .name("inventory")
+///     // Half of the calls of the last 30 seconds failed, of at least twenty; or eight in ten were slow.
+///     .window(Window::time(Duration::from_secs(30)))
+///     .minimum_calls(20)
+///     .failure_rate(0.5)
+///     .slow_call(Duration::from_millis(500))
+///     .slow_rate(0.8)
+///     // Or the last ten all failed.
+///     .failure_threshold(10)
+///     .build()?;
+/// # Ok::<(), cofferdam::ConfigError>(())
+/// ```
+///
 /// # Choosing
 ///
 /// Count what says that the callee is unwell, not what says that the caller was wrong: an HTTP 4xx is no failure
 /// (see [`classify`](CircuitBreaker::classify)). Three to five failures suit a callee whose absence must be noticed soon, five to
 /// ten a stable one, ten to twenty a batch. Give a callee that restarts quickly 5 to 15 seconds, most 30 to 60, one that has to
 /// warm up 60 to 300.
+///
+/// Failures in a row see a callee that is gone, at no cost. A rate sees one that fails now and then, which many successes in between
+/// hide from the former. A window of calls takes the same evidence at any pace of calls; with few calls it may be old. A window of
+/// time forgets by itself; with few calls it may never hold enough.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
@@ -145,8 +168,9 @@ impl Builder {
         self
     }
 
-    /// Computes each break. The function must be quick and depend on nothing but its argument; it is called once or
-    /// twice when the breaker opens, outside its lock. If it panics, the break is the recovery time.
+    /// Computes each break. The function must be quick and depend on nothing but its argument: it is called whenever the
+    /// breaker may be about to open (with a trial that ends, too) and when [settings change](CircuitBreaker::set), outside its
+    /// lock. If it panics, the break is the recovery time.
     pub fn recovery_with(mut self, length: impl Fn(&Trip) -> Duration + Send + Sync + 'static) -> Self {
         self.knobs.growth = Growth::With(Arc::new(length));
         self
