@@ -331,7 +331,7 @@ fn the_windows_of_a_circuit_breaker_are_allocated_with_it() {
             .clock(time.clock())
             .build()
             .expect("valid");
-        let mut calls = || {
+        let calls = || {
             allocations(|| {
                 for n in 0..1000 {
                     let answer = if n % 3 == 0 { Err(n) } else { Ok(n) };

@@ -280,7 +280,7 @@ fn metrics_only_tells_of_each_rule_once_when_it_is_reached() {
     // S20
     let rig = rig(|builder| half_of_four(builder).window(Window::calls(4)).failures_in_window(3));
     rig.breaker.metrics_only().unwrap();
-    let mut told = |outcomes: &str| -> Vec<Trigger> {
+    let told = |outcomes: &str| -> Vec<Trigger> {
         rig.events.lock().unwrap().clear();
         rig.outcomes(outcomes);
         let events = rig.events.lock().unwrap();
