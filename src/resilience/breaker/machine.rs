@@ -146,7 +146,7 @@ impl Machine {
         let shape = config.shape.numbered(1);
         let windows = OnceLock::new();
         if !shape.is_none() {
-            let ready: &Box<Windows> = windows.get_or_init(|| Box::new(Windows::new(u32::MAX)));
+            let ready: &Windows = windows.get_or_init(|| Box::new(Windows::new(u32::MAX)));
             ready.prepare(shape);
         }
         Self {
