@@ -182,7 +182,8 @@ mod tests {
                 let full = word.with_failures(u32::MAX);
                 assert_eq!((full.failures(), full.state()), (MAX_FAILURES, state));
                 let judges = matches!(state, State::Closed | State::MetricsOnly | State::ForcedClosed);
-                let is_plain = !matches!(state, State::HalfOpen | State::Disabled) && !(judges && noted);
+                let attends = matches!(state, State::HalfOpen | State::Disabled) || judges && noted;
+                let is_plain = !attends;
                 assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
                 assert_eq!(full.with_failures(0), word);
                 assert_eq!(word.noting(!noted) == word, !judges);
