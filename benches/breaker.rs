@@ -6,7 +6,7 @@
 #![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
 
 use cofferdam::resilience::CircuitBreaker;
-use cofferdam::resilience::breaker::Outcome;
+use cofferdam::resilience::breaker::{Outcome, Window};
 use cofferdam::time::Clock;
 use cofferdam_benches::on_threads;
 use criterion::measurement::WallTime;
@@ -93,6 +93,51 @@ fn closed(c: &mut Criterion, name: &str, nth: u64) {
     on_one_and_two(&mut group, "recloser", move || {
         drop(black_box(black_box(peer).call(answer)));
     });
+}
+
+/// Breakers that open by a rate, over each kind of window. The floor is the same: one word, one compare-and-swap.
+fn windows(c: &mut Criterion, name: &str, nth: u64) {
+    let mut group = c.benchmark_group(format!("breaker/window_{name}"));
+    let mut n = 0_u64;
+    let mut answer = move || {
+        n += 1;
+        if nth != 0 && n.is_multiple_of(nth) { Err(black_box(n)) } else { Ok(black_box(n)) }
+    };
+    let word = &AtomicU64::new(0);
+    on_one_and_two(&mut group, "floor", move || drop(black_box(floor(black_box(word), answer()))));
+    let hour = Duration::from_secs(3600);
+    let by_rate = || CircuitBreaker::builder().failure_rate(0.5);
+    for (name, builder) in [
+        ("calls", by_rate()),
+        ("time", by_rate().window(Window::time(Duration::from_secs(30)))),
+        ("time-quanta", by_rate().window(Window::time(Duration::from_secs(30))).clock(Clock::quanta())),
+        ("slow-quanta", by_rate().slow_call(hour).slow_rate(0.5).clock(Clock::quanta())),
+    ] {
+        let ours = &builder.build().expect("a breaker");
+        on_one_and_two(&mut group, &format!("cofferdam-{name}"), move || {
+            drop(black_box(black_box(ours).call_sync(answer)));
+        });
+    }
+    let peer = &peer_recloser();
+    on_one_and_two(&mut group, "recloser-calls", move || drop(black_box(black_box(peer).call(answer))));
+    let policy = failure_policy::success_rate_over_time_window(
+        0.5,
+        100,
+        Duration::from_secs(30),
+        backoff::constant(hour),
+    );
+    let peer = &failsafe::Config::new().failure_policy(policy).build();
+    on_one_and_two(&mut group, "failsafe-time", move || {
+        drop(black_box(Failsafe::call(black_box(peer), answer)));
+    });
+}
+
+fn windows_ok(c: &mut Criterion) {
+    windows(c, "ok", 0);
+}
+
+fn windows_every_8th_fails(c: &mut Criterion) {
+    windows(c, "every_8th_fails", 8);
 }
 
 fn closed_ok(c: &mut Criterion) {
@@ -185,5 +230,13 @@ fn calls_async(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, closed_ok, closed_every_8th_fails, open, calls_async);
+criterion_group!(
+    benches,
+    closed_ok,
+    closed_every_8th_fails,
+    windows_ok,
+    windows_every_8th_fails,
+    open,
+    calls_async
+);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ use cofferdam::limit::{
     MultiQuota, Quota, Several, SlidingCounter, SlidingWindow, Tiered, TokenBucket,
 };
 use cofferdam::pool::WorkerPool;
+use cofferdam::resilience::breaker::{Builder as BreakerBuilder, Window};
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
@@ -219,6 +220,28 @@ const PATHS: &[Path] = &[
         let breaker = CircuitBreaker::builder().failure_threshold(1_000_000).build().expect("a breaker");
         measured(|| drop(black_box(&breaker).call_sync(|| Err::<(), _>(1))));
     }),
+    ("breaker_window_of_calls_ok", || breaker_ok(CircuitBreaker::builder().failure_rate(0.5))),
+    ("breaker_window_of_calls_failing", || {
+        let window = Window::calls(1000);
+        let builder = CircuitBreaker::builder().window(window).failure_rate(1.0).minimum_calls(1000);
+        let breaker = builder.clock(manual().0).build().expect("a breaker");
+        assert!(breaker.call_sync(|| Ok::<_, ()>(1)).is_ok());
+        breaker.metrics_only().expect("closed before");
+        measured(|| drop(black_box(&breaker).call_sync(|| Err::<(), _>(1))));
+    }),
+    ("breaker_window_of_time_ok", || {
+        let window = Window::time(Duration::from_secs(10));
+        breaker_ok(CircuitBreaker::builder().window(window).failure_rate(0.5));
+    }),
+    ("breaker_slow_calls_ok", || {
+        let builder = CircuitBreaker::builder().slow_call(Duration::from_secs(1)).slow_rate(0.5);
+        breaker_ok(builder);
+    }),
+    ("breaker_open", || {
+        let breaker = CircuitBreaker::builder().clock(manual().0).build().expect("a breaker");
+        breaker.trip().expect("closed before");
+        measured(|| drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1))));
+    }),
     ("retry_first_attempt", || {
         let retry = Retry::builder().max_attempts(3).build().expect("a policy");
         measured(|| assert!(poll(black_box(&retry).call(|| async { Ok::<_, ()>(1) })).is_ready()));
@@ -303,6 +326,14 @@ fn tiered(request: Request<'_>) {
 }
 
 /// One worker that is polled by hand after each submission.
+/// Success after success by the manual clock, with the window full.
+fn breaker_ok(builder: BreakerBuilder) {
+    let breaker = builder.clock(manual().0).build().expect("a breaker");
+    let call = || drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1)));
+    (0..200).for_each(|_| call());
+    measured(call);
+}
+
 fn pool(submit: impl Fn(&WorkerPool)) {
     let (pool, workers) = WorkerPool::builder().workers(1).queue(64).build().expect("a pool");
     let mut workers: Vec<_> = workers.map(Box::pin).collect();

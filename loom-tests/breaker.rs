@@ -14,13 +14,16 @@
 //! | a result that comes with a reset is before it or late | 2 | 3 | `settle_let_through` that does not compare generations |
 //! | when the shutdown is through, no call runs | 2 | none | `let_through` that looks at the word before it counts |
 //! | the shutdown comes through although a call ends unseen | 2 | 3 | `Drained` that does not look again |
+//! | of two failures that fill a window one opens it, and both are accounted for | 2 | 3 | `open_by` that does not compare generations |
+//! | a result that comes with other settings is in the window or late | 2 | 3 | `set` of another window without a new generation |
+//! | a break has the length of the settings that are in force | 2 | 3 | `lock_knowing_break` that does not look at the settings again |
 //! | more calls have never ended than begun | 2 | 3 | `stats` that sums the admitted first |
 //! | events come in the order of the changes | 2 | 2 | `decide`d events emitted unordered |
 
 use crate::race::{bounded, race};
 use cofferdam_loom::observe::Observe;
 use cofferdam_loom::resilience::CircuitBreaker;
-use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Open, Outcome, OwnedGuard, State};
+use cofferdam_loom::resilience::breaker::{BreakerEvent, Builder, Open, Outcome, OwnedGuard, State, Window};
 use cofferdam_loom::time::{Clock, Sleep, Timer};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -356,6 +359,56 @@ fn the_shutdown_comes_through() {
         |world| world.guard().success(),
         |world| loom::future::block_on(world.breaker.shutdown()),
         |world| assert_eq!(world.breaker.stats().successes + world.breaker.stats().late, 1),
+    );
+}
+
+#[test]
+fn one_of_two_failures_that_fill_a_window_opens() {
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder.window(Window::calls(2)).failures_in_window(1))),
+        |world| world.guard().failure(),
+        |world| {
+            if let Ok(guard) = world.breaker.try_acquire() {
+                guard.failure();
+            }
+        },
+        |world| {
+            let stats = world.breaker.stats();
+            assert_eq!((stats.state, stats.state_changes), (State::Open, 1));
+            assert_eq!((stats.failures, stats.late + stats.rejected, stats.running), (1, 1, 0));
+        },
+    );
+}
+
+#[test]
+fn a_result_is_in_the_window_or_late_when_settings_change() {
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder.window(Window::calls(2)))),
+        |world| world.guard().failure(),
+        |world| world.breaker.set(world.breaker.settings().window(Window::calls(3))).unwrap(),
+        |world| {
+            let stats = world.breaker.stats();
+            assert_eq!((stats.window.unwrap().calls, stats.failures + stats.late), (0, 1));
+        },
+    );
+}
+
+#[test]
+fn a_break_is_as_long_as_the_settings_say() {
+    race(
+        Some(3),
+        || World::<()>::new(breaker(|builder| builder.failure_threshold(1))),
+        |world| world.guard().failure(),
+        |world| {
+            let settings = world.breaker.settings().recovery_time(Duration::from_secs(20));
+            world.breaker.set(settings).unwrap();
+        },
+        |world| {
+            let refused = world.breaker.try_acquire().map(|_| ()).unwrap_err();
+            assert_eq!(refused.retry_after(), Some(Duration::from_secs(20)));
+        },
     );
 }
 

@@ -26,8 +26,13 @@ mod striped;
 #[path = "../src/resilience/map/ready.rs"]
 mod map_ready;
 
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/resilience/breaker/window/mod.rs"]
+mod window;
+
 mod all_of;
 mod breaker;
+mod breaker_windows;
 mod cache;
 mod cancel;
 mod channel;

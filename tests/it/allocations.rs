@@ -369,6 +369,34 @@ fn a_circuit_breaker_allocates_only_when_its_state_changes() {
 }
 
 #[test]
+fn the_windows_of_a_circuit_breaker_are_allocated_with_it() {
+    use cofferdam::resilience::breaker::Window;
+    let time = ManualClock::new();
+    let windows = [Window::calls(20), Window::calls(5000), Window::time(Duration::from_secs(1))];
+    for window in windows {
+        let breaker = CircuitBreaker::builder()
+            .window(window)
+            .failure_rate(1.0)
+            .slow_call(Duration::from_secs(5))
+            .slow_rate(1.0)
+            .clock(time.clock())
+            .build()
+            .expect("valid");
+        let calls = || {
+            allocations(|| {
+                for n in 0..1000 {
+                    let answer = if n % 3 == 0 { Err(n) } else { Ok(n) };
+                    black_box(breaker.call_sync(|| answer).is_ok());
+                    time.advance(Duration::from_millis(30));
+                }
+            })
+        };
+        calls();
+        assert_eq!(calls(), 0, "{window}");
+    }
+}
+
+#[test]
 fn a_concurrency_limiter_allocates_when_it_is_made_and_never_after() {
     let time = ManualClock::new();
     let delay = Discipline::AdaptiveLifo { interval: Duration::from_millis(100) };

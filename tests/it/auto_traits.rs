@@ -406,6 +406,11 @@ table! {
     CircuitBreaker                              => yes yes yes;
     breaker::Builder                            => yes yes yes;
     breaker::BreakerStats                       => yes yes yes;
+    breaker::WindowCounts                       => yes yes yes;
+    breaker::Window                             => yes yes yes;
+    breaker::KeyedBreaker<u8>                   => yes yes yes;
+    breaker::KeyedBreakerBuilder<u8>            => yes yes yes;
+    breaker::KeyedOpen                          => yes yes yes;
     breaker::BreakerEvent                       => yes yes yes;
     breaker::Trigger                            => yes yes yes;
     breaker::State                              => yes yes yes;

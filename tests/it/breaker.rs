@@ -11,7 +11,11 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 mod calls;
+mod half_open;
+mod keyed;
 mod model;
+mod set;
+mod windows;
 
 const MS: Duration = Duration::from_millis(1);
 

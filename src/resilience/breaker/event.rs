@@ -1,6 +1,6 @@
 //! What a breaker tells those who observe it.
 
-use super::{Outcome, State};
+use super::{Outcome, State, WindowCounts};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,20 @@ use std::time::{Duration, Instant};
 pub enum Trigger {
     /// So many failures in a row.
     ConsecutiveFailures,
+    /// The share of failures in the window.
+    FailureRate,
+    /// The share of slow calls in the window.
+    SlowRate,
+    /// So many failures in the window.
+    FailuresInWindow,
+    /// One outcome: [`Outcome::Trip`].
+    Outcome,
     /// The break is over and a call came, or [`poll_transition`](super::CircuitBreaker::poll_transition).
     BreakOver,
-    /// A trial failed.
+    /// A trial failed, or as many as it takes.
     TrialFailed,
+    /// A trial was slow, or as many as it takes.
+    TrialSlow,
     /// Enough trials succeeded.
     TrialsSucceeded,
     /// The trials gave no verdict in time.
@@ -30,8 +40,13 @@ impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::ConsecutiveFailures => "consecutive failures",
+            Self::FailureRate => "failure rate",
+            Self::SlowRate => "slow-call rate",
+            Self::FailuresInWindow => "failures in window",
+            Self::Outcome => "outcome",
             Self::BreakOver => "break over",
             Self::TrialFailed => "trial failed",
+            Self::TrialSlow => "trial slow",
             Self::TrialsSucceeded => "trials succeeded",
             Self::TrialsOverdue => "trials overdue",
             Self::Manual => "by hand",
@@ -43,7 +58,7 @@ impl fmt::Display for Trigger {
 
 /// Something an observer of a breaker may want to know.
 ///
-/// Changes of state and resets are delivered in the order in which they happened, each once, whichever threads caused
+/// Changes of state, of its steps and of settings, and resets are delivered in the order in which they happened, each once, whichever threads caused
 /// them; the others as they come. All are delivered outside the breaker's lock: an observer may call back into the
 /// breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +79,30 @@ pub enum BreakerEvent {
         at: Instant,
         /// If it opened for a break: how long.
         open_for: Option<Duration>,
+        /// What was in the window, if it left a state that has one.
+        window: Option<WindowCounts>,
     },
-    /// A closed breaker was reset: it has forgotten its failures.
+    /// A half-open breaker goes on to the next step of its [ramp](super::Builder::half_open_ramp).
+    #[non_exhaustive]
+    NextStep {
+        /// The breaker.
+        name: &'static str,
+        /// The step that it is in now: the first one is 0.
+        step: usize,
+        /// When.
+        at: Instant,
+    },
+    /// Settings were [changed](super::CircuitBreaker::set).
+    #[non_exhaustive]
+    SettingsChanged {
+        /// The breaker.
+        name: &'static str,
+        /// When.
+        at: Instant,
+        /// If it is open and its break has another end now: how long it is from its beginning.
+        open_for: Option<Duration>,
+    },
+    /// A closed breaker was reset: it has forgotten its failures and what was in its window.
     #[non_exhaustive]
     Cleared {
         /// The breaker.
@@ -83,6 +120,22 @@ pub enum BreakerEvent {
         /// As [`Open::retry_after`](super::Open::retry_after).
         retry_after: Option<Duration>,
     },
+    /// A call took longer than [`slow_call`](super::Builder::slow_call).
+    #[non_exhaustive]
+    SlowCall {
+        /// The breaker.
+        name: &'static str,
+        /// How long it took.
+        took: Duration,
+        /// How it ended; `None`: it was dropped.
+        outcome: Option<Outcome>,
+    },
+    /// A call ended with an outcome that says nothing.
+    #[non_exhaustive]
+    Ignored {
+        /// The breaker.
+        name: &'static str,
+    },
     /// A call that was let through before the last change of state has ended. Its outcome changed nothing.
     #[non_exhaustive]
     LateResult {
@@ -91,12 +144,17 @@ pub enum BreakerEvent {
         /// The outcome.
         outcome: Outcome,
     },
-    /// In [`State::MetricsOnly`]: a closed breaker would have opened now. Told once for each run of failures.
+    /// In [`State::MetricsOnly`]: a closed breaker would have opened now. Told of each rule once when it is reached, and
+    /// again only after it was not any more.
     #[non_exhaustive]
     ThresholdReached {
         /// The breaker.
         name: &'static str,
+        /// The rule.
+        trigger: Trigger,
         /// Failures in a row.
         failures: u32,
+        /// What is in the window, if there is one.
+        window: Option<WindowCounts>,
     },
 }

@@ -1,14 +1,17 @@
 //! The state machine: who is let through, and what outcomes do.
 
 use super::config::Config;
+use super::posted::Posted;
 use super::transition::Control;
+use super::window::{Shape, Windows};
 use super::word::Word;
-use super::{BreakerEvent, OnCancel, Open, Outcome, State};
+use super::{BreakerEvent, Open, Outcome, State};
 use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering, load_seq_cst_u64};
 use crate::sync::striped::{Lane, Striped, lane};
 use crate::time::{Clock, Epoch};
 use crossbeam_utils::CachePadded;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub(super) const ADMITTED: usize = 0;
@@ -19,6 +22,9 @@ pub(super) const CANCELLED: usize = 4;
 pub(super) const LATE: usize = 5;
 pub(super) const UNRECORDED: usize = 6;
 pub(super) const REJECTED: usize = 7;
+pub(super) const SLOW: usize = 8;
+/// Counters in all.
+pub(super) const COUNTERS: usize = 9;
 
 /// What the clones of a breaker share.
 ///
@@ -27,6 +33,8 @@ pub(super) const REJECTED: usize = 7;
 /// * The generation and the state in `word` change only under the lock of `control`, by `turn`. So do the `phases`, and
 ///   everything about trials, the word's fields for them included.
 /// * The count of failures in a closed word changes by compare-and-swap, without the lock.
+/// * The settings are under the lock, and what calls look at without it is [`Posted`] beside them. What a call concludes
+///   from the posted ones is looked at again under the lock before the state changes.
 /// * `phases[g % 2]` belongs to generation `g`. `turn` stores it *before* the word of `g`, while the word is still that
 ///   of `g - 1`, whose phase is the other one. A reader takes the word, then the phase, then the word again (or takes
 ///   the lock and looks): if the generation is the same both times, the phase is that generation's. (Had it been
@@ -35,9 +43,17 @@ pub(super) const REJECTED: usize = 7;
 pub(super) struct Machine {
     pub(super) word: AtomicU64,
     phases: [Phase; 2],
-    pub(super) config: Config,
+    pub(super) name: &'static str,
+    pub(super) posted: Posted,
+    /// There once it is needed.
+    pub(super) windows: OnceLock<Box<Windows>>,
+    /// In metrics only: which rules are reached, and the generation.
+    pub(super) reached: AtomicU64,
+    /// When it was, plus one; 0: never, or not noted.
+    pub(super) last_success: AtomicU64,
+    pub(super) last_failure: AtomicU64,
     pub(super) epoch: Epoch,
-    pub(super) tally: Striped<8>,
+    pub(super) tally: Striped<COUNTERS>,
     pub(super) observers: Observers<BreakerEvent>,
     pub(super) control: CachePadded<Mutex<Control>>,
 }
@@ -48,11 +64,13 @@ struct Phase {
     due: AtomicU64,
     /// How often the breaker has opened since it was last closed.
     opens: AtomicU32,
+    /// The shape of its window.
+    shape: AtomicU64,
 }
 
 impl Phase {
-    fn new() -> Self {
-        Self { due: AtomicU64::new(u64::MAX), opens: AtomicU32::new(0) }
+    fn new(shape: Shape) -> Self {
+        Self { due: AtomicU64::new(u64::MAX), opens: AtomicU32::new(0), shape: AtomicU64::new(shape.0) }
     }
 }
 
@@ -61,7 +79,7 @@ impl Phase {
 pub(super) struct Ticket {
     /// The plain word of that time: equal to the breaker's word exactly if a success would change nothing.
     pub(super) word: Word,
-    /// Of a trial: its `TrialId`. Of another call: when it began, if somebody will want to know.
+    /// Of a trial: its `TrialId`. Of another call: when it began, if somebody will want to know, or else `u64::MAX`.
     pub(super) detail: u64,
 }
 
@@ -74,8 +92,8 @@ pub(super) enum End {
 
 /// The time of one decision: read once, and only if asked for.
 pub(super) struct Now<'a> {
-    epoch: &'a Epoch,
-    nanos: Option<u64>,
+    pub(super) epoch: &'a Epoch,
+    pub(super) nanos: Option<u64>,
 }
 
 impl Now<'_> {
@@ -119,20 +137,31 @@ fn remaining(state: State, due: u64, now: u64) -> u64 {
 
 impl Machine {
     pub(super) fn new(
+        name: &'static str,
         config: Config,
         clock: Clock,
         observers: Observers<BreakerEvent>,
         state: State,
     ) -> Self {
-        let control = CachePadded::new(Mutex::new(Control::new(config.half_open_requests)));
+        let shape = config.shape.numbered(1);
+        let windows = OnceLock::new();
+        if !shape.is_none() {
+            let ready: &Windows = windows.get_or_init(|| Box::new(Windows::new(u32::MAX)));
+            ready.prepare(shape);
+        }
         Self {
-            word: AtomicU64::new(Word::new(state).0),
-            phases: [Phase::new(), Phase::new()],
-            config,
+            word: AtomicU64::new(Word::new(state, config.notes_successes()).0),
+            phases: [Phase::new(shape), Phase::new(Shape::NONE)],
+            name,
+            posted: Posted::new(&config),
+            windows,
+            reached: AtomicU64::new(0),
+            last_success: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
             epoch: Epoch::new(clock),
             tally: Striped::new(),
             observers,
-            control,
+            control: CachePadded::new(Mutex::new(Control::new(config, shape))),
         }
     }
 
@@ -175,6 +204,14 @@ impl Machine {
         self.phase(word).opens.load(Ordering::Acquire)
     }
 
+    /// The shape of the window of the word's generation, for one who makes sure of that afterwards.
+    #[inline]
+    pub(super) fn shape(&self, word: Word) -> Shape {
+        // ORDERING: as in `opens`.
+        Shape(self.phase(word).shape.load(Ordering::Acquire))
+    }
+
+    #[inline]
     fn phase(&self, word: Word) -> &Phase {
         let [even, odd] = &self.phases;
         if word.parity() == 0 { even } else { odd }
@@ -190,6 +227,12 @@ impl Machine {
     pub(super) fn set_opens(&self, word: Word, opens: u32) {
         // ORDERING: Release pairs with the Acquire in `opens`.
         self.phase(word).opens.store(opens, Ordering::Release);
+    }
+
+    /// As [`set_due`](Self::set_due).
+    pub(super) fn set_shape(&self, word: Word, shape: Shape) {
+        // ORDERING: Release pairs with the Acquire in `shape`.
+        self.phase(word).shape.store(shape.0, Ordering::Release);
     }
 
     /// Lets a call through, or not. Without the lock where the breaker is in a state that lets everything through, and
@@ -218,7 +261,7 @@ impl Machine {
             self.take_back(lane);
             return None;
         }
-        let detail = if self.config.times_calls() { now.nanos_out_of_line() } else { 0 };
+        let detail = if self.posted.times_calls() { now.nanos_out_of_line() } else { u64::MAX };
         Some(Ticket { word: word.plain(), detail })
     }
 
@@ -276,7 +319,7 @@ impl Machine {
 
     fn is_full(&self, word: Word) -> bool {
         let trials = word.trials();
-        trials.out + trials.judged >= self.config.half_open_requests
+        trials.out + trials.judged >= self.posted.half_open_requests()
     }
 
     #[inline]
@@ -284,7 +327,7 @@ impl Machine {
         self.tally.add::<REJECTED>(lane());
         let refused = Refused { state, remaining };
         self.observers.emit(|| BreakerEvent::NotPermitted {
-            name: self.config.name,
+            name: self.name,
             state,
             retry_after: refused.retry_after(),
         });
@@ -294,7 +337,7 @@ impl Machine {
     /// The refusal as the user gets it.
     #[inline]
     pub(super) fn refusal(&self, refused: Refused) -> Open {
-        Open { name: self.config.name, state: refused.state, retry_after: refused.retry_after() }
+        Open { name: self.name, state: refused.state, retry_after: refused.retry_after() }
     }
 
     /// Takes note of how a call ended.
@@ -309,98 +352,6 @@ impl Machine {
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn settle_with_effect(&self, ticket: Ticket, mut end: End, nanos: Option<u64>) {
-        let mut now = Now { epoch: &self.epoch, nanos };
-        if ticket.word.is(State::HalfOpen) {
-            self.settle_trial(ticket, end, now.nanos());
-        } else {
-            if self.is_slow(end, ticket.detail, &mut now) {
-                end = End::Judged(Outcome::Failure);
-            }
-            self.settle_let_through(ticket, end, &mut now);
-        }
-        if Word(self.word.load(Ordering::Relaxed)).is(State::ShutDown) {
-            self.wake_drained();
-        }
-    }
-
-    /// Whether it was dropped after so long that it counts as a failure.
-    pub(super) fn is_slow(&self, end: End, began: u64, now: &mut Now<'_>) -> bool {
-        match (end, self.config.on_cancel) {
-            (End::Cancelled, OnCancel::FailureIfOlderThan(limit)) => {
-                now.nanos().saturating_sub(began) > super::config::nanos(limit)
-            }
-            _ => false,
-        }
-    }
-
-    fn settle_let_through(&self, ticket: Ticket, end: End, now: &mut Now<'_>) {
-        loop {
-            let word = self.load();
-            if !word.same_generation(ticket.word) {
-                return self.count_late(end);
-            }
-            match (word.state(), end) {
-                (State::Disabled, _) => return self.tally.add::<UNRECORDED>(lane()),
-                (State::ForcedClosed, _) | (_, End::Cancelled | End::Judged(Outcome::Ignore)) => {
-                    return self.count(end);
-                }
-                (_, End::Judged(Outcome::Success)) => {
-                    if word.failures() == 0 || self.replace(word, word.with_failures(0)) {
-                        return self.count(end);
-                    }
-                }
-                (state, End::Judged(Outcome::Failure | Outcome::RetryAfter(_))) => {
-                    let failures = word.failures().saturating_add(1);
-                    let threshold = self.config.failure_threshold;
-                    if state == State::Closed && failures >= threshold {
-                        return self.trip_by_failure(ticket, end, now.nanos());
-                    }
-                    if self.replace(word, word.with_failures(failures)) {
-                        self.count(end);
-                        if failures == threshold {
-                            let name = self.config.name;
-                            self.observers.emit(|| BreakerEvent::ThresholdReached { name, failures });
-                        }
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Another count of failures in the same closed state. False if the word has changed meanwhile.
-    pub(super) fn replace(&self, word: Word, by: Word) -> bool {
-        // ORDERING: AcqRel keeps the release of the `turn` that this generation began with visible to who acquires the
-        // new word (a read-modify-write continues its release sequence; Acquire for the retry of the caller).
-        self.word.compare_exchange(word.0, by.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Counts an outcome that was judged, or is neutral.
-    pub(super) fn count(&self, end: End) {
-        let lane = lane();
-        match end {
-            End::Judged(Outcome::Success) => self.tally.add::<SUCCEEDED>(lane),
-            End::Judged(Outcome::Failure | Outcome::RetryAfter(_)) => self.tally.add::<FAILED>(lane),
-            End::Judged(Outcome::Ignore) => self.tally.add::<IGNORED>(lane),
-            End::Cancelled => self.tally.add::<CANCELLED>(lane),
-        }
-    }
-
-    /// Counts an outcome that came after its generation had passed.
-    pub(super) fn count_late(&self, end: End) {
-        match end {
-            End::Cancelled | End::Judged(Outcome::Ignore) => self.count(end),
-            End::Judged(outcome) => {
-                self.tally.add::<LATE>(lane());
-                let name = self.config.name;
-                self.observers.emit(|| BreakerEvent::LateResult { name, outcome });
-            }
-        }
-    }
-
     /// Calls that have ended, and calls let through, in this order: the first is never greater.
     pub(super) fn ended_and_admitted(&self) -> (u64, u64) {
         let tally = &self.tally;
@@ -410,6 +361,7 @@ impl Machine {
             + tally.sum::<CANCELLED>()
             + tally.sum::<LATE>()
             + tally.sum::<UNRECORDED>();
+        // (A slow call is in one of these besides.)
         (ended, tally.sum::<ADMITTED>())
     }
 }

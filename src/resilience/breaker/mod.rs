@@ -4,9 +4,9 @@
 //!
 //! | state | lets through | an outcome | leaves it |
 //! |---|---|---|---|
-//! | closed | every call | is counted and judged | after so many failures in a row, to open |
+//! | closed | every call | is counted and judged | when one of the rules says so, to open |
 //! | open | none until its break is over | is late | with the first call after its break, to half-open |
-//! | half-open | a few calls on trial | is counted and judged | on a failure, to open; after so many successes, to closed; if its trials are overdue, to open |
+//! | half-open | a few calls on trial, or a share of them | is counted and judged | by the verdict of its trials, to open or to closed; if they are overdue, to open |
 //! | metrics only | every call | is counted and judged, an observer told | by hand |
 //! | forced closed | every call | is counted | by hand |
 //! | disabled | every call | is not even counted | by hand |
@@ -14,7 +14,8 @@
 //! | shut down | none | is late | never |
 //!
 //! By hand any state but the last can become any of closed ([`reset`](CircuitBreaker::reset)), metrics only, forced
-//! closed, disabled, forced open and shut down; closed and half-open can become open ([`trip`](CircuitBreaker::trip)).
+//! closed, disabled, forced open and shut down; closed and half-open can become open ([`trip`](CircuitBreaker::trip),
+//! [`trip_for`](CircuitBreaker::trip_for), [`trip_until`](CircuitBreaker::trip_until)).
 //! Asking for the state it is in changes nothing, except that a [`reset`](CircuitBreaker::reset) of a closed breaker
 //! begins a new generation and forgets the failures that are counted; asking for anything else is an
 //! [`IllegalTransition`].
@@ -23,18 +24,45 @@
 //! that has passed, it is *late*, is counted as such, and changes nothing. (Generations are 32 bits and wrap: a call
 //! would have to outlast four thousand million changes of state to be taken for a present one.)
 //!
+//! # When a closed breaker opens
+//!
+//! | rule | looks at |
+//! |---|---|
+//! | [`failure_threshold`](Builder::failure_threshold) | failures in a row |
+//! | [`failures_in_window`](Builder::failures_in_window) | failures in the [window](Window): m of n |
+//! | [`failure_rate`](Builder::failure_rate) | the share of failures in the window, with [enough calls](Builder::minimum_calls) in it |
+//! | [`slow_rate`](Builder::slow_rate) | the share of [slow](Builder::slow_call) calls in the window, with enough calls in it |
+//! | [`Outcome::Trip`] | one outcome |
+//!
+//! One is enough. Each outcome is judged when it comes in, successes included (a success may complete the calls that a rate needs,
+//! and may be slow), together with what is in the window then.
+//!
 //! # What is lock-free
 //!
 //! | operation | |
 //! |---|---|
 //! | letting a call through: closed, metrics only, forced closed, disabled | lock-free; one atomic addition, no clock |
-//! | its success, with no failures counted | wait-free; on the first threads of the process not one atomic read-modify-write |
+//! | its success, with no window and no failures counted | wait-free; on the first threads of the process not one atomic read-modify-write |
+//! | its outcome, with a window of calls | lock-free; one compare-and-swap, two more with every eighth outcome |
+//! | its outcome, with a window of time | lock-free; one compare-and-swap and a look at the clock; at most 257 more with the first of a new part of the window |
 //! | its failure, below the threshold; a success after failures | lock-free |
-//! | refusing: open, half-open with its trials out, forced open, shut down | lock-free; one look at the clock |
+//! | refusing: open, half-open with its trials out, forced open, shut down | lock-free; one look at the clock (forced open, shut down: none) |
 //! | [`state`](CircuitBreaker::state) | lock-free, but for a half-open breaker whose trials may be overdue |
-//! | changing the state; trials; waiting for the end | under a short lock |
+//! | changing the state or the settings; trials, and refusing by the share of a ramp; waiting for the end | under a short lock |
 //!
-//! None of them allocates, but for a change of state.
+//! None of them allocates, but for a change of state or settings.
+//!
+//! # Other settings
+//!
+//! What [`set`](CircuitBreaker::set) does to a breaker that is in use:
+//!
+//! | | stays | changes at once | begins anew |
+//! |---|---|---|---|
+//! | closed, metrics only | state, running calls, failures in a row, window; of the latter three none if the window's kind or size is another | the rules, for the next outcome | the window and the failures in a row, if the window's kind or size is another: running calls are late then |
+//! | open | state, number of opens | the end of the break: its beginning and the new length (not where somebody said until when) | |
+//! | half-open | state, number of opens | | the trials, at the first step: running trials are late |
+//! | the others | state | | |
+//! | all | counts, observers, name, clock | | |
 //!
 //! # When not to use one
 //!
@@ -43,38 +71,52 @@
 
 #![forbid(unsafe_code)]
 
+mod builder;
 mod call;
+mod check;
 mod config;
 mod error;
 mod event;
 mod guard;
+mod keyed;
 mod machine;
 mod outcome;
+mod posted;
+mod rules;
+mod set;
+mod settle;
 mod shutdown;
 mod state;
 mod stats;
 mod transition;
 mod trial;
+mod verdict;
+mod window;
 mod word;
 
+pub use builder::Builder;
 pub use call::{Classified, Guarded};
-pub use config::{Builder, OnCancel, OnOverdue, Trip};
+pub use config::{OnCancel, OnOverdue, Trip};
 pub use error::{IllegalTransition, Open};
 pub use event::{BreakerEvent, Trigger};
 pub use guard::{Guard, Handle, OwnedGuard};
+pub use keyed::{KeyedBreaker, KeyedBreakerBuilder, KeyedOpen};
 pub use outcome::{ByDefault, Classify, Outcome};
+pub use rules::Window;
 pub use shutdown::Drained;
 pub use state::State;
-pub use stats::BreakerStats;
+pub use stats::{BreakerStats, WindowCounts};
 
+use crate::ConfigError;
 use crate::limit::Idle;
 use crate::observe::{Observe, Observers};
+use crate::shim::Ordering;
 use crate::time::Clock;
 use config::Config;
 use machine::Machine;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use word::Word;
 
 /// A circuit breaker. Clones share it; see [the module](self) for its states.
@@ -119,7 +161,7 @@ impl CircuitBreaker {
     /// With the default settings: opens after 5 failures in a row, for 30 seconds; then lets through at most 3 calls on
     /// trial, and closes after 2 successes.
     pub fn new() -> Self {
-        Builder::new().build_checked()
+        Self::assemble(Builder::NAME, Config::default(), Clock::system(), Observers::new(), State::Closed)
     }
 
     /// With settings of your own.
@@ -142,13 +184,25 @@ impl CircuitBreaker {
         Builder::preset(2, 45, 1, 1)
     }
 
-    fn assemble(config: Config, clock: Clock, observers: Observers<BreakerEvent>, state: State) -> Self {
-        Self { machine: Arc::new(Machine::new(config, clock, observers, state)) }
+    fn assemble(
+        name: &'static str,
+        config: Config,
+        clock: Clock,
+        observers: Observers<BreakerEvent>,
+        state: State,
+    ) -> Self {
+        let begins = if state == State::Open { State::Closed } else { state };
+        let breaker = Self { machine: Arc::new(Machine::new(name, config, clock, observers, begins)) };
+        if state == State::Open {
+            // Cannot be illegal, from closed.
+            let _ = breaker.trip();
+        }
+        breaker
     }
 
     /// The name.
     pub fn name(&self) -> &'static str {
-        self.machine.config.name
+        self.machine.name
     }
 
     /// Lets a call through, or not, now. Tell the guard how the call ended.
@@ -239,7 +293,52 @@ impl CircuitBreaker {
     /// # Errors
     /// If it is in a state that was entered by hand.
     pub fn trip(&self) -> Result<(), IllegalTransition> {
-        self.machine.trip(self.machine.now().nanos())
+        self.machine.trip(self.machine.now().nanos(), None)
+    }
+
+    /// Opens it for so long, whatever the settings; it recovers by itself. Of an open breaker the break gets this end.
+    ///
+    /// # Errors
+    /// If it is in a state that was entered by hand.
+    pub fn trip_for(&self, duration: Duration) -> Result<(), IllegalTransition> {
+        let now = self.machine.now().nanos();
+        self.machine.trip(now, Some(now.saturating_add(config::nanos(duration))))
+    }
+
+    /// As [`trip_for`](Self::trip_for), until `end`. If that has passed, the next call is let through on trial.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn trip_until(&self, end: Instant) -> Result<(), IllegalTransition> {
+        let end = self.machine.at(end).nanos();
+        self.machine.trip(self.machine.now().nanos(), Some(end))
+    }
+
+    /// The settings that are in force, to change some of them:
+    ///
+    /// ```
+    /// use cofferdam::resilience::CircuitBreaker;
+    ///
+    /// let breaker = CircuitBreaker::new();
+    /// breaker.set(breaker.settings().failure_threshold(3))?;
+    /// # Ok::<(), cofferdam::ConfigError>(())
+    /// ```
+    pub fn settings(&self) -> Builder {
+        let knobs = self.machine.control.lock().config.knobs.clone();
+        Builder::of(self.name(), knobs)
+    }
+
+    /// Puts other settings in force. What becomes of the state, the window and the calls that run, [the module](self)
+    /// has in a table.
+    ///
+    /// The name, the clock, the observers and the initial state of `settings` are not looked at: those stay. Allocates; calls the
+    /// function of [`recovery_with`](Builder::recovery_with) for the present break.
+    ///
+    /// # Errors
+    /// As [`Builder::build`]; then nothing has changed.
+    pub fn set(&self, settings: Builder) -> Result<(), ConfigError> {
+        self.machine.set(settings.config()?);
+        Ok(())
     }
 
     /// Refuses all calls until told otherwise, whatever the time and the outcomes of calls.
@@ -308,11 +407,17 @@ impl CircuitBreaker {
         let ignored = tally.sum::<{ machine::IGNORED }>();
         let cancelled = tally.sum::<{ machine::CANCELLED }>();
         let late = tally.sum::<{ machine::LATE }>();
+        let slow = tally.sum::<{ machine::SLOW }>();
         let unrecorded = tally.sum::<{ machine::UNRECORDED }>();
         let ended = successes + failures + ignored + cancelled + late + unrecorded;
         // After the others, so that it is not less than they are together.
         let admitted = tally.sum::<{ machine::ADMITTED }>();
-        let state = self.state();
+        let now = machine.now().nanos();
+        let state = machine.state(machine.at_nanos(now));
+        let noted = |at: &crate::shim::AtomicU64| {
+            at.load(Ordering::Relaxed).checked_sub(1).map(|at| machine.instant(at))
+        };
+        let (last_success, last_failure) = (noted(&machine.last_success), noted(&machine.last_failure));
         let control = machine.control.lock();
         let word = machine.load_locked();
         let judges = matches!(word.state(), State::Closed | State::MetricsOnly);
@@ -327,20 +432,26 @@ impl CircuitBreaker {
             rejected,
             late,
             unrecorded,
+            slow,
             consecutive_failures: if judges { word.failures() } else { 0 },
+            window: machine.counts(word, now).map(WindowCounts::from),
             consecutive_opens: machine.opens(word),
             state_changes: control.changes,
             last_change: control.changed_at.map(|at| machine.instant(at)),
+            last_success,
+            last_failure,
         }
     }
 }
 
-/// Closed, with nothing running and nothing counted against the callee, and no clone elsewhere.
+/// Closed, with nothing running and nothing counted against the callee (successes in a window may be), and no clone elsewhere.
 impl Idle for CircuitBreaker {
     fn is_idle(&self) -> bool {
         let stats = self.stats();
         let in_use = stats.running > 0 || Arc::strong_count(&self.machine) > 1;
+        let held = stats.window.unwrap_or_default();
         let counted = stats.consecutive_failures > 0 || stats.consecutive_opens > 0;
+        let counted = counted || held.failures > 0 || held.slow > 0;
         stats.state == State::Closed && !in_use && !counted
     }
 }

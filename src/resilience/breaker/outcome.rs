@@ -15,11 +15,28 @@ pub enum Outcome {
     /// It is unwell, and asks to be left alone for so long. If this failure opens the breaker, the break is at least
     /// that long (up to the [`recovery_cap`](super::Builder::recovery_cap)).
     RetryAfter(Duration),
+    /// It is so unwell that this alone opens the breaker, whatever the rules say, and asks to be left alone for so long:
+    /// HTTP 503 with `Retry-After`. (A duration of zero asks for nothing: the break is as long as it is set to be.)
+    Trip(Duration),
     /// Nothing. A trial with this outcome gives its place to another.
     Ignore,
 }
 
 impl Outcome {
+    /// Whether it says that the callee is unwell.
+    #[inline]
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::Failure | Self::RetryAfter(_) | Self::Trip(_))
+    }
+
+    /// How long the callee asked to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RetryAfter(after) | Self::Trip(after) => Some(*after),
+            _ => None,
+        }
+    }
+
     /// What a result says unless told otherwise.
     ///
     /// | result | outcome |
@@ -71,6 +88,7 @@ impl fmt::Display for Outcome {
             Self::Success => f.pad("success"),
             Self::Failure => f.pad("failure"),
             Self::RetryAfter(after) => write!(f, "failure, retry after {after:?}"),
+            Self::Trip(after) => write!(f, "failure, open for {after:?}"),
             Self::Ignore => f.pad("ignored"),
         }
     }

@@ -9,8 +9,25 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How long to wait before looking again, should a call have ended without noticing that somebody waits.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long to wait before looking again, should a call have ended without noticing that somebody waits. Each time twice as
+/// long.
+///
+/// # Why this cannot be done without
+///
+/// The end of a call counts it (a store), and then looks whether the breaker is shut down (a load). The shutdown says so (a
+/// read-modify-write), and then looks whether all calls are counted (loads). For one of the two to see the other, each must
+/// keep its second step from being done before its first: the shutdown's read-modify-write does, but a store and a later load
+/// of another word may be done in either order (by x86, too: the store waits in the store buffer), unless there is a fence or a
+/// read-modify-write between them. Without one, both may miss the other, and nobody is left to wake the waiter. That
+/// fence would cost every call of every breaker as much again as letting it through does, for the sake of one moment at
+/// the end of some breakers. (An operating system could put the fence into the other threads on behalf of the shutdown, by
+/// `membarrier`; none does everywhere, and no safe Rust asks for it.)
+///
+/// A store that was missed is seen some nanoseconds later. So only a call that ends in the very moment of the shutdown, and is the
+/// last one, is noticed by looking again; all others wake the waiter. Because the time doubles, there are at most as many looks as
+/// it takes doublings of a millisecond to wait for the calls that run (20 in a quarter of an hour), and the waiter is late
+/// by no more than it has waited.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Waits for the calls of a breaker that is shut down to end; see [`CircuitBreaker::shutdown`].
 ///
@@ -21,11 +38,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Drained<'a> {
     breaker: &'a CircuitBreaker,
     look_again: Option<Sleep>,
+    interval: Duration,
 }
 
 impl<'a> Drained<'a> {
     pub(super) fn new(breaker: &'a CircuitBreaker) -> Self {
-        Self { breaker, look_again: None }
+        Self { breaker, look_again: None, interval: LOOK_AGAIN }
     }
 }
 
@@ -62,14 +80,14 @@ impl Drained<'_> {
         if machine.is_drained() {
             return true;
         }
-        // A call that ends at the very moment of the shutdown may do so without seeing it: telling it would put a
-        // fence on the way out of every call. So look again, now and then.
         loop {
-            let sleep = self.look_again.get_or_insert_with(|| machine.epoch.clock().sleep(LOOK_AGAIN));
+            let interval = self.interval;
+            let sleep = self.look_again.get_or_insert_with(|| machine.epoch.clock().sleep(interval));
             if Pin::new(sleep).poll(cx).is_pending() {
                 return false;
             }
             self.look_again = None;
+            self.interval = interval.saturating_mul(2);
             if machine.is_drained() {
                 return true;
             }

@@ -1,23 +1,37 @@
 //! Changes of state: all of them under the lock.
 
-use super::machine::{End, Machine, Now, Ticket};
+use super::config::Config;
+use super::machine::{End, Machine, Now};
+use super::settle::Ended;
 use super::trial::Place;
+use super::verdict::Ramp;
+use super::window::{Counts, Shape};
 use super::word::{Trials, Word};
-use super::{BreakerEvent, IllegalTransition, OnOverdue, Outcome, State, Trigger, Trip};
-use crate::shim::Ordering;
+use super::{BreakerEvent, IllegalTransition, OnOverdue, State, Trigger, Trip, WindowCounts};
+use crate::shim::{MutexGuard, Ordering};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-/// What only changes of state and trials touch.
+/// What only changes of state, of settings, and trials touch.
 pub(super) struct Control {
+    pub(super) config: Arc<Config>,
+    /// The shape of the windows of the generations that begin now.
+    pub(super) shape: Shape,
+    pub(super) shape_number: u8,
     /// The places of the trials of the present half-open phase. Never grows past its capacity.
     pub(super) places: Vec<Place>,
     pub(super) next_trial: u64,
+    /// Of the trials that were judged, how many were slow.
+    pub(super) slow_trials: u32,
+    pub(super) ramp: Ramp,
     /// In half-open: when the verdict is overdue, as long as a trial is out.
     pub(super) verdict_by: u64,
     /// In half-open: the break that follows if the verdict is overdue. Known beforehand, since the user's function
     /// cannot be called under the lock.
-    break_if_overdue: u64,
+    pub(super) if_overdue: (Option<Trip>, u64),
+    /// In open: when and why it was opened, if its end is to follow the settings.
+    pub(super) opened: Option<(u64, Trip)>,
     pub(super) changes: u64,
     pub(super) changed_at: Option<u64>,
     /// Number of the next event that must be seen in order.
@@ -27,17 +41,42 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(half_open_requests: u32) -> Self {
+    pub(super) fn new(config: Config, shape: Shape) -> Self {
         Self {
-            places: Vec::with_capacity(half_open_requests as usize),
+            places: Vec::with_capacity(config.knobs.half_open_requests as usize),
+            ramp: Ramp::begin(&config.ramp),
+            config: Arc::new(config),
+            shape,
+            shape_number: 1,
             next_trial: 0,
+            slow_trials: 0,
             verdict_by: u64::MAX,
-            break_if_overdue: 0,
+            if_overdue: (None, 0),
+            opened: None,
             changes: 0,
             changed_at: None,
             next_event: 0,
             drainers: Vec::new(),
         }
+    }
+
+    /// What the present break depends on, or the one after the present trials, if its end is to follow the settings.
+    pub(super) fn trip(&self) -> Option<Trip> {
+        self.opened.map(|(_, trip)| trip).or(self.if_overdue.0)
+    }
+
+    /// An event that must be seen in order.
+    pub(super) fn decide(&mut self, decided: &mut Decided, event: BreakerEvent) {
+        decided.0.push((self.next_event, event));
+        self.next_event += 1;
+    }
+
+    /// Before the first trial of a half-open phase, or of a step of it.
+    pub(super) fn clear_trials(&mut self) {
+        self.places.clear();
+        self.slow_trials = 0;
+        // Nothing is overdue before a trial is out.
+        self.verdict_by = u64::MAX;
     }
 }
 
@@ -48,11 +87,21 @@ pub(super) struct Decided(Vec<(u64, BreakerEvent)>);
 
 /// A change of state: into what, due when, since when, why.
 #[derive(Clone, Copy)]
-struct Change {
-    to: State,
-    due: u64,
-    at: u64,
-    trigger: Trigger,
+pub(super) struct Change {
+    pub(super) to: State,
+    pub(super) due: u64,
+    pub(super) at: u64,
+    pub(super) trigger: Trigger,
+    /// What was in the window, where that is known to have been what counted.
+    pub(super) window: Option<WindowCounts>,
+}
+
+/// A break begins: when, how long, and why, if its length is to follow the settings.
+#[derive(Clone, Copy)]
+pub(super) struct Opening {
+    pub(super) at: u64,
+    pub(super) length: u64,
+    pub(super) trip: Option<Trip>,
 }
 
 impl Machine {
@@ -62,19 +111,45 @@ impl Machine {
         Word(self.word.load(Ordering::Relaxed))
     }
 
-    /// The length of the break that begins if the breaker opens in the generation of `seen`. Runs the user's function,
-    /// so it is called before the lock is taken; under the lock the caller makes sure of the generation.
-    pub(super) fn next_break(&self, seen: Word, failures: u32, end: End) -> u64 {
-        let retry_after = match end {
-            End::Judged(Outcome::RetryAfter(after)) => Some(after),
-            _ => None,
-        };
-        self.config.break_nanos(&Trip { opens: self.opens(seen), failures, retry_after })
+    /// Takes the lock, knowing how long the break is that begins with `trip` by the settings that are in force under it. Runs
+    /// the user's function without the lock; so the caller makes sure afterwards that the generation is still that of `trip`.
+    pub(super) fn lock_knowing_break(&self, trip: &Trip) -> (MutexGuard<'_, Control>, u64) {
+        loop {
+            let config = Arc::clone(&self.control.lock().config);
+            let length = config.break_nanos(trip);
+            let control = self.control.lock();
+            if Arc::ptr_eq(&config, &control.config) {
+                return (control, length);
+            }
+            drop(control);
+        }
     }
 
-    /// The length of the break that follows a half-open phase without a verdict. As [`next_break`](Self::next_break).
-    pub(super) fn break_if_overdue(&self, seen: Word) -> u64 {
-        self.next_break(seen, 0, End::Cancelled)
+    /// The break that follows a half-open phase without a verdict, which begins after the generation of `seen`.
+    fn trip_if_overdue(&self, seen: Word) -> Trip {
+        self.trip_by(seen, Ended { end: End::Cancelled, slow: None }, Trigger::TrialsOverdue, None)
+    }
+
+    /// Takes the lock in the generation of `seen`: if that is open, with the break that follows if the trials are overdue.
+    pub(super) fn lock_before_trial(&self, seen: Word) -> MutexGuard<'_, Control> {
+        if !seen.is(State::Open) {
+            return self.control.lock();
+        }
+        let trip = self.trip_if_overdue(seen);
+        let (mut control, length) = self.lock_knowing_break(&trip);
+        if self.load_locked().same_generation(seen) {
+            control.if_overdue = (Some(trip), length);
+        }
+        control
+    }
+
+    /// What is in the window of the word's generation, if it has one. Under the lock, or by one who looks again.
+    pub(super) fn counts(&self, word: Word, now: u64) -> Option<Counts> {
+        let shape = self.shape(word);
+        if shape.is_none() || !matches!(word.state(), State::Closed | State::MetricsOnly) {
+            return None;
+        }
+        Some(self.windows.get()?.read(shape, word.generation(), now))
     }
 
     /// Shows what was decided, in order, with no lock held.
@@ -86,21 +161,24 @@ impl Machine {
 
     /// The one place that changes the state: begins the next generation, if `allowed` finds the present word as it
     /// should be.
-    fn turn(
+    pub(super) fn turn(
         &self,
         control: &mut Control,
         change: Change,
         decided: &mut Decided,
         allowed: impl Fn(Word) -> bool,
     ) -> Option<Word> {
-        let Change { to, due, at, trigger } = change;
-        let (before, after) = loop {
+        let Change { to, due, at, trigger, window } = change;
+        let noted = control.config.notes_successes();
+        let (before, after, held) = loop {
             let word = self.load_locked();
             if !allowed(word) {
                 return None;
             }
-            let next = word.next(to);
+            let held = self.counts(word, at).map(WindowCounts::from);
+            let next = word.next(to, noted);
             self.set_due(next, due);
+            self.set_shape(next, control.shape);
             self.set_opens(
                 next,
                 match to {
@@ -111,56 +189,69 @@ impl Machine {
             );
             // ORDERING: Release publishes the phase with the word. SeqCst for a shutdown: see `let_through`.
             if self.word.compare_exchange(word.0, next.0, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                break (word, next);
+                break (word, next, held);
             }
         };
-        let (name, from, when) = (self.config.name, before.state(), self.instant(at));
-        let event = if from == to {
-            // Nothing was counted, so there is nothing to tell; and an observer that resets comes to an end.
-            if before.failures() == 0 {
-                return Some(after);
+        if let Some(windows) = self.windows.get() {
+            windows.begin(control.shape, after.generation());
+        }
+        control.opened = None;
+        if to != State::HalfOpen {
+            control.if_overdue.0 = None;
+        }
+        let (name, from, when) = (self.name, before.state(), self.instant(at));
+        if from == to {
+            // If nothing was counted, there is nothing to tell; and an observer that resets comes to an end.
+            let counted = before.failures() > 0 || held.is_some_and(|held| held.calls > 0);
+            if trigger == Trigger::Reset && counted {
+                control.decide(decided, BreakerEvent::Cleared { name, at: when });
             }
-            BreakerEvent::Cleared { name, at: when }
-        } else {
-            control.changes += 1;
-            control.changed_at = Some(at);
-            let open_for = (to == State::Open).then(|| Duration::from_nanos(due.saturating_sub(at)));
-            BreakerEvent::StateChanged { name, from, to, trigger, at: when, open_for }
-        };
-        decided.0.push((control.next_event, event));
-        control.next_event += 1;
+            return Some(after);
+        }
+        control.changes += 1;
+        control.changed_at = Some(at);
+        let open_for = (to == State::Open).then(|| Duration::from_nanos(due.saturating_sub(at)));
+        let window = window.or(held);
+        control.decide(
+            decided,
+            BreakerEvent::StateChanged { name, from, to, trigger, at: when, open_for, window },
+        );
         Some(after)
     }
 
     pub(super) fn open(
         &self,
         control: &mut Control,
-        (at, length): (u64, u64),
+        Opening { at, length, trip }: Opening,
         trigger: Trigger,
         decided: &mut Decided,
         allowed: impl Fn(Word) -> bool,
     ) -> bool {
-        let change = Change { to: State::Open, due: at.saturating_add(length), at, trigger };
-        self.turn(control, change, decided, allowed).is_some()
+        let window = trip.and_then(|trip| trip.window);
+        let change = Change { to: State::Open, due: at.saturating_add(length), at, trigger, window };
+        let opened = self.turn(control, change, decided, allowed).is_some();
+        if opened {
+            control.opened = trip.map(|trip| (at, trip));
+        }
+        opened
     }
 
     pub(super) fn close(&self, control: &mut Control, at: u64, trigger: Trigger, decided: &mut Decided) {
-        let change = Change { to: State::Closed, due: u64::MAX, at, trigger };
+        let change = Change { to: State::Closed, due: u64::MAX, at, trigger, window: None };
         self.turn(control, change, decided, |_| true);
     }
 
     /// From an open breaker whose break is over.
-    pub(super) fn half_open(
-        &self,
-        control: &mut Control,
-        (at, break_if_overdue): (u64, u64),
-        decided: &mut Decided,
-    ) {
-        control.places.clear();
-        control.break_if_overdue = break_if_overdue;
-        // Nothing is overdue before a trial is out.
-        control.verdict_by = u64::MAX;
-        let change = Change { to: State::HalfOpen, due: u64::MAX, at, trigger: Trigger::BreakOver };
+    pub(super) fn half_open(&self, control: &mut Control, at: u64, decided: &mut Decided) {
+        control.ramp = Ramp::begin(&control.config.ramp);
+        self.try_anew(control, at, decided);
+    }
+
+    /// A half-open phase, or a step of it, or the same one again with other settings.
+    pub(super) fn try_anew(&self, control: &mut Control, at: u64, decided: &mut Decided) {
+        control.clear_trials();
+        let trigger = Trigger::BreakOver;
+        let change = Change { to: State::HalfOpen, due: u64::MAX, at, trigger, window: None };
         self.turn(control, change, decided, |_| true);
     }
 
@@ -174,11 +265,12 @@ impl Machine {
     /// Ends a half-open phase whose trials are overdue, as of the time when they became so.
     pub(super) fn end_if_overdue(&self, control: &mut Control, now: u64, decided: &mut Decided) -> bool {
         let Some(at) = self.overdue(control, now) else { return false };
-        match self.config.on_overdue {
-            OnOverdue::Close => self.close(control, at, Trigger::TrialsOverdue, decided),
+        let trigger = Trigger::TrialsOverdue;
+        match control.config.knobs.on_overdue {
+            OnOverdue::Close => self.close(control, at, trigger, decided),
             OnOverdue::Open => {
-                let length = control.break_if_overdue;
-                self.open(control, (at, length), Trigger::TrialsOverdue, decided, |_| true);
+                let (trip, length) = control.if_overdue;
+                self.open(control, Opening { at, length, trip }, trigger, decided, |_| true);
             }
         }
         true
@@ -194,15 +286,14 @@ impl Machine {
             Some(due) if now < due => return false,
             Some(_) => {}
         }
-        let break_if_overdue = if seen.is(State::Open) { self.break_if_overdue(seen) } else { 0 };
         let mut decided = Decided::default();
-        let mut control = self.control.lock();
+        let mut control = self.lock_before_trial(seen);
         let changed = if !self.load_locked().same_generation(seen) {
             true
         } else if seen.is(State::HalfOpen) {
             self.end_if_overdue(&mut control, now, &mut decided)
         } else {
-            self.half_open(&mut control, (now, break_if_overdue), &mut decided);
+            self.half_open(&mut control, now, &mut decided);
             true
         };
         drop(control);
@@ -248,64 +339,46 @@ impl Machine {
             }
             return match self.overdue(&control, now) {
                 None => State::HalfOpen,
-                Some(_) if self.config.on_overdue == OnOverdue::Close => State::Closed,
-                Some(at) if now >= at.saturating_add(control.break_if_overdue) => State::HalfOpen,
+                Some(_) if control.config.knobs.on_overdue == OnOverdue::Close => State::Closed,
+                Some(at) if now >= at.saturating_add(control.if_overdue.1) => State::HalfOpen,
                 Some(_) => State::Open,
             };
         }
     }
 
-    /// A failure that found the count one short of the threshold.
-    pub(super) fn trip_by_failure(&self, ticket: Ticket, end: End, now: u64) {
-        let threshold = self.config.failure_threshold;
-        let length = self.next_break(ticket.word, threshold, end);
-        let mut decided = Decided::default();
-        let mut control = self.control.lock();
-        let judged = loop {
-            let word = self.load_locked();
-            if !word.same_generation(ticket.word) {
-                break false;
-            }
-            // A success may have come in between and begun the count anew.
-            let failures = word.failures().saturating_add(1);
-            let done = if failures < threshold {
-                self.replace(word, word.with_failures(failures))
-            } else {
-                let trigger = Trigger::ConsecutiveFailures;
-                self.open(&mut control, (now, length), trigger, &mut decided, |now| now == word)
-            };
-            if done {
-                break true;
-            }
-        };
-        drop(control);
-        if judged {
-            self.count(end)
-        } else {
-            self.count_late(end)
-        }
-        self.emit(decided);
-    }
-
-    /// Opens for a break, as a failure too many would.
-    pub(super) fn trip(&self, now: u64) -> Result<(), IllegalTransition> {
+    /// Opens for a break, as a failure too many would; or until `due`, which a breaker that is open takes over.
+    pub(super) fn trip(&self, now: u64, due: Option<u64>) -> Result<(), IllegalTransition> {
         loop {
             let state = self.poll_transition(now);
-            if state == State::Open {
-                return Ok(());
-            }
             let seen = self.load();
-            if !matches!(seen.state(), State::Closed | State::HalfOpen) {
-                return Err(IllegalTransition { name: self.config.name, from: state, to: State::Open });
+            match seen.state() {
+                State::Open if due.is_none() => return Ok(()),
+                State::Closed | State::HalfOpen | State::Open => {}
+                from => return Err(IllegalTransition { name: self.name, from, to: State::Open }),
             }
-            let length = self.next_break(seen, 0, End::Cancelled);
+            if seen.state() != state {
+                continue;
+            }
+            let trip = self.trip_by(seen, Ended { end: End::Cancelled, slow: None }, Trigger::Manual, None);
             let mut decided = Decided::default();
-            let mut control = self.control.lock();
-            let allowed = |word: Word| word.same_generation(seen);
-            let opened = self.open(&mut control, (now, length), Trigger::Manual, &mut decided, allowed);
+            let (mut control, length) = match due {
+                Some(due) => (self.control.lock(), due.saturating_sub(now)),
+                None => self.lock_knowing_break(&trip),
+            };
+            let word = self.load_locked();
+            let mut done = word.same_generation(seen);
+            if let (true, State::Open, Some(due)) = (done, word.state(), due) {
+                control.opened = None;
+                self.set_due(word, due);
+            } else if done {
+                let trip = due.is_none().then_some(trip);
+                let opening = Opening { at: now, length, trip };
+                let allowed = |word: Word| word.same_generation(seen);
+                done = self.open(&mut control, opening, Trigger::Manual, &mut decided, allowed);
+            }
             drop(control);
             self.emit(decided);
-            if opened {
+            if done {
                 return Ok(());
             }
         }
@@ -320,13 +393,13 @@ impl Machine {
         let from = self.load_locked().state();
         let legal = from != State::ShutDown || to == from;
         if legal {
-            let change = Change { to, due: u64::MAX, at, trigger };
+            let change = Change { to, due: u64::MAX, at, trigger, window: None };
             let allowed = |word: Word| anew || !word.is(to);
             self.turn(&mut control, change, &mut decided, allowed);
         }
         drop(control);
         self.emit(decided);
-        if legal { Ok(()) } else { Err(IllegalTransition { name: self.config.name, from, to }) }
+        if legal { Ok(()) } else { Err(IllegalTransition { name: self.name, from, to }) }
     }
 
     /// Another count of trials. The caller holds the lock.

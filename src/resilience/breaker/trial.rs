@@ -1,10 +1,11 @@
 //! The trials of a half-open breaker: under the lock, there are few of them.
 
-use super::config::Config;
 use super::machine::{ADMITTED, End, Machine, Ticket};
-use super::transition::{Control, Decided};
+use super::settle::Ended;
+use super::transition::{Control, Decided, Opening};
+use super::verdict::Verdict;
 use super::word::{Trials, Word};
-use super::{Outcome, State, Trigger};
+use super::{BreakerEvent, Outcome, State, Trigger};
 use crate::sync::striped::lane;
 
 /// One of the calls that a half-open phase lets through.
@@ -13,11 +14,11 @@ use crate::sync::striped::lane;
 /// |---|---|---|
 /// | free | out | a call is let through on trial |
 /// | out | out, of another trial | the lease is over and another call takes the place |
-/// | out | judged | any trial that ever had the place succeeds |
+/// | out | judged | any trial that ever had the place succeeds, or fails |
 /// | out | free | the trial that has the place is ignored or dropped |
-/// | free | judged | a trial that had lost the place succeeds after its successor came to nothing |
+/// | free | judged | a trial that had lost the place succeeds, or fails, after its successor came to nothing |
 ///
-/// A failure ends the phase, and the places with it.
+/// A verdict ends the phase, or the step of it, and the places with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
     Free,
@@ -50,10 +51,10 @@ impl TrialId {
 
 impl Control {
     /// A place for a trial, if there is one: free, or held by a trial whose lease is over.
-    fn take_place(&mut self, config: &Config, trials: &mut Trials, now: u64) -> Option<TrialId> {
-        let index = if trials.out + trials.judged < config.half_open_requests {
+    fn take_place(&mut self, trials: &mut Trials, now: u64) -> Option<TrialId> {
+        let index = if trials.out + trials.judged < self.config.knobs.half_open_requests {
             if trials.out == 0 {
-                self.verdict_by = now.saturating_add(config.verdict_within);
+                self.verdict_by = now.saturating_add(self.config.verdict_within);
             }
             trials.out += 1;
             match self.places.iter().position(|place| matches!(place, Place::Free)) {
@@ -69,7 +70,7 @@ impl Control {
         };
         let trial = TrialId::new(self.next_trial, index);
         self.next_trial += 1;
-        let lease_end = now.saturating_add(config.trial_lease);
+        let lease_end = now.saturating_add(self.config.trial_lease);
         *self.places.get_mut(index)? = Place::Out { trial, began: now, lease_end };
         Some(trial)
     }
@@ -88,13 +89,12 @@ impl Machine {
     /// The slow way in, for a breaker that was open with its break over, or half-open, in the generation of `seen`.
     /// `None`: something has changed, decide anew.
     pub(super) fn admit_on_trial(&self, seen: Word, now: u64) -> Option<Result<Ticket, u64>> {
-        let break_if_overdue = if seen.is(State::Open) { self.break_if_overdue(seen) } else { 0 };
         let mut decided = Decided::default();
-        let mut control = self.control.lock();
+        let mut control = self.lock_before_trial(seen);
         let same = self.load_locked().same_generation(seen);
         let answer = if same && !self.end_if_overdue(&mut control, now, &mut decided) {
             if seen.is(State::Open) {
-                self.half_open(&mut control, (now, break_if_overdue), &mut decided);
+                self.half_open(&mut control, now, &mut decided);
             }
             Some(self.take_place(&mut control, now))
         } else {
@@ -107,9 +107,14 @@ impl Machine {
 
     /// In a half-open breaker. Refused: the due time.
     fn take_place(&self, control: &mut Control, now: u64) -> Result<Ticket, u64> {
+        let Control { ramp, config, .. } = control;
+        if !ramp.draw(&config.ramp) {
+            // Nobody knows when the next one is let through: that depends on how many come.
+            return Err(u64::MAX);
+        }
         let word = self.load_locked();
         let mut trials = word.trials();
-        let place = control.take_place(&self.config, &mut trials, now);
+        let place = control.take_place(&mut trials, now);
         let due = control.attention();
         // In this order: who sees the place taken knows for how long.
         self.set_due(word, due);
@@ -120,66 +125,96 @@ impl Machine {
     }
 
     /// What the end of a trial does. Its result counts if its generation lasts and its place is not judged yet.
-    pub(super) fn settle_trial(&self, ticket: Ticket, mut end: End, now: u64) {
+    pub(super) fn settle_trial(&self, ticket: Ticket, end: End, now: u64) {
         // (Acquires the phase of the generation it sees.)
         if !self.load().same_generation(ticket.word) {
             return self.count_late(end);
         }
-        let length = self.next_break(ticket.word, 0, end);
+        let trigger = Trigger::TrialFailed;
+        let mut trip = self.trip_by(ticket.word, Ended { end, slow: None }, trigger, None);
         let mut decided = Decided::default();
-        let mut control = self.control.lock();
+        let (mut control, length) = self.lock_knowing_break(&trip);
         // A result that comes after the verdict was due is late, whether or not anybody has noticed.
         self.end_if_overdue(&mut control, now, &mut decided);
         let word = self.load_locked();
         let id = TrialId::of(ticket);
         let place = control.places.get(id.place()).copied();
         let late = !word.same_generation(ticket.word) || matches!(place, None | Some(Place::Judged));
+        let mut ended = Ended { end, slow: None };
         if !late {
             let mut trials = word.trials();
             let out = matches!(place, Some(Place::Out { .. }));
             let mine = match place {
+                // (Of a trial that has lost its place nobody knows any more when it began.)
                 Some(Place::Out { trial, began, .. }) if trial == id => {
-                    // (Of a trial that has lost its place nobody knows any more when it began.)
-                    if self.is_slow(end, began, &mut self.at_nanos(now)) {
-                        end = End::Judged(Outcome::Failure);
-                    }
+                    ended = self.ended(end, began, &mut self.at_nanos(now));
                     true
                 }
                 _ => false,
             };
-            let after = match end {
-                End::Judged(Outcome::Failure | Outcome::RetryAfter(_)) => {
-                    self.open(&mut control, (now, length), Trigger::TrialFailed, &mut decided, |_| true);
-                    None
-                }
-                End::Judged(Outcome::Success) => {
-                    trials.out -= u32::from(out);
-                    trials.judged += 1;
-                    trials.successes += 1;
-                    Some(Place::Judged)
-                }
-                End::Judged(Outcome::Ignore) | End::Cancelled => {
-                    trials.out -= u32::from(mine);
-                    mine.then_some(Place::Free)
-                }
+            // (A dropped one that was slow is none where it could not open the breaker: it is no success.)
+            let slow = ended.slow.is_some() && control.config.knobs.slow_rate.is_some();
+            let evidence = ended.is_success() || ended.is_failure() || slow;
+            if evidence {
+                trials.out -= u32::from(out);
+                trials.judged += 1;
+                trials.successes += u32::from(!ended.is_failure());
+                control.slow_trials += u32::from(slow);
+            } else {
+                trials.out -= u32::from(mine);
+            }
+            let tripped = matches!(ended.end, End::Judged(Outcome::Trip(_)));
+            let verdict = if tripped {
+                Verdict::Open
+            } else {
+                control.config.trials.verdict(trials, control.slow_trials)
             };
-            if trials.successes >= self.config.success_threshold {
-                self.close(&mut control, now, Trigger::TrialsSucceeded, &mut decided);
-            } else if let Some(after) = after {
-                if let Some(place) = control.places.get_mut(id.place()) {
-                    *place = after;
+            match verdict {
+                Verdict::Open => {
+                    if !ended.is_failure() {
+                        trip.trigger = Trigger::TrialSlow;
+                    } else if tripped {
+                        trip.trigger = Trigger::Outcome;
+                    }
+                    let trigger = trip.trigger;
+                    let opening = Opening { at: now, length, trip: Some(trip) };
+                    self.open(&mut control, opening, trigger, &mut decided, |_| true);
                 }
-                // In this order, the reverse of `take_place`: with a due time that is too late, there is a place.
-                self.set_trials(word, trials);
-                self.set_due(word, control.attention());
+                Verdict::Close => self.step_or_close(&mut control, now, &mut decided),
+                Verdict::Wait => {
+                    if let Some(place) = control.places.get_mut(id.place()) {
+                        if evidence {
+                            *place = Place::Judged;
+                        } else if mine {
+                            *place = Place::Free;
+                        }
+                    }
+                    // In this order, the reverse of `take_place`: with a due time that is too late, there is a place.
+                    self.set_trials(word, trials);
+                    self.set_due(word, control.attention());
+                }
             }
         }
         drop(control);
         if late {
             self.count_late(end)
         } else {
-            self.count(end)
+            self.note(ended, &mut self.at_nanos(now));
+            self.count(ended)
         }
         self.emit(decided);
+    }
+
+    /// The trials are for the callee: on to the next step of the ramp, or closed.
+    fn step_or_close(&self, control: &mut Control, now: u64, decided: &mut Decided) {
+        match control.ramp.next(&control.config.ramp) {
+            Some(next) => {
+                control.ramp = next;
+                self.try_anew(control, now, decided);
+                let (name, step, at) = (self.name, next.step(), self.instant(now));
+                control.decide(decided, BreakerEvent::NextStep { name, step, at });
+            }
+            None => self.close(control, now, Trigger::TrialsSucceeded, decided),
+        }
     }
 }

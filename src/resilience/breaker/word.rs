@@ -10,12 +10,13 @@ use super::State;
 /// | 3..12 | consecutive failures | trials out | 0 |
 /// | 12..21 | (of these 27 bits) | trials judged | 0 |
 /// | 21..30 | | of these, successes | 0 |
-/// | 30 | 0 | 1 | 1 in disabled, else 0 |
+/// | 30 | whether successes are noted | 1 | 1 in disabled; in forced closed as in closed; else 0 |
 /// | 31 | 0 | 0 | 0 |
 /// | 32..64 | generation: one more with each change of state and each reset; wraps | | |
 ///
 /// A guard has the word of its call with bits 3..32 cleared: as long as that equals the word, a success has nothing to
-/// change. Bit 30 says that it is never so: the success of a trial always has, and a disabled breaker counts none.
+/// change. Bit 30 says that it is never so: the success of a trial always has, a disabled breaker counts none, and where there
+/// is a window, every success goes into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
@@ -57,9 +58,26 @@ const fn code(state: State) -> u64 {
     }
 }
 
+/// State and bit 30, where the settings say whether successes are `noted`.
+const fn start(state: State, noted: bool) -> u64 {
+    let counts = matches!(state, State::Closed | State::MetricsOnly | State::ForcedClosed);
+    if counts && noted { code(state) | NOT_PLAIN } else { code(state) }
+}
+
 impl Word {
-    pub(super) const fn new(state: State) -> Self {
-        Self(code(state))
+    pub(super) const fn new(state: State, noted: bool) -> Self {
+        Self(start(state, noted))
+    }
+
+    /// Of the generation, the number.
+    #[inline]
+    pub(super) const fn generation(self) -> u32 {
+        (self.0 >> GENERATION) as u32
+    }
+
+    /// The same of a closed breaker or one in metrics only whose settings changed.
+    pub(super) const fn noting(self, noted: bool) -> Self {
+        Self(self.0 & !NOT_PLAIN | start(self.state(), noted) & NOT_PLAIN)
     }
 
     pub(super) const fn state(self) -> State {
@@ -95,9 +113,9 @@ impl Word {
     }
 
     /// The next generation, fresh, in `state`.
-    pub(super) const fn next(self, state: State) -> Self {
+    pub(super) const fn next(self, state: State, noted: bool) -> Self {
         let generation = (self.0 >> GENERATION).wrapping_add(1) << GENERATION;
-        Self(generation | code(state))
+        Self(generation | start(state, noted))
     }
 
     /// State and generation: what the word of a closed breaker is as long as all goes well.
@@ -112,7 +130,7 @@ impl Word {
 
     pub(super) const fn with_failures(self, failures: u32) -> Self {
         let failures = if failures > MAX_FAILURES { MAX_FAILURES } else { failures };
-        Self(self.plain().0 | (failures as u64) << PAYLOAD)
+        Self(self.plain().0 | self.0 & NOT_PLAIN | (failures as u64) << PAYLOAD)
     }
 
     pub(super) const fn trials(self) -> Trials {
@@ -148,27 +166,33 @@ mod tests {
 
     #[test]
     fn fields_do_not_overlap() {
-        for state in STATES {
-            let mut word = Word::new(State::Closed);
+        for (state, noted) in STATES.into_iter().flat_map(|state| [(state, false), (state, true)]) {
+            let mut word = Word::new(State::Closed, false);
             for _ in 0..5 {
-                word = word.next(state);
+                word = word.next(state, noted);
                 assert_eq!(word.state(), state);
                 assert!(STATES.iter().all(|other| word.is(*other) == (*other == state)));
                 assert_eq!(word.lets_through(), STATES[..4].contains(&state));
                 let trials = Trials { out: MAX_TRIALS, judged: 0, successes: MAX_TRIALS };
                 let full = word.with_trials(trials);
                 assert_eq!((full.trials(), full.state()), (trials, state));
-                assert!(full.same_generation(word) && !full.same_generation(word.next(state)));
+                assert!(full.same_generation(word) && !full.same_generation(word.next(state, noted)));
                 let none = word.with_trials(Trials { out: 0, judged: 0, successes: 0 });
                 assert_ne!(none.plain(), none, "a trial's success has an effect");
                 let full = word.with_failures(u32::MAX);
                 assert_eq!((full.failures(), full.state()), (MAX_FAILURES, state));
-                let is_plain = !matches!(state, State::HalfOpen | State::Disabled);
+                let judges = matches!(state, State::Closed | State::MetricsOnly | State::ForcedClosed);
+                let attends = matches!(state, State::HalfOpen | State::Disabled) || judges && noted;
+                let is_plain = !attends;
                 assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
-                assert_ne!(word.parity(), word.next(state).parity());
+                assert_eq!(full.with_failures(0), word);
+                assert_eq!(word.noting(!noted) == word, !judges);
+                assert_eq!(word.noting(!noted).noting(noted), word);
+                assert_eq!(word.generation().wrapping_add(1), word.next(state, noted).generation());
+                assert_ne!(word.parity(), word.next(state, noted).parity());
             }
         }
         let last = Word(u64::MAX << GENERATION | code(State::Open));
-        assert_eq!(last.next(State::Closed), Word(0), "the generation wraps");
+        assert_eq!(last.next(State::Closed, false), Word(0), "the generation wraps");
     }
 }

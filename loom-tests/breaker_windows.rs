@@ -1,0 +1,215 @@
+//! The breaker's windows: nothing lost, nothing twice, nothing of a generation that has passed.
+//!
+//! | property | threads | bound | planted bug it was seen to catch |
+//! |---|---|---|---|
+//! | of calls: outcomes that fill a block and begin the next are all counted | 2 | 3 | a store in place of the swap of the head |
+//! | of calls: a start that is written by one who was held up is right | 2 | 1 | `put` that does not look whether the head has moved |
+//! | of calls: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the head is loaded |
+//! | of calls: also while a block is full | 2 | 3 | a generation that begins the next block, not the one after it |
+//! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
+//! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |
+//! | of time: of two outcomes at once one sees both | 2 | 3 | Acquire and Release in place of SeqCst |
+//! | of time: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the count is loaded |
+
+use crate::race::race;
+use crate::window::{Counts, Kind, Shape, Windows};
+use loom::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
+
+struct World {
+    windows: Windows,
+    shape: Shape,
+    /// What stands for the breaker's word.
+    generation: AtomicU32,
+    // Each is used by one thread at a time, and none of the model's business.
+    seen: [Mutex<Option<Counts>>; 2],
+}
+
+const BAD: Kind = Kind { failed: true, slow: true };
+const WELL: Kind = Kind { failed: false, slow: false };
+
+fn counts(calls: u32, failures: u32) -> Counts {
+    Counts { calls, failures, slow: failures }
+}
+
+impl World {
+    fn new(shape: Shape) -> Self {
+        let windows = Windows::new(u32::MAX);
+        windows.prepare(shape);
+        Self { windows, shape, generation: AtomicU32::new(0), seen: [Mutex::new(None), Mutex::new(None)] }
+    }
+
+    fn record(&self, generation: u32, kind: Kind, now: u64) -> Option<Counts> {
+        let still = || self.generation.load(Ordering::Acquire) == generation;
+        self.windows.record(self.shape, generation, kind, || now, still)
+    }
+
+    fn read(&self, generation: u32, now: u64) -> Counts {
+        self.windows.read(self.shape, generation, now)
+    }
+
+    /// As `turn` does.
+    fn begin(&self, generation: u32) {
+        self.generation.store(generation, Ordering::SeqCst);
+        self.windows.begin(self.shape, generation);
+    }
+
+    fn see(&self, thread: usize, counts: Option<Counts>) {
+        *self.seen[thread].lock().unwrap() = counts;
+    }
+
+    fn seen(&self, thread: usize) -> Counts {
+        self.seen[thread].lock().unwrap().take().unwrap()
+    }
+}
+
+/// With so many outcomes, all of them failures but the first.
+fn filled(most: u32, outcomes: u32) -> World {
+    let world = World::new(Shape::calls(most));
+    for n in 0..outcomes {
+        world.record(0, if n == 0 { WELL } else { BAD }, 0);
+    }
+    world
+}
+
+/// S29
+#[test]
+fn outcomes_that_fill_a_block_are_all_counted() {
+    race(
+        Some(3),
+        // The next but one leaves the first behind: the window is of nine.
+        || filled(9, 7),
+        |world| world.see(0, world.record(0, BAD, 0)),
+        |world| {
+            world.see(1, world.record(0, BAD, 0));
+            world.record(0, BAD, 0);
+        },
+        |world| {
+            assert_eq!(world.read(0, 0), counts(9, 9));
+            let (mine, theirs) = (world.seen(0), world.seen(1));
+            assert!(theirs == counts(8, 7) || theirs == counts(9, 8), "{theirs:?}");
+            assert!(mine != theirs && mine.calls >= 8 && mine.failures >= 7, "{mine:?} {theirs:?}");
+        },
+    );
+}
+
+#[test]
+fn one_who_was_held_up_writes_no_wrong_start() {
+    race(
+        // To be held up once is enough.
+        Some(1),
+        // A ring of four blocks. The other goes round it until the block of the first is begun again.
+        || filled(1, 8),
+        |world| drop(world.record(0, WELL, 0)),
+        |world| {
+            for _ in 0..33 {
+                world.record(0, BAD, 0);
+            }
+        },
+        |world| {
+            let last = world.record(0, BAD, 0).unwrap();
+            assert_eq!(last, counts(1, 1));
+        },
+    );
+}
+
+/// S9
+fn late(outcomes: fn() -> World) {
+    race(
+        Some(3),
+        outcomes,
+        |world| drop(world.record(0, BAD, 0)),
+        |world| {
+            world.begin(1);
+            assert_eq!(world.record(1, WELL, 0), Some(counts(1, 0)));
+        },
+        |world| {
+            assert_eq!(world.read(1, 0), counts(1, 0));
+            assert_eq!(world.record(1, BAD, 0), Some(counts(2, 1)));
+        },
+    );
+}
+
+#[test]
+fn an_outcome_of_the_past_is_in_no_later_window_of_calls() {
+    late(|| filled(9, 0));
+}
+
+#[test]
+fn nor_is_one_that_finds_the_block_full() {
+    late(|| filled(9, 8));
+}
+
+#[test]
+fn a_reader_sees_one_moment() {
+    race(
+        Some(3),
+        || filled(8, 8),
+        |world| drop(world.record(0, WELL, 0)),
+        |world| world.see(1, Some(world.read(0, 0))),
+        |world| {
+            let seen = world.seen(1);
+            // The one that leaves was well, too.
+            assert_eq!((seen.calls, seen.failures, seen.slow), (8, 7, 7));
+        },
+    );
+}
+
+/// S25, S28
+#[test]
+fn two_that_begin_a_part_are_both_in_it() {
+    race(
+        Some(2),
+        || {
+            let world = World::new(Shape::time(1, 1_000).numbered(1));
+            world.record(0, BAD, 0);
+            world
+        },
+        |world| world.see(0, world.record(0, BAD, 1_000)),
+        |world| world.see(1, world.record(0, BAD, 1_500)),
+        |world| {
+            let (mine, theirs) = (world.seen(0), world.seen(1));
+            let (one, both) = (counts(1, 1), counts(2, 2));
+            assert!([one, both].contains(&mine) && [one, both].contains(&theirs), "{mine:?} {theirs:?}");
+            assert!(mine == both || theirs == both);
+            assert_eq!(world.read(0, 1_999), both);
+        },
+    );
+}
+
+/// S18
+#[test]
+fn of_two_outcomes_at_once_one_sees_both() {
+    race(
+        Some(3),
+        || {
+            let world = World::new(Shape::time(2, 1_000).numbered(1));
+            world.record(0, WELL, 0);
+            world
+        },
+        |world| world.see(0, world.record(0, WELL, 0)),
+        |world| world.see(1, world.record(0, BAD, 0)),
+        |world| {
+            let both = counts(3, 1);
+            assert!(world.seen(0) == both || world.seen(1) == both);
+        },
+    );
+}
+
+#[test]
+fn an_outcome_of_the_past_is_in_no_later_window_of_time() {
+    race(
+        Some(3),
+        || {
+            let world = World::new(Shape::time(2, 1_000).numbered(1));
+            world.record(0, BAD, 0);
+            world
+        },
+        |world| drop(world.record(0, BAD, 0)),
+        |world| {
+            world.begin(1);
+            assert_eq!(world.record(1, BAD, 0), Some(counts(1, 1)));
+        },
+        |world| assert_eq!(world.read(1, 0), counts(1, 1)),
+    );
+}

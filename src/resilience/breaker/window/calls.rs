@@ -1,0 +1,341 @@
+//! The window of the last `n` calls, exactly.
+//!
+//! Outcomes come in blocks of eight. The block that is being filled is the *head*, one word that every outcome changes by
+//! one compare-and-swap. A block that is full goes into a ring, from where its outcomes leave the window one by one, at the
+//! pace at which the head fills. Besides, the ring has for each block what the window held when the block began. So the
+//! counts are those, and what has come in since, and without what has left since: two or three loads and some bit
+//! counting, however large the window.
+//!
+//! # The words
+//!
+//! | word | bits | what |
+//! |---|---|---|
+//! | head | 0..8 | which outcomes of the block failed, the first in bit 0 |
+//! | | 8..16 | which were slow |
+//! | | 16..20 | how many there are, up to 8 |
+//! | | 20..52 | number of the block: grows with each, through all generations |
+//! | | 52..64 | the low bits of the generation |
+//! | a block's outcomes | 0..16 | as in the head |
+//! | | 32..64 | number of the block |
+//! | a block's start | 0..14 | failures in the window when the block began |
+//! | | 14..28 | slow calls |
+//! | | 28..42 | calls |
+//! | | 42..64 | the low bits of the number of the block |
+//!
+//! # Who writes what
+//!
+//! An outcome that finds the block full first writes the block's outcomes and the start of the next one into the ring, then
+//! swaps the head for the next block with itself as first. Both follow from the head, so whoever does it writes the same;
+//! and he does it only where the head is unchanged after he has loaded what he replaces, so that one who was held up does
+//! not write over a later round. The head is swapped after both are written: who sees a block sees its start, and all blocks
+//! before it.
+//!
+//! The first outcome of a generation leaves the present block as it is and begins the one *after the next*, which starts
+//! empty: the next may be begun at the same time by an outcome of the generation that ends, with another start.
+//!
+//! What is loaded from the ring may be of a later round, if others have gone round in between: its number says so, and the
+//! outcome begins anew.
+//!
+//! (Numbers of starts repeat after 4 million blocks, of blocks after 4 thousand million: a thread would have to be held up
+//! between two instructions for just so many outcomes, and a few, to do harm.)
+
+use super::{Counts, Kind};
+use crate::shim::{AtomicU64, Ordering};
+use crossbeam_utils::CachePadded;
+use std::sync::OnceLock;
+
+/// Outcomes in a block.
+const BLOCK: u32 = 8;
+/// What 14 bits hold.
+pub(super) const MOST: u32 = (1 << 14) - 1;
+/// Rings of 2, 4, 8, ... blocks: the largest for `MOST` calls.
+const SIZES: usize = 12;
+
+pub(super) struct Calls {
+    head: CachePadded<AtomicU64>,
+    rings: Box<[OnceLock<Box<[Block]>>]>,
+}
+
+struct Block {
+    outcomes: AtomicU64,
+    start: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head(u64);
+
+impl Head {
+    const COUNT: u32 = 16;
+    const NUMBER: u32 = 20;
+    const GENERATION: u32 = 52;
+
+    const fn new(generation: u32, block: u32) -> Self {
+        Self((generation as u64) << Self::GENERATION | (block as u64) << Self::NUMBER)
+    }
+
+    const fn is_of(self, generation: u32) -> bool {
+        self.0 >> Self::GENERATION == (generation & 0xfff) as u64
+    }
+
+    const fn block(self) -> u32 {
+        (self.0 >> Self::NUMBER) as u32
+    }
+
+    const fn count(self) -> u32 {
+        (self.0 >> Self::COUNT) as u32 & 0xf
+    }
+
+    const fn outcomes(self) -> u32 {
+        self.0 as u32 & 0xffff
+    }
+
+    const fn with(self, kind: Kind) -> Self {
+        let bits = kind.failed as u64 | (kind.slow as u64) << BLOCK;
+        Self((self.0 | bits << self.count()) + (1 << Self::COUNT))
+    }
+}
+
+/// The number of a block as its start has it.
+const fn tag(block: u32) -> u64 {
+    (block as u64) << 42
+}
+
+const fn start(block: u32, counts: Counts) -> u64 {
+    counts.failures as u64 | (counts.slow as u64) << 14 | (counts.calls as u64) << 28 | tag(block)
+}
+
+fn started_with(start: u64) -> Counts {
+    let field = |from| (start >> from) as u32 & MOST;
+    Counts { failures: field(0), slow: field(14), calls: field(28) }
+}
+
+/// The bits that are set in each of the four bytes.
+const fn ones(bytes: u32) -> u32 {
+    let pairs = bytes - (bytes >> 1 & 0x5555_5555);
+    let fours = (pairs & 0x3333_3333) + (pairs >> 2 & 0x3333_3333);
+    (fours + (fours >> 4)) & 0x0f0f_0f0f
+}
+
+/// Which ring is for so many calls: it has the blocks that may be looked at, the head's, and one to spare.
+const fn size(most: u32) -> usize {
+    let blocks = most.div_ceil(BLOCK) + 2;
+    blocks.next_power_of_two().trailing_zeros() as usize - 1
+}
+
+impl Calls {
+    /// For the generations after `generation`.
+    pub(super) fn new(generation: u32) -> Self {
+        let head = CachePadded::new(AtomicU64::new(Head::new(generation, 0).0));
+        Self { head, rings: (0..SIZES).map(|_| OnceLock::new()).collect() }
+    }
+
+    pub(super) fn prepare(&self, most: u32) {
+        let size = size(most);
+        if let Some(ring) = self.rings.get(size) {
+            // Numbers that no block has that will be looked at.
+            let block = |_| Block { outcomes: AtomicU64::new(u64::MAX), start: AtomicU64::new(u64::MAX) };
+            ring.get_or_init(|| (0..2_usize << size).map(block).collect());
+        }
+    }
+
+    #[inline]
+    fn ring(&self, most: u32) -> Option<&[Block]> {
+        self.rings.get(size(most))?.get().map(|ring| &**ring)
+    }
+
+    #[inline]
+    fn block(ring: &[Block], number: u32) -> Option<&Block> {
+        ring.get(number as usize & (ring.len() - 1))
+    }
+
+    fn load(&self) -> Head {
+        // ORDERING: Acquire pairs with the Release of the swap: the ring up to this block, and the breaker's word.
+        Head(self.head.load(Ordering::Acquire))
+    }
+
+    fn swap(&self, head: Head, by: Head) -> bool {
+        // ORDERING: Release for the ring; AcqRel, as one who sees this swap sees all before it.
+        self.head.compare_exchange(head.0, by.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Replaces a word of the ring, on behalf of `head`, unless that has moved on.
+    fn put(&self, word: &AtomicU64, by: u64, head: Head) {
+        // ORDERING: Acquire pairs with the Release below: who has loaded the word of a later round sees the head moved on.
+        let old = word.load(Ordering::Acquire);
+        if old != by && self.load() == head {
+            // Fails if somebody else was faster. Relaxed: seen by way of the head, but for the line above.
+            let _ = word.compare_exchange(old, by, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// The outcomes of a block; `None` if the head has moved on too far.
+    #[inline]
+    fn outcomes(ring: &[Block], head: Head, number: u32) -> Option<u32> {
+        if number == head.block() {
+            return Some(head.outcomes());
+        }
+        // ORDERING: Acquire only so that what follows a stale answer finds the head moved on.
+        let outcomes = Self::block(ring, number)?.outcomes.load(Ordering::Acquire);
+        (outcomes >> 32 == u64::from(number)).then_some(outcomes as u32)
+    }
+
+    /// What the window holds with this head.
+    #[inline]
+    fn counts(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
+        // ORDERING: as in `outcomes`.
+        let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
+        if start & tag(u32::MAX) != tag(head.block()) {
+            return None;
+        }
+        let start = started_with(start);
+        let come = head.count();
+        let left = (start.calls + come).saturating_sub(most);
+        let mut leaving = 0;
+        if left > 0 {
+            // The oldest call of the window when the block began is so many blocks back, and there at so many.
+            let back = start.calls.div_ceil(BLOCK);
+            let at = back * BLOCK - start.calls;
+            let first = head.block().wrapping_sub(back);
+            let near = Self::outcomes(ring, head, first)?;
+            let next = if at + left > BLOCK { Self::outcomes(ring, head, first.wrapping_add(1))? } else { 0 };
+            let mask = (1 << left) - 1;
+            let failed = (near & 0xff | (next & 0xff) << BLOCK) >> at & mask;
+            let slow = (near >> BLOCK | next & 0xff00) >> at & mask;
+            leaving = failed | slow << 8;
+        }
+        let ones = ones(head.outcomes() | leaving << 16);
+        Some(Counts {
+            calls: (start.calls + come).min(most),
+            failures: start.failures + (ones & 0xff) - (ones >> 16 & 0xff),
+            slow: start.slow + (ones >> 8 & 0xff) - (ones >> 24),
+        })
+    }
+
+    /// The head of a generation that begins.
+    fn first(&self, ring: &[Block], head: Head, generation: u32) -> Option<Head> {
+        let block = head.block().wrapping_add(2);
+        self.put(&Self::block(ring, block)?.start, start(block, Counts::default()), head);
+        Some(Head::new(generation, block))
+    }
+
+    /// The head after one whose block is full.
+    #[cold]
+    fn next(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
+        let counts = Self::counts(ring, most, head)?;
+        let outcomes = u64::from(head.block()) << 32 | u64::from(head.outcomes());
+        self.put(&Self::block(ring, head.block())?.outcomes, outcomes, head);
+        let block = head.block().wrapping_add(1);
+        self.put(&Self::block(ring, block)?.start, start(block, counts), head);
+        Some(Head::new(generation, block))
+    }
+
+    /// `most` is 0 if this window is not the one in use: then only the generation is noted.
+    pub(super) fn begin(&self, most: u32, generation: u32) {
+        loop {
+            let head = self.load();
+            if head.is_of(generation) {
+                return;
+            }
+            let ring = if most == 0 { None } else { self.ring(most) };
+            let first = match ring {
+                Some(ring) => self.first(ring, head, generation),
+                None => Some(Head::new(generation, head.block().wrapping_add(2))),
+            };
+            if first.is_some_and(|first| self.swap(head, first)) {
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn record(
+        &self,
+        most: u32,
+        generation: u32,
+        kind: Kind,
+        still: impl Fn() -> bool,
+    ) -> Option<Counts> {
+        let ring = self.ring(most)?;
+        loop {
+            let head = self.load();
+            if !still() {
+                return None;
+            }
+            let room = if !head.is_of(generation) {
+                self.first(ring, head, generation)
+            } else if head.count() == BLOCK {
+                self.next(ring, most, head, generation)
+            } else {
+                Some(head)
+            };
+            let Some(by) = room.map(|room| room.with(kind)) else { continue };
+            let Some(counts) = Self::counts(ring, most, by) else { continue };
+            if self.swap(head, by) {
+                return Some(counts);
+            }
+        }
+    }
+
+    pub(super) fn read(&self, most: u32, generation: u32) -> Counts {
+        let Some(ring) = self.ring(most) else { return Counts::default() };
+        loop {
+            let head = self.load();
+            if !head.is_of(generation) {
+                return Counts::default();
+            }
+            if let Some(counts) = Self::counts(ring, most, head) {
+                return counts;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// S29
+    #[test]
+    fn the_counts_are_those_of_a_naive_recount_for_every_size() {
+        for most in (1..40).chain([99, 100, 101, 1000]) {
+            let calls = Calls::new(u32::MAX);
+            calls.prepare(most);
+            let mut plain = VecDeque::new();
+            let mut random = fastrand::Rng::with_seed(u64::from(most));
+            let mut generation = 0;
+            for n in 0..3_000 {
+                if random.u32(..1_200) == 0 {
+                    generation += 1;
+                    plain.clear();
+                    if random.bool() {
+                        calls.begin(most, generation);
+                        assert_eq!(calls.read(most, generation), Counts::default());
+                    }
+                }
+                let kind = Kind { failed: random.u32(..4) == 0, slow: random.u32(..3) == 0 };
+                plain.push_back(kind);
+                if plain.len() > most as usize {
+                    plain.pop_front();
+                }
+                let counts = calls.record(most, generation, kind, || true);
+                if most < 200 || n % 97 == 0 {
+                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u32;
+                    let expected = Counts {
+                        calls: plain.len() as u32,
+                        failures: count(|kind| kind.failed),
+                        slow: count(|kind| kind.slow),
+                    };
+                    assert_eq!((counts, most, n), (Some(expected), most, n));
+                    assert_eq!(calls.read(most, generation), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_window_has_a_ring() {
+        assert_eq!(size(1), 1);
+        assert_eq!(size(MOST), SIZES - 1);
+    }
+}

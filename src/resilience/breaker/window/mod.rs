@@ -1,0 +1,162 @@
+//! Windows over the outcomes of calls: the last so many of them, or those of the last so many seconds.
+//!
+//! Both take an outcome without a lock, in constant time, and answer with the counts of the window it is part of. Both
+//! belong to a *generation* of the breaker: the first outcome of a later one finds the window empty, and an outcome of a
+//! generation that has passed is refused. Nothing has to be cleared for that.
+//!
+//! # How an outcome is kept out of a later generation
+//!
+//! The breaker's word gets a generation first, the window's own words take it over from there: whoever writes generation
+//! `g` into a window has seen it in the breaker's word. So one who loads a word of the window (acquiring), *then* looks at
+//! the breaker's word (`still`) and finds his own generation there, knows that the window's word is not of a later one.
+//! And if it becomes so before his compare-and-swap, that fails.
+
+mod calls;
+mod timed;
+
+use calls::Calls;
+use timed::Timed;
+
+/// The most calls in a window of calls.
+pub(crate) const MOST_CALLS: u32 = calls::MOST;
+/// The most parts of a window of time.
+pub(crate) const MOST_BUCKETS: u32 = timed::MOST_BUCKETS;
+/// The longest part of a window of time, in nanoseconds.
+pub(crate) const LONGEST_BUCKET: u64 = timed::LONGEST_BUCKET;
+
+/// How a call ended, as far as windows tell calls apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+}
+
+/// What a window holds: all of it at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) calls: u32,
+    pub(crate) failures: u32,
+    pub(crate) slow: u32,
+}
+
+/// What kind of window, packed.
+///
+/// | bits | calls | time |
+/// |---|---|---|
+/// | 0..2 | 1 | 2 |
+/// | 2..8 | of 14 bits: how many calls | in how many parts |
+/// | 8..16 | | number of the shape: tells it from the one before |
+/// | 16..64 | 0 | length of a part in nanoseconds |
+///
+/// 0: no window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape(pub(crate) u64);
+
+const CALLS: u64 = 1;
+const TIME: u64 = 2;
+
+impl Shape {
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) const fn calls(calls: u32) -> Self {
+        Self(CALLS | (calls as u64) << 2)
+    }
+
+    /// `bucket` nanoseconds each.
+    pub(crate) const fn time(buckets: u32, bucket: u64) -> Self {
+        Self(TIME | (buckets as u64) << 2 | bucket << 16)
+    }
+
+    /// The same under another number.
+    pub(crate) const fn numbered(self, number: u8) -> Self {
+        if self.is_time() { Self(self.0 & !0xff00 | (number as u64) << 8) } else { self }
+    }
+
+    pub(crate) const fn number(self) -> u8 {
+        if self.is_time() { (self.0 >> 8) as u8 } else { 0 }
+    }
+
+    #[inline]
+    pub(crate) const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    const fn is_calls(self) -> bool {
+        self.0 & 0b11 == CALLS
+    }
+
+    #[inline]
+    pub(crate) const fn is_time(self) -> bool {
+        self.0 & 0b11 == TIME
+    }
+
+    const fn most(self) -> u32 {
+        (self.0 >> 2) as u32 & 0x3fff
+    }
+
+    const fn buckets(self) -> u32 {
+        (self.0 >> 2) as u32 & 0x3f
+    }
+
+    const fn bucket(self) -> u64 {
+        self.0 >> 16
+    }
+}
+
+/// The windows of a breaker. It uses one at a time, as its shape says.
+pub(crate) struct Windows {
+    calls: Calls,
+    timed: Timed,
+}
+
+impl Windows {
+    /// For the generations after `generation`.
+    pub(crate) fn new(generation: u32) -> Self {
+        Self { calls: Calls::new(generation), timed: Timed::new() }
+    }
+
+    /// Provides the memory for a shape. Allocates where none of that size has been used before.
+    pub(crate) fn prepare(&self, shape: Shape) {
+        if shape.is_calls() {
+            self.calls.prepare(shape.most());
+        } else if shape.is_time() {
+            self.timed.prepare();
+        }
+    }
+
+    /// A generation has begun. (Its outcomes would find out for themselves; but the window of calls keeps too few bits of
+    /// its generation to tell it from one thousands of generations ago.)
+    pub(crate) fn begin(&self, shape: Shape, generation: u32) {
+        self.calls.begin(if shape.is_calls() { shape.most() } else { 0 }, generation);
+    }
+
+    /// Takes an outcome of `generation` at the time `now` (asked only by a window of time). `None` if `still` says that
+    /// the generation has passed.
+    #[inline]
+    pub(crate) fn record(
+        &self,
+        shape: Shape,
+        generation: u32,
+        kind: Kind,
+        now: impl FnOnce() -> u64,
+        still: impl Fn() -> bool,
+    ) -> Option<Counts> {
+        if shape.is_calls() {
+            self.calls.record(shape.most(), generation, kind, still)
+        } else {
+            self.timed.record(shape, generation, kind, now(), still)
+        }
+    }
+
+    /// What the window of `generation` holds at `now`. Changes nothing.
+    pub(crate) fn read(&self, shape: Shape, generation: u32, now: u64) -> Counts {
+        if shape.is_calls() {
+            self.calls.read(shape.most(), generation)
+        } else if shape.is_time() {
+            self.timed.read(shape, generation, now)
+        } else {
+            Counts::default()
+        }
+    }
+}
