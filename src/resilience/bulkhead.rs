@@ -364,6 +364,12 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     }
 }
 
+impl<A: super::Fork> super::Fork for BulkheadAttempt<'_, A> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self { policy: self.policy, inner: self.inner.fork()?, place: None, waiting: None })
+    }
+}
+
 impl<A: fmt::Debug> fmt::Debug for BulkheadAttempt<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadAttempt")
