@@ -24,6 +24,7 @@ mod striped;
 
 mod all_of;
 mod breaker;
+mod budget;
 mod cancel;
 mod channel;
 mod concurrency;

@@ -138,7 +138,11 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
             let is_timeout = |layer: &Layer| matches!(layer.kind(), Kind::Timeout { limit: Some(_), .. });
             if !inside.iter().any(is_timeout) {
                 let code = LintCode::TimeoutOnlyOutsideBreaker;
-                lints.extend(inside.get(breaker).map(|inner| Lint { code, outer: *outer, inner: Some(*inner) }));
+                lints.extend(inside.get(breaker).map(|inner| Lint {
+                    code,
+                    outer: *outer,
+                    inner: Some(*inner),
+                }));
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use super::lint::{self, Allowed, Lint, LintCode};
 use super::{
-    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Hedge, Once, Operation, Policy, Retry,
-    Single, Throttle, Timeout,
+    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Hedge, Once, Operation, Policy,
+    Retry, Single, Throttle, Timeout,
 };
 use crate::limit::Algorithm;
 use std::fmt;

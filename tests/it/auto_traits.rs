@@ -315,6 +315,14 @@ table! {
     resilience::Retryable                       => yes yes yes;
     resilience::When<u8, u8>                    => yes yes yes;
     resilience::When<u8, Local>                 => no  no  yes;
+    resilience::WhenCause<u8, u8>                        => yes yes yes;
+    resilience::WhenOk<u8, u8>                           => yes yes yes;
+    resilience::AbortOn<u8, u8>                          => yes yes yes;
+    resilience::AbortOnCause<u8, u8>                     => yes yes yes;
+    resilience::AfterError<u8, u8>                       => yes yes yes;
+    resilience::DelayBy<u8, u8>                          => yes yes yes;
+    resilience::Notify<u8, u8>                           => yes yes yes;
+    resilience::OnGiveUp<u8, u8>                         => yes yes yes;
     resilience::Lent<'static, u8>               => yes yes yes;
     resilience::Lent<'static, Local>            => no  no  yes;
     resilience::Retrying<'static, u8, u8>       => yes yes yes;

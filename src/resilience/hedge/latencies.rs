@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// Memory is bounded: two histograms of 16 steps to a doubling, 5 KiB in all. The quantile is the upper end of its step, so
 /// it is at most 1/16 too large, and never too small. What took longer than 73 minutes counts as that. Recording takes a short
-/// lock, reading none; what is read may be a thirty-second part of the calls behind.
+/// lock, reading none but once in a window; what is read may be a thirty-second part of the calls behind.
 ///
 /// Sources: the buckets of G. Tene's HdrHistogram; two of them in turn, as in tower's hedge.
 ///
@@ -42,8 +42,8 @@ struct Shared {
     windows: Mutex<Windows>,
     /// The quantile in nanoseconds, or `UNKNOWN`.
     known: AtomicU64,
-    /// From then on, in nanoseconds of the epoch, it stands for nothing any more. Written with `known` under the lock; whoever
-    /// reads a new one of the two and an old one of the other takes one that was right a moment ago.
+    /// When the running window ends, in nanoseconds of the epoch: from then on it must be computed anew. Both are written under
+    /// the lock; whoever reads a new one of the two and an old one of the other takes a quantile that was right a moment ago.
     until: AtomicU64,
 }
 
@@ -152,35 +152,49 @@ impl Latencies {
 
     /// A call has taken so long, or was given up after it had.
     pub fn record(&self, took: Duration) {
-        let Shared { quantile, min_samples, window, epoch, windows, known, until } = &*self.0;
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(LONGEST);
         // The clock may be the user's: it is read outside the lock.
-        let number = epoch.nanos() / window;
-        let mut windows = windows.lock();
+        let number = self.0.epoch.nanos() / self.0.window;
+        let mut windows = self.0.windows.lock();
         let turned = windows.turn(number);
         if let Some(count) = windows.running.counts.get_mut(place(nanos)) {
             *count = count.saturating_add(1);
             windows.running.total += 1;
         }
-        let total = windows.total();
-        if turned || total >= windows.next {
-            windows.next = total + (total / 32).max(1);
-            let enough = total >= *min_samples;
-            if !enough {
-                windows.next = *min_samples;
-            }
-            // Relaxed: see `until`.
-            known.store(if enough { windows.quantile(*quantile) } else { UNKNOWN }, Ordering::Relaxed);
-            until.store((windows.number + 2).saturating_mul(*window), Ordering::Relaxed);
+        if turned || windows.total() >= windows.next {
+            self.0.compute(&mut windows);
         }
     }
 
     /// The quantile, once there are enough calls.
     pub fn quantile(&self) -> Option<Duration> {
+        let now = self.0.epoch.nanos();
         // Relaxed: see `until`.
+        if now >= self.0.until.load(Ordering::Relaxed) {
+            // Once in a window, whoever comes first.
+            let mut windows = self.0.windows.lock();
+            windows.turn(now / self.0.window);
+            self.0.compute(&mut windows);
+        }
         let known = self.0.known.load(Ordering::Relaxed);
-        let stands = known != UNKNOWN && self.0.epoch.nanos() < self.0.until.load(Ordering::Relaxed);
-        stands.then_some(Duration::from_nanos(known))
+        (known != UNKNOWN).then_some(Duration::from_nanos(known))
+    }
+}
+
+impl Shared {
+    /// Computes the quantile anew.
+    fn compute(&self, windows: &mut Windows) {
+        let total = windows.total();
+        let known = if total < self.min_samples {
+            windows.next = self.min_samples;
+            UNKNOWN
+        } else {
+            windows.next = total + (total / 32).max(1);
+            windows.quantile(self.quantile)
+        };
+        // Relaxed: see `until`.
+        self.known.store(known, Ordering::Relaxed);
+        self.until.store((windows.number + 1).saturating_mul(self.window), Ordering::Relaxed);
     }
 }
 
@@ -225,7 +239,8 @@ impl LatenciesBuilder {
     /// # Errors
     /// A quantile that is not between 0 and 1; no calls; a window outside a microsecond to a year.
     pub fn build(self) -> Result<Latencies, ConfigError> {
-        let error = |knob, value: &dyn fmt::Display, rule| Err(ConfigError::new("latencies", knob, value, rule));
+        let error =
+            |knob, value: &dyn fmt::Display, rule| Err(ConfigError::new("latencies", knob, value, rule));
         if !(self.quantile > 0.0 && self.quantile < 1.0) {
             return error("quantile", &self.quantile, "must be a number between 0 and 1");
         }
@@ -259,7 +274,8 @@ mod tests {
 
     #[test]
     fn every_time_is_in_the_bucket_that_ends_at_most_a_sixteenth_above_it() {
-        for n in (0..100_000).chain((17..42).flat_map(|e| [(1 << e) - 1, 1 << e, (1 << e) + (1 << (e - 3))])) {
+        for n in (0..100_000).chain((17..42).flat_map(|e| [(1 << e) - 1, 1 << e, (1 << e) + (1 << (e - 3))]))
+        {
             let end = end_of(place(n));
             assert!(n <= end && end - n <= n / 16, "{n} is in the bucket that ends at {end}");
             assert_eq!(place(end), place(n));

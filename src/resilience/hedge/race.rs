@@ -126,12 +126,11 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
     {
         let mut out = None;
         if self.primary_runs {
-            let polled = first.unwrap_or_else(|| {
-                match self.rest.as_ref().and_then(|rest| rest.context.as_ref()) {
+            let polled =
+                first.unwrap_or_else(|| match self.rest.as_ref().and_then(|rest| rest.context.as_ref()) {
                     None => primary.as_mut().poll_attempt(cx),
                     Some(context) => context.scope_sync(|| primary.as_mut().poll_attempt(cx)),
-                }
-            });
+                });
             if let Poll::Ready(outcome) = polled {
                 self.primary_runs = false;
                 out = self.came_out(settings, judge, 0, outcome);

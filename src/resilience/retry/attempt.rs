@@ -91,6 +91,9 @@ where
 
 impl<J, A: fmt::Debug, E> fmt::Debug for RetryAttempt<'_, J, A, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryAttempt").field("run", &self.run).field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("RetryAttempt")
+            .field("run", &self.run)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }

@@ -6,36 +6,67 @@ use crate::resilience::{Error, NotRetryable, causes};
 use std::error::Error as StdError;
 use std::time::Duration;
 
-macro_rules! judges {
-    ($($(#[$doc:meta])+ $name:ident;)+) => {$(
-        $(#[$doc])+
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name<J, F> {
-            pub(in crate::resilience) judge: J,
-            pub(in crate::resilience) f: F,
-        }
-    )+};
+/// Tries again only those of the operation's own errors of which a closure says so.
+#[derive(Clone, Copy, Debug)]
+pub struct When<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
 }
 
-judges! {
-    /// Tries again only those of the operation's own errors of which a closure says so.
-    When;
-    /// As [`When`], of an error and what caused it.
-    WhenCause;
-    /// Tries again a success of which a closure says so.
-    WhenOk;
-    /// Does not try again the operation's own errors of which a closure says so.
-    AbortOn;
-    /// As [`AbortOn`], of an error and what caused it.
-    AbortOnCause;
-    /// Heeds what an error says about when to come again.
-    AfterError;
-    /// Sets the delay by the outcome.
-    DelayBy;
-    /// Shows each error that is tried again to a closure.
-    Notify;
-    /// Shows the error with which a run gives up to a closure.
-    OnGiveUp;
+/// As [`When`], of an error and what caused it.
+#[derive(Clone, Copy, Debug)]
+pub struct WhenCause<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Tries again a success of which a closure says so.
+#[derive(Clone, Copy, Debug)]
+pub struct WhenOk<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Does not try again the operation's own errors of which a closure says so.
+#[derive(Clone, Copy, Debug)]
+pub struct AbortOn<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// As [`AbortOn`], of an error and what caused it.
+#[derive(Clone, Copy, Debug)]
+pub struct AbortOnCause<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Heeds what an error says about when to come again.
+#[derive(Clone, Copy, Debug)]
+pub struct AfterError<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Sets the delay by the outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct DelayBy<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Shows each error that is tried again to a closure.
+#[derive(Clone, Copy, Debug)]
+pub struct Notify<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
+}
+
+/// Shows the error with which a run gives up to a closure.
+#[derive(Clone, Copy, Debug)]
+pub struct OnGiveUp<J, F> {
+    pub(in crate::resilience) judge: J,
+    pub(in crate::resilience) f: F,
 }
 
 /// The operation's own error, if that is what happened last.
@@ -153,9 +184,6 @@ impl<T, E, J: Judge<T, E>, F: Fn(&Error<E>)> Judge<T, E> for OnGiveUp<J, F> {
     leave_to!(@retrying judge);
 }
 
-/// A closure that looks for a [`NotRetryable`].
-pub type Marked = fn(&(dyn StdError + 'static)) -> bool;
-
 pub(in crate::resilience) fn is_marked(cause: &(dyn StdError + 'static)) -> bool {
     cause.is::<NotRetryable>()
 }
@@ -209,8 +237,9 @@ macro_rules! judged_by {
         }
 
         /// Never tries again an error that is, or was caused by, a [`NotRetryable`](crate::resilience::NotRetryable).
-        pub fn heed_not_retryable(self) -> $($builder)::+<$($life,)? $crate::resilience::AbortOnCause<J, $crate::resilience::Marked> $(, $more)?> {
-            self.abort_on_cause($crate::resilience::retry::is_marked)
+        pub fn heed_not_retryable(self) -> $($builder)::+<$($life,)? $crate::resilience::AbortOnCause<J, fn(&(dyn std::error::Error + 'static)) -> bool> $(, $more)?> {
+            let marked: fn(&(dyn std::error::Error + 'static)) -> bool = $crate::resilience::retry::is_marked;
+            self.abort_on_cause(marked)
         }
 
         /// Judges whole outcomes: successes that are none, errors that say how long to wait, refusals of policies inside.

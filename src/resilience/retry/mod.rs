@@ -16,10 +16,8 @@ pub use builder::RetryBuilder;
 pub use call::{RetryExt, Retrying};
 pub use event::{DelaySource, Next, RetryEvent};
 pub use judge::{Judge, Lent, Retryable, Verdict};
+pub use judges::{AbortOn, AbortOnCause, AfterError, DelayBy, Notify, OnGiveUp, When, WhenCause, WhenOk};
 pub(in crate::resilience) use judges::{is_marked, judged_by};
-pub use judges::{
-    AbortOn, AbortOnCause, AfterError, DelayBy, Marked, Notify, OnGiveUp, When, WhenCause, WhenOk,
-};
 pub use mark::AttemptMark;
 pub use stats::RetryStats;
 

@@ -162,8 +162,9 @@ impl<'a, E> Run<'a, E> {
             // What was spent is gone, what was lent is given back.
             rest.paid = None;
             if let (Some(quiet), Some(began)) = (settings.reset_after, rest.attempt_began) {
-                if settings.clock.now().saturating_duration_since(began) >= quiet {
-                    rest.began = rest.began.and(Some(began));
+                let now = settings.clock.now();
+                if now.saturating_duration_since(began) >= quiet {
+                    rest.began = rest.began.and(Some(now));
                     rest.spread = None;
                     rest.earlier.clear();
                     self.before = None;
@@ -302,7 +303,12 @@ impl<'a, E> Run<'a, E> {
         judge: &J,
         ended: &ContextError,
     ) -> Error<E> {
-        self.exhausted::<T, J>(settings, judge, Rejection::ended(settings.name, ended).into(), reason_of(ended))
+        self.exhausted::<T, J>(
+            settings,
+            judge,
+            Rejection::ended(settings.name, ended).into(),
+            reason_of(ended),
+        )
     }
 
     /// There is no further attempt: what comes out.
@@ -339,7 +345,8 @@ impl<'a, E> Run<'a, E> {
         let run = std::mem::replace(self, Self::FRESH);
         let before = if last.inner().is_some() { None } else { run.before };
         let earlier = run.rest.map_or_else(VecDeque::new, |mut rest| std::mem::take(&mut rest.earlier));
-        let exhausted = Exhausted::new(settings.name, run.attempts, reason, last, before).with_earlier(earlier);
+        let exhausted =
+            Exhausted::new(settings.name, run.attempts, reason, last, before).with_earlier(earlier);
         let error = Error::Exhausted(Box::new(exhausted));
         judge.gave_up(&error);
         error
@@ -372,16 +379,14 @@ impl<'a, E> Rest<'a, E> {
         let alarm = &mut self.alarm;
         let poll = || match settings.attempt_timeout {
             None => inner.poll_attempt(cx),
-            Some(limit) => {
-                match ready!(within(alarm, &settings.clock, limit, inner.as_mut(), cx)) {
-                    Some(outcome) => Poll::Ready(outcome),
-                    None => {
-                        inner.cancel();
-                        let rejection = Rejection::timed_out(settings.name, limit, Scope::Attempt);
-                        Poll::Ready(Err(rejection.into()))
-                    }
+            Some(limit) => match ready!(within(alarm, &settings.clock, limit, inner.as_mut(), cx)) {
+                Some(outcome) => Poll::Ready(outcome),
+                None => {
+                    inner.cancel();
+                    let rejection = Rejection::timed_out(settings.name, limit, Scope::Attempt);
+                    Poll::Ready(Err(rejection.into()))
                 }
-            }
+            },
         };
         let polled = match &self.context {
             None => poll(),

@@ -154,11 +154,7 @@ impl Timeout {
     ///
     /// # Errors
     /// None at all may be on their way.
-    pub fn detach(
-        self,
-        spawner: impl Spawn + 'static,
-        most: u32,
-    ) -> Result<DetachingTimeout, ConfigError> {
+    pub fn detach(self, spawner: impl Spawn + 'static, most: u32) -> Result<DetachingTimeout, ConfigError> {
         DetachingTimeout::new(self, Arc::new(spawner), most)
     }
 
