@@ -1,12 +1,13 @@
 //! What is inside a retry.
 
 use super::run::{Run, Step};
-use super::{Judge, Settings, Verdict};
+use super::{DelaySource, Judge, Next, Settings, Verdict};
 use crate::resilience::{Attempt, Error, Fork};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 pin_project! {
     /// What is inside a [`Retry`](super::Retry). `E` is the error of `A`, spelt out: as `A::Err` in a field it would keep the
@@ -42,26 +43,57 @@ where
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let (settings, judge): (&Settings, &J) = (this.settings, this.judge);
-        if settings.has_beginning && this.run.is_fresh() {
-            this.run.begin(settings);
+        let mut come_out = None;
+        if this.run.is_fresh() {
+            if settings.has_beginning {
+                this.run.begin(settings);
+            } else {
+                // Most runs end here.
+                let outcome = ready!(this.inner.as_mut().poll_attempt(cx));
+                let verdict = judge.judge(&outcome);
+                if matches!(verdict, Verdict::Done) && outcome.is_ok() {
+                    return Poll::Ready(outcome);
+                }
+                come_out = Some((outcome, verdict));
+            }
         }
         loop {
-            let inner = this.inner.as_mut();
-            let outcome = match this.run.rest() {
-                None => ready!(inner.poll_attempt(cx)),
-                Some(rest) => match ready!(rest.poll(settings, inner, cx)) {
-                    Ok(outcome) => outcome,
-                    Err(ended) => return Poll::Ready(Err(this.run.interrupted(settings, judge, &ended))),
-                },
-            };
-            let verdict = judge.judge(&outcome);
-            if matches!(verdict, Verdict::Done) && outcome.is_ok() {
-                if !this.run.is_fresh() {
-                    this.run.succeeded(settings);
+            let (outcome, verdict) = match come_out.take() {
+                Some(come_out) => come_out,
+                None => {
+                    let inner = this.inner.as_mut();
+                    let outcome = match this.run.rest() {
+                        None => ready!(inner.poll_attempt(cx)),
+                        Some(rest) => match ready!(rest.poll(settings, inner, cx)) {
+                            Ok(outcome) => outcome,
+                            Err(ended) => {
+                                return Poll::Ready(Err(this.run.interrupted(settings, judge, &ended)));
+                            }
+                        },
+                    };
+                    let verdict = judge.judge(&outcome);
+                    if matches!(verdict, Verdict::Done) && outcome.is_ok() {
+                        this.run.succeeded(settings);
+                        return Poll::Ready(outcome);
+                    }
+                    (outcome, verdict)
                 }
-                return Poll::Ready(outcome);
+            };
+            // A retry with nothing to wait for, pay or tell: what `next` comes to then.
+            let mut delay = None;
+            if settings.is_plain && matches!(verdict, Verdict::Retry) && this.run.may_go_on(settings) {
+                let index = this.run.count();
+                delay = judge.delay(&outcome, index);
+                if delay.is_none() {
+                    let next =
+                        Next { attempt: index + 1, delay: Duration::ZERO, source: DelaySource::Backoff };
+                    judge.retrying(&outcome, next);
+                    this.run.keep(settings, outcome);
+                    continue;
+                }
+                this.run.uncount();
             }
-            match this.run.next(settings, judge, &outcome, verdict) {
+            match this.run.next(settings, judge, &outcome, verdict, delay) {
                 Step::Again => this.run.keep(settings, outcome),
                 Step::Out => return Poll::Ready(outcome),
                 Step::GiveUp(reason) => {

@@ -26,6 +26,7 @@ impl RetryBuilder {
         let settings = Settings {
             max_attempts: 3,
             has_beginning: false,
+            is_plain: false,
             marks: false,
             yields: false,
             trim: false,
@@ -181,6 +182,8 @@ impl<J> RetryBuilder<J> {
             || settings.attempt_timeout.is_some()
             || settings.marks
             || settings.yields;
+        settings.is_plain =
+            !settings.has_beginning && settings.keep_errors == 0 && settings.backoff.is_immediate();
         let rng = rng.map(Mutex::new);
         settings.shared = Arc::new(Shared { observers, counters: Counters::default(), rng });
         Ok(Retry { settings, judge })

@@ -104,6 +104,8 @@ struct Settings {
     max_attempts: u32,
     /// Whether there is anything to do when a run begins.
     has_beginning: bool,
+    /// Whether a retry needs no more than to be counted.
+    is_plain: bool,
     marks: bool,
     yields: bool,
     trim: bool,

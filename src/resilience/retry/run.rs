@@ -73,6 +73,29 @@ impl<'a, E> Run<'a, E> {
         self.attempts == 0 && self.rest.is_none()
     }
 
+    /// Whether another attempt can follow in a retry that is plain, without asking for more.
+    #[inline]
+    pub(super) fn may_go_on(&self, settings: &Settings) -> bool {
+        self.attempts < settings.max_attempts - 1
+            && self.rest.is_none()
+            && !context::can_end()
+            && !settings.shared.observers.is_watched()
+    }
+
+    /// An attempt has come out: how many had before.
+    #[inline]
+    pub(super) fn count(&mut self) -> u32 {
+        let before = self.attempts;
+        self.attempts = before + 1;
+        before
+    }
+
+    /// It is counted elsewhere.
+    #[inline]
+    pub(super) fn uncount(&mut self) {
+        self.attempts -= 1;
+    }
+
     #[inline]
     pub(super) fn rest(&mut self) -> Option<&mut Rest<'a, E>> {
         self.rest.as_deref_mut()
@@ -113,7 +136,8 @@ impl<'a, E> Run<'a, E> {
         *self = Self::FRESH;
     }
 
-    /// An attempt has come out, and not simply well. If its outcome is what comes out, the run is over.
+    /// An attempt has come out, and not simply well. If its outcome is what comes out, the run is over. `delay` is what the
+    /// judge has said of it, if it has been asked and has said something.
     #[inline(never)]
     pub(super) fn next<T, J: Judge<T, E>>(
         &mut self,
@@ -121,6 +145,7 @@ impl<'a, E> Run<'a, E> {
         judge: &J,
         outcome: &Result<T, Error<E>>,
         verdict: Verdict,
+        delay: Option<Duration>,
     ) -> Step {
         self.came_out(settings);
         let rejection = match outcome {
@@ -139,7 +164,7 @@ impl<'a, E> Run<'a, E> {
                 return Step::Out;
             }
         };
-        match self.schedule(settings, judge, outcome, server) {
+        match self.schedule(settings, judge, outcome, server, delay) {
             Ok(next) => {
                 settings.shared.observers.emit(|| RetryEvent::Scheduled {
                     policy: settings.name,
@@ -182,6 +207,7 @@ impl<'a, E> Run<'a, E> {
         judge: &J,
         outcome: &Result<T, Error<E>>,
         server: Option<Duration>,
+        delay: Option<Duration>,
     ) -> Result<Next, GaveUp> {
         let attempt = self.attempts;
         let most = self.max_attempts(settings);
@@ -190,7 +216,7 @@ impl<'a, E> Run<'a, E> {
         }
         context::check(|| settings.clock.now()).map_err(|ended| reason_of(&ended))?;
         let index = attempt.saturating_sub(1);
-        let (own, mut source) = match judge.delay(outcome, index) {
+        let (own, mut source) = match delay.or_else(|| judge.delay(outcome, index)) {
             Some(delay) => (delay, DelaySource::Outcome),
             None => (self.backoff(settings, index), DelaySource::Backoff),
         };
@@ -263,10 +289,12 @@ impl<'a, E> Run<'a, E> {
             Ok(_) => {}
             Err(error) if settings.keep_errors > 0 => self.keep_earlier(settings, error),
             Err(Error::Inner(inner)) => self.before = Some(inner),
+            Err(Error::Rejected(_)) => {}
             Err(error) => self.keep_own(error),
         }
     }
 
+    #[cold]
     fn keep_own(&mut self, error: Error<E>) {
         self.before = error.into_inner().or(self.before.take());
     }
