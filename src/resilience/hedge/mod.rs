@@ -212,6 +212,7 @@ impl<J> Hedge<J> {
     /// # Errors
     /// See [the table](Self#how-a-call-goes).
     #[inline]
+    #[allow(clippy::type_complexity, reason = "a call names what it is made of")]
     pub fn call<T, E, F, Fut>(&self, op: F) -> Call<HedgeAttempt<'_, Lent<'_, J>, Operation<F, Fut>, T, E>>
     where
         J: Judge<T, E>,

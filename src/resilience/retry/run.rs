@@ -2,7 +2,7 @@
 
 use super::{AttemptMark, DelaySource, Judge, Next, RetryEvent, Settings, Verdict};
 use crate::resilience::budget::{Counted, Withdrawal};
-use crate::resilience::timeout::within;
+use crate::resilience::timeout::{OutcomeOf, within};
 use crate::resilience::{Attempt, Error, Exhausted, GaveUp, Rejection, Scope};
 use crate::sync::{Context as TaskContext, ContextError, context};
 use crate::time::{Alarm, Deadline, Sleep, Spread};
@@ -395,7 +395,7 @@ impl<'a, E> Rest<'a, E> {
         settings: &Settings,
         mut inner: Pin<&mut A>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<A::Ok, Error<E>>, ContextError>> {
+    ) -> Poll<Result<OutcomeOf<A>, ContextError>> {
         if let Some(sleep) = &mut self.sleep {
             ready!(Pin::new(sleep).poll(cx));
             self.sleep = None;

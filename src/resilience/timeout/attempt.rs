@@ -29,6 +29,9 @@ impl<'a, A> TimeoutAttempt<'a, A> {
     }
 }
 
+/// What an attempt comes out as.
+pub(in crate::resilience) type OutcomeOf<A> = Result<<A as Attempt>::Ok, Error<<A as Attempt>::Err>>;
+
 /// Drives an attempt for at most `limit` from the first poll that finds it pending; `None` says that the time is up.
 #[inline]
 pub(in crate::resilience) fn within<A: Attempt>(
@@ -37,7 +40,7 @@ pub(in crate::resilience) fn within<A: Attempt>(
     limit: Duration,
     inner: Pin<&mut A>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<A::Ok, Error<A::Err>>>> {
+) -> Poll<Option<OutcomeOf<A>>> {
     let polled = inner.poll_attempt(cx);
     if polled.is_pending() {
         if limit < Duration::MAX {

@@ -5,7 +5,7 @@ mod builder;
 mod detaching;
 
 pub use attempt::TimeoutAttempt;
-pub(super) use attempt::within;
+pub(super) use attempt::{OutcomeOf, within};
 pub use builder::TimeoutBuilder;
 pub use detaching::{Abandoned, DetachingAttempt, DetachingTimeout};
 
