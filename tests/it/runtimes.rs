@@ -318,13 +318,15 @@ on_every_runtime! {
         });
         assert_eq!(outcome.await, Ok(1));
         let (sender, ended) = oneshot::channel::<u32>();
-        let limit = cofferdam::resilience::Timeout::builder(TINY).clock(clock.clone()).build();
+        let limit = cofferdam::resilience::Timeout::builder(TINY).clock(clock).build();
         let limit = limit.detach(runtime.spawner.clone(), 1).unwrap();
+        let (go_on, told) = oneshot::channel::<()>();
         let outcome = limit.call(move || async move {
-            clock.sleep(3 * TINY).await;
+            told.await.map_err(drop)?;
             sender.send(7).map_err(drop)
         });
         assert!(outcome.await.unwrap_err().is_timeout());
+        assert!(go_on.send(()).is_ok());
         assert_eq!(ended.await, Ok(7));
     }
 
