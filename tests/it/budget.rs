@@ -206,7 +206,7 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
                         }
                         Model::Quota { .. } => false,
                         Model::Share { calls, retries } => {
-                            let may = *retries < ((*calls + 1) / 2).max(2);
+                            let may = *retries < (*calls).div_ceil(2).max(2);
                             *calls += u64::from(may);
                             *retries += u64::from(may);
                             may

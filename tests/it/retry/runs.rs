@@ -221,7 +221,7 @@ fn each_attempt_that_is_not_the_last_word_is_an_event() {
         &time,
         stack.call(|| {
             calls.set(calls.get() + 1);
-            std::future::ready(outcomes[calls.get() - 1].map(|()| ()))
+            std::future::ready(outcomes[calls.get() - 1])
         }),
     )
     .unwrap_err();
