@@ -215,7 +215,7 @@ fn each_attempt_that_is_not_the_last_word_is_an_event() {
         .build()
         .unwrap();
     let calls = Cell::new(0);
-    let outcomes = [Err("one"), Err("two"), Err("fatal")];
+    let outcomes: [Result<(), &str>; 3] = [Err("one"), Err("two"), Err("fatal")];
     let stack = Stack::new().retry(retry).layer(RefuseOnce(Cell::new(true), limited));
     let error = drive(
         &time,
