@@ -102,6 +102,7 @@ fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
         b.iter(|| run((|| black_box(&op)()).retry(black_box(backoff).build()).sleep(|_| ready(()))));
     });
     let op = failing(failures);
+    #[allow(deprecated, reason = "the form in which the peer has been used")]
     group.bench_function("tokio-retry", |b| {
         b.iter(|| {
             let delays = tokio_retry::strategy::FixedInterval::new(Duration::ZERO).take(2);
