@@ -102,11 +102,10 @@ fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
         b.iter(|| run((|| black_box(&op)()).retry(black_box(backoff).build()).sleep(|_| ready(()))));
     });
     let op = failing(failures);
-    #[allow(deprecated, reason = "the form in which the peer has been used")]
     group.bench_function("tokio-retry", |b| {
         b.iter(|| {
             let delays = tokio_retry::strategy::FixedInterval::new(Duration::ZERO).take(2);
-            run(tokio_retry::Retry::spawn(black_box(delays), || black_box(&op)()))
+            run(tokio_retry::Retry::start(black_box(delays), || black_box(&op)()))
         });
     });
     let op = Arc::new(failing(failures));
