@@ -9,11 +9,12 @@ use cofferdam::limit::{
 };
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::breaker::{Builder as BreakerBuilder, Window};
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
+use cofferdam::resilience::{Budget, Bulkhead, CircuitBreaker, Hedge, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::ManualClock;
-use cofferdam::time::Clock;
+use cofferdam::time::{Backoff, Clock};
 use cofferdam::tower::PolicyLayer;
+use cofferdam_benches::yield_now;
 use std::future::{Future, ready};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
@@ -245,6 +246,46 @@ const PATHS: &[Path] = &[
     ("retry_first_attempt", || {
         let retry = Retry::builder().max_attempts(3).build().expect("a policy");
         measured(|| assert!(poll(black_box(&retry).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("retry_two_failures", || {
+        let retry = Retry::builder().max_attempts(3).backoff(Backoff::ZERO).build().expect("a policy");
+        let mut calls = 0_u32;
+        measured(|| {
+            let op = || {
+                calls += 1;
+                std::future::ready(if calls % 3 == 0 { Ok(calls) } else { Err(calls) })
+            };
+            assert!(poll(black_box(&retry).call(op)).is_ready());
+        });
+    }),
+    ("retry_failure_by_quota", || {
+        let budget = Budget::quota(1_000).build().expect("a budget");
+        let retry = Retry::builder().backoff(Backoff::ZERO).budget(budget).build().expect("a policy");
+        let mut calls = 0_u32;
+        measured(|| {
+            let op = || {
+                calls += 1;
+                std::future::ready(if calls % 2 == 0 { Ok(calls) } else { Err(calls) })
+            };
+            assert!(poll(black_box(&retry).call(op)).is_ready());
+        });
+    }),
+    ("hedge_ready", || {
+        let hedge = Hedge::after(Duration::from_secs(1)).build().expect("a policy");
+        measured(|| assert!(poll(black_box(&hedge).call(|| async { Ok::<_, ()>(1) })).is_ready()));
+    }),
+    ("timeout_pending_once", || {
+        let timeout = Timeout::attempt(Duration::from_secs(1));
+        measured(|| {
+            let call = black_box(&timeout).call(|| async {
+                yield_now().await;
+                Ok::<_, ()>(1)
+            });
+            let mut call = pin!(call);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(call.as_mut().poll(&mut cx).is_pending());
+            assert!(call.as_mut().poll(&mut cx).is_ready());
+        });
     }),
     ("timeout_ready", || {
         let timeout = Timeout::attempt(Duration::from_secs(1));

@@ -2,7 +2,7 @@
 
 use async_io::Timer;
 use backon::{BackoffBuilder as _, ConstantBuilder, Retryable as _};
-use cofferdam::resilience::{Bulkhead, CircuitBreaker, Retry, Stack, Timeout};
+use cofferdam::resilience::{Bulkhead, CircuitBreaker, Hedge, Latencies, Retry, Stack, Timeout};
 use cofferdam::time::Backoff;
 use cofferdam_benches::yield_now;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -75,6 +75,8 @@ fn tower_call<S: Service<()>>(service: &mut S) -> Result<S::Response, S::Error> 
 }
 
 fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
     let mut group = c.benchmark_group(name);
     let op = failing(failures);
     group.bench_function("floor", |b| {
@@ -98,6 +100,13 @@ fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
     let backoff = ConstantBuilder::default().with_delay(Duration::ZERO).with_max_times(2);
     group.bench_function("backon", |b| {
         b.iter(|| run((|| black_box(&op)()).retry(black_box(backoff).build()).sleep(|_| ready(()))));
+    });
+    let op = failing(failures);
+    group.bench_function("tokio-retry", |b| {
+        b.iter(|| {
+            let delays = tokio_retry::strategy::FixedInterval::new(Duration::ZERO).take(2);
+            run(tokio_retry::Retry::start(black_box(delays), || black_box(&op)()))
+        });
     });
     let op = Arc::new(failing(failures));
     let mut service = tower::retry::Retry::new(Again(2), service_fn(move |()| black_box(&*op)()));
@@ -138,6 +147,39 @@ fn timeout_pending_once(c: &mut Criterion) {
         yield_now().await;
         Ok(7)
     });
+}
+
+/// What a call pays that is not hedged. tower's hedge boxes each, records it, and needs a runtime.
+fn hedge_ready(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let mut group = c.benchmark_group("stack/hedge_ready");
+    let op = failing(0);
+    group.bench_function("floor", |b| b.iter(|| run(black_box(&op)())));
+    let hedge = Hedge::after(SECOND).build().expect("a hedge");
+    group.bench_function("cofferdam", |b| b.iter(|| run(black_box(&hedge).call(|| black_box(&op)()))));
+    let latencies = Latencies::builder(0.95).build().expect("latencies");
+    let hedge = Hedge::after_quantile(latencies).build().expect("a hedge");
+    group.bench_function("cofferdam-quantile", |b| {
+        b.iter(|| run(black_box(&hedge).call(|| black_box(&op)())));
+    });
+    let op = Arc::new(failing(0));
+    let service = service_fn(move |()| black_box(&*op)());
+    let mut service = tower::hedge::Hedge::new(service, Always, 10, 0.95, SECOND);
+    group.bench_function("tower", |b| b.iter(|| tower_call(black_box(&mut service)).is_ok()));
+}
+
+#[derive(Clone)]
+struct Always;
+
+impl tower::hedge::Policy<()> for Always {
+    fn clone_request(&self, (): &()) -> Option<()> {
+        Some(())
+    }
+
+    fn can_retry(&self, (): &()) -> bool {
+        true
+    }
 }
 
 fn full_ready(c: &mut Criterion) {
@@ -228,6 +270,7 @@ criterion_group!(
     retry_two_failures,
     timeout_ready,
     timeout_pending_once,
+    hedge_ready,
     full_ready
 );
 criterion_main!(benches);

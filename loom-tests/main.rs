@@ -33,6 +33,7 @@ mod window;
 mod all_of;
 mod breaker;
 mod breaker_windows;
+mod budget;
 mod cache;
 mod cancel;
 mod channel;

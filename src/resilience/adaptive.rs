@@ -297,6 +297,12 @@ where
     }
 }
 
+impl<A: super::Fork, J: JudgeLoad<A::Ok, A::Err>> super::Fork for AdaptiveAttempt<'_, A, J> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self { policy: self.policy, inner: self.inner.fork()?, guard: None, waiting: None })
+    }
+}
+
 impl<A: fmt::Debug, J> fmt::Debug for AdaptiveAttempt<'_, A, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdaptiveAttempt")

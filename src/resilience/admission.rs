@@ -272,3 +272,9 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Admitted<'_, A, C> {
         *this.permit = None;
     }
 }
+
+impl<A: super::Fork, C: Classify<A::Ok, A::Err>> super::Fork for Admitted<'_, A, C> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self { inner: self.inner.fork()?, permit: None, policy: self.policy })
+    }
+}

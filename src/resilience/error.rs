@@ -1,6 +1,7 @@
 //! What comes out of a policy.
 
 use super::Rejection;
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ impl<E> Error<E> {
         match self {
             Self::Inner(inner) => Some(inner),
             Self::Rejected(_) => None,
-            Self::Exhausted(exhausted) => exhausted.last.inner().or(exhausted.before.as_ref()),
+            Self::Exhausted(exhausted) => exhausted.inner(),
             Self::FallbackFailed(failed) => failed.own.inner(),
         }
     }
@@ -213,10 +214,11 @@ impl<E> Error<E> {
             Self::Inner(inner) => Error::Inner(f(inner)),
             Self::Rejected(rejection) => Error::Rejected(rejection),
             Self::Exhausted(exhausted) => {
-                let Exhausted { policy, attempts, reason, last, before } = *exhausted;
+                let Exhausted { policy, attempts, reason, last, before, earlier } = *exhausted;
                 let before = before.map(&mut *f);
+                let earlier = earlier.into_iter().map(|error| error.map_with(f)).collect();
                 let last = last.map_with(f);
-                Error::Exhausted(Box::new(Exhausted { policy, attempts, reason, last, before }))
+                Error::Exhausted(Box::new(Exhausted { policy, attempts, reason, last, before, earlier }))
             }
             Self::FallbackFailed(failed) => {
                 let FallbackFailed { policy, own, original } = *failed;
@@ -303,8 +305,10 @@ pub struct Exhausted<E> {
     attempts: u32,
     reason: GaveUp,
     last: Error<E>,
-    /// The operation's last own error, if the last attempt did not get as far as the operation.
+    /// The operation's last own error, if neither the last attempt nor those in `earlier` got as far as the operation.
     before: Option<E>,
+    /// The outcomes before the last one, oldest first, as far as they were kept.
+    earlier: VecDeque<Error<E>>,
 }
 
 impl<E> Exhausted<E> {
@@ -317,7 +321,13 @@ impl<E> Exhausted<E> {
         last: Error<E>,
         before: Option<E>,
     ) -> Self {
-        Self { policy, attempts, reason, last, before }
+        Self { policy, attempts, reason, last, before, earlier: VecDeque::new() }
+    }
+
+    /// The same with the errors of attempts before the last one, oldest first.
+    #[must_use]
+    pub fn with_earlier(self, earlier: impl IntoIterator<Item = Error<E>>) -> Self {
+        Self { earlier: earlier.into_iter().collect(), ..self }
     }
 
     /// The name of the retry.
@@ -345,9 +355,27 @@ impl<E> Exhausted<E> {
         self.last
     }
 
+    /// The errors of the attempts before the last one, oldest first: as many as the retry was told to
+    /// [keep](super::RetryBuilder::keep_errors).
+    pub fn earlier(&self) -> impl ExactSizeIterator<Item = &Error<E>> + DoubleEndedIterator {
+        self.earlier.iter()
+    }
+
+    /// All errors that were kept, by value, oldest first; the outcome of the last attempt is the last of them.
+    pub fn into_errors(self) -> impl Iterator<Item = Error<E>> {
+        self.earlier.into_iter().chain([self.last])
+    }
+
     /// The operation's last own error.
+    pub fn inner(&self) -> Option<&E> {
+        let kept = || self.earlier.iter().rev().find_map(Error::inner);
+        self.last.inner().or_else(kept).or(self.before.as_ref())
+    }
+
+    /// The operation's last own error, by value.
     pub fn into_inner(self) -> Option<E> {
-        self.last.into_inner().or(self.before)
+        let kept = || self.earlier.into_iter().rev().find_map(Error::into_inner);
+        self.last.into_inner().or_else(kept).or(self.before)
     }
 }
 
@@ -365,7 +393,7 @@ impl<E: fmt::Display> fmt::Display for Exhausted<E> {
 
 impl<E: std::error::Error + 'static> std::error::Error for Exhausted<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let inner = self.last.inner().or(self.before.as_ref())?;
+        let inner = self.inner()?;
         Some(inner)
     }
 }

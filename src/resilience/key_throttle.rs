@@ -1,6 +1,6 @@
 //! The limit of one key as a policy.
 
-use super::{Attempt, Component, Error, Kind, Layer, Policy, Rejection, Single};
+use super::{Attempt, Component, Error, Fork, Kind, Layer, Policy, Rejection, Single};
 use crate::limit::{AcquireKey, Algorithm, Denied, Gcra, KeyDenied, KeyWaitError, Keyed, Seeded};
 use crate::sync::{Context as TaskContext, context};
 use pin_project_lite::pin_project;
@@ -141,7 +141,7 @@ impl<K: Clone, A: Algorithm, S> Clone for KeyThrottle<K, A, S> {
 
 impl<K, A: Algorithm, S> Component for KeyThrottle<K, A, S> {
     fn describe(&self, layers: &mut Vec<Layer>) {
-        layers.push(Layer::new(Kind::Throttle, self.name));
+        layers.push(Layer::new(Kind::Throttle { wait_limit: self.wait_limit }, self.name));
     }
 }
 
@@ -211,6 +211,18 @@ where
         this.waiting.set(None);
         this.inner.cancel();
         *this.through = false;
+    }
+}
+
+impl<I, K, A, S> Fork for KeyThrottleAttempt<'_, I, K, A, S>
+where
+    I: Fork,
+    K: Hash + Eq + Clone + Send + 'static,
+    A: Algorithm,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn fork(&self) -> Option<Self> {
+        Some(Self { policy: self.policy, inner: self.inner.fork()?, through: false, waiting: None })
     }
 }
 

@@ -8,7 +8,8 @@ use std::fmt;
 pub struct Lint {
     code: LintCode,
     outer: Layer,
-    inner: Layer,
+    /// `None` if it is about one policy alone.
+    inner: Option<Layer>,
 }
 
 impl Lint {
@@ -22,16 +23,22 @@ impl Lint {
         self.outer
     }
 
-    /// The inner one.
+    /// The inner one; the same as the outer if the mistake is about that one alone.
     pub const fn inner(&self) -> Layer {
-        self.inner
+        match self.inner {
+            Some(inner) => inner,
+            None => self.outer,
+        }
     }
 }
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, outer, inner } = self;
-        write!(f, "{code}: {outer} around {inner}: {}", code.reason())
+        match inner {
+            Some(inner) => write!(f, "{code}: {outer} around {inner}: {}", code.reason()),
+            None => write!(f, "{code}: {outer}: {}", code.reason()),
+        }
     }
 }
 
@@ -83,6 +90,16 @@ codes! {
     /// The only timeouts are around the breaker: what they end is dropped, and dropping says nothing of the callee, unless
     /// the breaker is told otherwise by [`OnCancel`](super::breaker::OnCancel). [Allow](super::Stack::allow) it then.
     TimeoutOnlyOutsideBreaker "timeout-only-outside-breaker" "the breaker does not see a callee that hangs",
+    /// A hedge that nothing bounds: when all calls become slow, all of them are doubled.
+    HedgeWithoutBudget "hedge-without-budget" "a callee that is slow gets twice the calls",
+    /// A rate limit that lets calls wait, inside a hedge: what waits is taken for slow, and the hedge waits behind it.
+    WaitInsideHedge "wait-inside-hedge" "calls that wait for the rate limit are hedged",
+    /// A hedge around a retry: each hedge makes its own attempts, and a hedge is started while the retry sleeps.
+    RetryInsideHedge "retry-inside-hedge" "attempts multiply, and sleeps are hedged",
+    /// A hedge around a hedge.
+    HedgeInsideHedge "hedge-inside-hedge" "hedges multiply",
+    /// A timeout that lets what it ends run on, inside a bulkhead.
+    DetachingInsideBulkhead "detaching-inside-bulkhead" "the place is given to others while the work goes on",
 }
 
 impl fmt::Display for LintCode {
@@ -113,8 +130,11 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
         let inside = layers.get(at + 1..).unwrap_or_default();
         for inner in inside {
             if let Some(code) = pair(outer.kind(), inner.kind()) {
-                lints.push(Lint { code, outer: *outer, inner: *inner });
+                lints.push(Lint { code, outer: *outer, inner: Some(*inner) });
             }
+        }
+        if matches!(outer.kind(), Kind::Hedge { has_budget: false, .. }) {
+            lints.push(Lint { code: LintCode::HedgeWithoutBudget, outer: *outer, inner: None });
         }
         // A breaker under a timeout, with none of its own to turn a hang into an outcome.
         let breaker = inside.iter().position(|layer| layer.kind() == Kind::CircuitBreaker);
@@ -122,7 +142,11 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
             let is_timeout = |layer: &Layer| matches!(layer.kind(), Kind::Timeout { limit: Some(_), .. });
             if !inside.iter().any(is_timeout) {
                 let code = LintCode::TimeoutOnlyOutsideBreaker;
-                lints.extend(inside.get(breaker).map(|inner| Lint { code, outer: *outer, inner: *inner }));
+                lints.extend(inside.get(breaker).map(|inner| Lint {
+                    code,
+                    outer: *outer,
+                    inner: Some(*inner),
+                }));
             }
         }
     }
@@ -130,17 +154,21 @@ pub(super) fn lint(layers: &[Layer]) -> Vec<Lint> {
 }
 
 fn pair(outer: Kind, inner: Kind) -> Option<LintCode> {
-    use Kind::{Admission, Bulkhead, Chaos, CircuitBreaker, Fallback, Retry, Throttle, Timeout};
+    use Kind::{Admission, Bulkhead, Chaos, CircuitBreaker, Fallback, Hedge, Retry, Throttle, Timeout};
     Some(match (outer, inner) {
         (Retry { .. }, Retry { .. }) => LintCode::RetryInsideRetry,
         (CircuitBreaker, Retry { .. }) => LintCode::RetryInsideBreaker,
         (Bulkhead, Retry { .. }) => LintCode::BulkheadOutsideRetry,
-        (Throttle, Retry { .. }) => LintCode::ThrottleOutsideRetry,
+        (Throttle { .. }, Retry { .. }) => LintCode::ThrottleOutsideRetry,
         (Admission, Retry { .. }) => LintCode::AdmissionOutsideRetry,
         (Retry { .. }, Fallback) => LintCode::FallbackInsideRetry,
         (Chaos, inner) if inner != Chaos => LintCode::ChaosNotInnermost,
         (Timeout { scope: Scope::Attempt, .. }, Retry { .. }) => LintCode::AttemptTimeoutOutsideRetry,
         (Retry { .. }, Timeout { scope: Scope::Total, .. }) => LintCode::TotalTimeoutInsideRetry,
+        (Hedge { .. }, Retry { .. }) => LintCode::RetryInsideHedge,
+        (Hedge { .. }, Hedge { .. }) => LintCode::HedgeInsideHedge,
+        (Hedge { .. }, Throttle { wait_limit }) if !wait_limit.is_zero() => LintCode::WaitInsideHedge,
+        (Bulkhead, Timeout { detaches: true, .. }) => LintCode::DetachingInsideBulkhead,
         (Timeout { limit: Some(outer), .. }, Timeout { limit: Some(inner), .. }) if inner >= outer => {
             LintCode::InnerTimeoutNotShorter
         }

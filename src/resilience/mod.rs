@@ -5,13 +5,16 @@
 mod adaptive;
 pub mod admission;
 pub mod breaker;
+mod budget;
 mod bulkhead;
 pub mod cache;
+mod causes;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod config;
 mod error;
 pub mod fallback;
+mod hedge;
 #[cfg(feature = "http")]
 mod http;
 mod key_throttle;
@@ -29,12 +32,15 @@ mod timeout;
 pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
+pub use budget::{Budget, QuotaBudgetBuilder, RatioBudgetBuilder, ShareBudgetBuilder};
 pub use bulkhead::*;
 pub use cache::Cache;
+pub use causes::{NotRetryable, causes};
 #[cfg(feature = "chaos")]
 pub use chaos::Chaos;
 pub use error::*;
 pub use fallback::Fallback;
+pub use hedge::*;
 pub use key_throttle::{KeyThrottle, KeyThrottleAttempt};
 pub use lint::{Lint, LintCode};
 pub use map::{Ended, ItemError, Map};

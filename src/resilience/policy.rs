@@ -26,6 +26,14 @@ pub trait Attempt {
     fn cancel(self: Pin<&mut Self>);
 }
 
+/// An attempt of which there can be a second one beside the first, for a [`Hedge`](super::Hedge).
+///
+/// An [`Operation`] is one if its closure can be cloned; policies are if what is inside them is. What is `Once` only refuses.
+pub trait Fork: Attempt + Sized {
+    /// The same again, of which nothing has begun; `None` if it cannot be run a second time.
+    fn fork(&self) -> Option<Self>;
+}
+
 /// Runs an operation under a rule: refuses it, limits it, repeats it, judges it.
 ///
 /// It is implemented for references to policies, since a call borrows them: `&Timeout: Policy<A>`. A policy wraps what is
@@ -148,6 +156,18 @@ where
     }
 }
 
+/// Each has a clone of the closure, with what it had captured by then.
+impl<T, E, F, Fut> Fork for Operation<F, Fut>
+where
+    F: FnMut() -> Fut + Clone,
+    Fut: Future<Output = Result<T, E>>,
+{
+    #[inline]
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.op.clone()))
+    }
+}
+
 impl<F, Fut> fmt::Debug for Operation<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation").field("running", &self.running.is_some()).finish_non_exhaustive()
@@ -200,6 +220,18 @@ where
     #[inline]
     fn cancel(self: Pin<&mut Self>) {
         self.project().running.set(None);
+    }
+}
+
+/// There never is another.
+impl<T, E, F, Fut> Fork for Once<F, Fut>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    #[inline]
+    fn fork(&self) -> Option<Self> {
+        None
     }
 }
 
@@ -357,6 +389,15 @@ impl<With: Attempt, Without: Attempt<Ok = With::Ok, Err = With::Err>> Attempt fo
             OptionalProjection::With { inner } => inner.cancel(),
             OptionalProjection::Without { inner } => inner.cancel(),
         }
+    }
+}
+
+impl<With: Fork, Without: Fork<Ok = With::Ok, Err = With::Err>> Fork for Optional<With, Without> {
+    fn fork(&self) -> Option<Self> {
+        Some(match self {
+            Self::With { inner } => Self::With { inner: inner.fork()? },
+            Self::Without { inner } => Self::Without { inner: inner.fork()? },
+        })
     }
 }
 

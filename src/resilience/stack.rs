@@ -2,8 +2,8 @@
 
 use super::lint::{self, Allowed, Lint, LintCode};
 use super::{
-    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Fallback, Once, Operation, Policy,
-    Retry, Single, Throttle, Timeout,
+    Admission, Attempt, Bulkhead, Call, Chain, CircuitBreaker, Component, Fallback, Hedge, Once, Operation,
+    Policy, Retry, Single, Throttle, Timeout,
 };
 use crate::limit::Algorithm;
 use std::fmt;
@@ -28,7 +28,8 @@ use std::time::Duration;
 /// and an open circuit ends the run; outside the bulkhead, so that nothing is held while it sleeps; and outside the
 /// throttle, so that retries pay for themselves. The attempt's timeout is innermost: it is the breaker's business that
 /// attempts time out, and waiting in the bulkhead is not the callee's fault. An [`Admission`] is in the place of the
-/// breaker, or just inside it.
+/// breaker, or just inside it. A [`Hedge`], where the operation may be run twice, is just inside the retry: each hedge is
+/// judged, limited and timed like any attempt.
 pub struct Stack<P = ()> {
     policy: P,
     allowed: Allowed,
@@ -109,6 +110,11 @@ impl<P> Stack<P> {
     /// Adds a [`Retry`].
     pub fn retry<J>(self, retry: Retry<J>) -> Stack<Chain<P, Retry<J>>> {
         self.layer(retry)
+    }
+
+    /// Adds a [`Hedge`].
+    pub fn hedge<J>(self, hedge: Hedge<J>) -> Stack<Chain<P, Hedge<J>>> {
+        self.layer(hedge)
     }
 
     /// Adds a [`CircuitBreaker`], whose clones are the same breaker. One with its own view of failures, a
@@ -225,13 +231,27 @@ pub enum Kind {
         limit: Option<Duration>,
         /// What it limits.
         scope: super::Scope,
+        /// Whether what it ends runs on by itself: [`DetachingTimeout`](super::DetachingTimeout).
+        detaches: bool,
+    },
+    /// [`Hedge`](super::Hedge)
+    #[non_exhaustive]
+    Hedge {
+        /// At most so many attempts beside the first.
+        max_hedges: u32,
+        /// Whether a [`Budget`](super::Budget) bounds the hedges of all calls together.
+        has_budget: bool,
     },
     /// [`CircuitBreaker`](super::CircuitBreaker)
     CircuitBreaker,
     /// [`Bulkhead`](super::Bulkhead)
     Bulkhead,
     /// [`Throttle`](super::Throttle)
-    Throttle,
+    #[non_exhaustive]
+    Throttle {
+        /// How long a call may wait for its tokens.
+        wait_limit: Duration,
+    },
     /// [`Admission`](super::Admission)
     Admission,
     /// [`Fallback`](super::Fallback)
@@ -281,7 +301,8 @@ impl fmt::Display for Layer {
             Kind::Timeout { .. } => "timeout",
             Kind::CircuitBreaker => "circuit breaker",
             Kind::Bulkhead => "bulkhead",
-            Kind::Throttle => "throttle",
+            Kind::Throttle { .. } => "throttle",
+            Kind::Hedge { .. } => "hedge",
             Kind::Admission => "admission",
             Kind::Fallback => "fallback",
             Kind::Cache => "cache",

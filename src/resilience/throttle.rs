@@ -184,7 +184,7 @@ impl<A: Algorithm> ThrottleBuilder<A> {
 
 impl<A: Algorithm> Component for Throttle<A> {
     fn describe(&self, layers: &mut Vec<Layer>) {
-        layers.push(Layer::new(Kind::Throttle, self.name));
+        layers.push(Layer::new(Kind::Throttle { wait_limit: self.wait_limit }, self.name));
     }
 }
 
@@ -244,6 +244,12 @@ impl<I: Attempt, A: Algorithm> Attempt for ThrottleAttempt<'_, I, A> {
         this.waiting.set(None);
         this.inner.cancel();
         *this.through = false;
+    }
+}
+
+impl<I: super::Fork, A: Algorithm> super::Fork for ThrottleAttempt<'_, I, A> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self { policy: self.policy, inner: self.inner.fork()?, through: false, waiting: None })
     }
 }
 

@@ -152,6 +152,12 @@ impl Backoff {
         !matches!(self.jitter, Jitter::None)
     }
 
+    /// Whether there is never anything to wait for.
+    #[allow(dead_code, reason = "asked by the rooms behind features")]
+    pub(crate) fn is_immediate(&self) -> bool {
+        (self.base.is_zero() || self.cap.is_zero()) && !self.has_jitter()
+    }
+
     /// What one run of delays must keep besides its index, from `rng`, or from a random seed.
     pub(crate) fn spread(&self, rng: Option<fastrand::Rng>) -> Spread {
         let rng = match (rng, self.jitter) {

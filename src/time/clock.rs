@@ -163,7 +163,7 @@ pub struct Sleep(Inner);
 enum Inner {
     Never,
     #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
-    AsyncIo(async_io::Timer),
+    Reactor(super::reactor::ReactorSleep),
     Boxed(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
@@ -179,8 +179,8 @@ impl Sleep {
     }
 
     #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
-    pub(super) fn async_io(deadline: Instant) -> Self {
-        Self(Inner::AsyncIo(async_io::Timer::at(deadline)))
+    pub(super) fn reactor(sleep: super::reactor::ReactorSleep) -> Self {
+        Self(Inner::Reactor(sleep))
     }
 }
 
@@ -191,7 +191,7 @@ impl Future for Sleep {
         match &mut self.0 {
             Inner::Never => Poll::Pending,
             #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
-            Inner::AsyncIo(timer) => Pin::new(timer).poll(cx).map(|_| ()),
+            Inner::Reactor(sleep) => Pin::new(sleep).poll(cx),
             Inner::Boxed(future) => future.as_mut().poll(cx),
         }
     }

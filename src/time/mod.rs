@@ -11,6 +11,8 @@ mod clock;
 mod deadline;
 mod epoch;
 mod jitter;
+#[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+mod reactor;
 mod system;
 #[cfg(any(test, not(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))))]
 mod thread;

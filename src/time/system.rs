@@ -16,7 +16,7 @@ pub(super) fn wall() -> SystemTime {
 
 #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
 pub(super) fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::async_io(deadline)
+    super::reactor::sleep_until(deadline)
 }
 
 #[cfg(not(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle)))))]

@@ -17,6 +17,8 @@ struct Host {
 }
 
 impl TimerHost for Host {
+    const JUMPS: bool = false;
+
     fn now(&self) -> Instant {
         system::now()
     }
@@ -69,7 +71,8 @@ pub(super) fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(HostedSleep::new(Arc::clone(host), deadline))
 }
 
-/// Here and not among the integration tests, because those are always built with `async-io`.
+/// Here and not among the integration tests, because those are always built with `async-io`. The timers of the reactor must
+/// pass the same.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,17 +81,25 @@ mod tests {
     use std::task::{Context, Wake, Waker};
     use std::time::Duration;
 
+    const KINDS: &[fn(Instant) -> Sleep] = &[
+        super::sleep_until,
+        #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+        crate::time::reactor::sleep_until,
+    ];
+
     fn after(millis: u64) -> Instant {
         system::now() + Duration::from_millis(millis)
     }
 
     #[test]
     fn a_sleep_ends_at_its_deadline_and_not_before() {
-        let deadline = after(3);
-        block_on(sleep_until(deadline));
-        assert!(system::now() >= deadline);
-        // Over already.
-        block_on(sleep_until(deadline));
+        for sleep_until in KINDS {
+            let deadline = after(3);
+            block_on(sleep_until(deadline));
+            assert!(system::now() >= deadline);
+            // Over already.
+            block_on(sleep_until(deadline));
+        }
     }
 
     struct Send(u32, mpsc::Sender<u32>);
@@ -106,13 +117,15 @@ mod tests {
 
     #[test]
     fn an_earlier_sleep_overtakes_one_that_the_thread_waits_for() {
-        let (woken, wakes) = mpsc::channel();
-        let mut sleeps = [sleep_until(after(60_000)), sleep_until(after(20)), sleep_until(after(10))];
-        for (name, sleep) in sleeps.iter_mut().enumerate() {
-            poll(sleep, Waker::from(Arc::new(Send(name as u32, woken.clone()))));
+        for sleep_until in KINDS {
+            let (woken, wakes) = mpsc::channel();
+            let mut sleeps = [sleep_until(after(60_000)), sleep_until(after(200)), sleep_until(after(100))];
+            for (name, sleep) in sleeps.iter_mut().enumerate() {
+                poll(sleep, Waker::from(Arc::new(Send(name as u32, woken.clone()))));
+            }
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(2));
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(1));
         }
-        assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(2));
-        assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(1));
     }
 
     struct Panics;
@@ -125,10 +138,29 @@ mod tests {
 
     #[test]
     fn a_waker_that_panics_stops_no_other_timer() {
-        let mut bad = sleep_until(after(1));
-        poll(&mut bad, Waker::from(Arc::new(Panics)));
-        for _ in 0..3 {
-            block_on(sleep_until(after(2)));
+        for sleep_until in KINDS {
+            let mut bad = sleep_until(after(200));
+            poll(&mut bad, Waker::from(Arc::new(Panics)));
+            block_on(sleep_until(after(210)));
+            for _ in 0..3 {
+                block_on(sleep_until(after(2)));
+            }
+        }
+    }
+
+    #[test]
+    fn those_that_come_and_go_before_an_instant_that_is_planned_for_leave_later_ones_in_place() {
+        for sleep_until in KINDS {
+            let (woken, wakes) = mpsc::channel();
+            let mut first = sleep_until(after(40));
+            poll(&mut first, Waker::noop().clone());
+            for millis in (41..80).rev() {
+                poll(&mut sleep_until(after(millis)), Waker::noop().clone());
+            }
+            let mut later = sleep_until(after(60));
+            poll(&mut later, Waker::from(Arc::new(Send(7, woken))));
+            drop(first);
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(7));
         }
     }
 
@@ -136,6 +168,7 @@ mod tests {
     fn many_threads_may_sleep_at_once() {
         let threads: Vec<_> = (0..8)
             .map(|thread| {
+                let sleep_until = KINDS[thread as usize % KINDS.len()];
                 thread::spawn(move || {
                     for sleep in 0..20 {
                         let deadline =

@@ -94,6 +94,9 @@ impl<F: Future> Future for Timeout<F> {
 pub(crate) struct Alarm(Option<Sleep>);
 
 impl Alarm {
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) const UNARMED: Self = Self(None);
+
     /// Arms the timer, the first time, and is ready when it goes off.
     #[inline]
     pub(crate) fn poll(

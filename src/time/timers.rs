@@ -1,10 +1,10 @@
-//! Armed timers in deadline order: what the virtual clocks and the fallback timer thread have in common.
+//! Armed timers in deadline order: what the virtual clocks and the system's have in common.
 
 use crate::shim::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -65,21 +65,24 @@ impl Timers {
 
 /// A clock that keeps its timers in a [`Timers`].
 pub(crate) trait TimerHost: Send + Sync + 'static {
+    /// Whether somebody may move the time on while a timer is being armed.
+    const JUMPS: bool = true;
+
     fn now(&self) -> Instant;
     fn timers(&self) -> &Timers;
     /// A timer was armed that is due before all others.
     fn rescheduled(&self) {}
 }
 
-/// Sleep on a [`TimerHost`].
-pub(crate) struct HostedSleep<H: TimerHost> {
-    host: Arc<H>,
+/// Sleep on a [`TimerHost`], to which it has some kind of pointer.
+pub(crate) struct HostedSleep<P: Deref<Target: TimerHost>> {
+    host: P,
     deadline: Instant,
     key: Option<Key>,
 }
 
-impl<H: TimerHost> HostedSleep<H> {
-    pub(crate) fn new(host: Arc<H>, deadline: Instant) -> Self {
+impl<P: Deref<Target: TimerHost>> HostedSleep<P> {
+    pub(crate) fn new(host: P, deadline: Instant) -> Self {
         Self { host, deadline, key: None }
     }
 
@@ -90,7 +93,7 @@ impl<H: TimerHost> HostedSleep<H> {
     }
 }
 
-impl<H: TimerHost> Future for HostedSleep<H> {
+impl<P: Deref<Target: TimerHost> + Unpin> Future for HostedSleep<P> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -103,7 +106,7 @@ impl<H: TimerHost> Future for HostedSleep<H> {
             this.host.rescheduled();
         }
         // The time may have been moved past the deadline between the look and the arming.
-        if this.host.now() < this.deadline {
+        if !<P::Target as TimerHost>::JUMPS || this.host.now() < this.deadline {
             return Poll::Pending;
         }
         this.disarm();
@@ -111,7 +114,7 @@ impl<H: TimerHost> Future for HostedSleep<H> {
     }
 }
 
-impl<H: TimerHost> Drop for HostedSleep<H> {
+impl<P: Deref<Target: TimerHost>> Drop for HostedSleep<P> {
     fn drop(&mut self) {
         self.disarm();
     }

@@ -8,7 +8,7 @@
 //! The instance in `Readying` is the one that is called. It is dropped, with what its readiness may have reserved, as soon
 //! as it has been called, has failed, or the attempt is cancelled.
 
-use crate::resilience::{Attempt, Error, Reason, Rejection};
+use crate::resilience::{Attempt, Error, Fork, Reason, Rejection};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -76,6 +76,11 @@ mod sealed {
     /// What the next attempt is made of.
     pub trait Origin<S, R> {
         fn next(&self) -> Option<(S, R)>;
+
+        /// The same again, for an attempt beside the first; `None` if there is only one.
+        fn again(&self) -> Option<Self>
+        where
+            Self: Sized;
     }
 
     impl<S: Clone, R: Clone> Origin<S, R> for super::Fresh<S, R> {
@@ -83,11 +88,19 @@ mod sealed {
         fn next(&self) -> Option<(S, R)> {
             Some((self.service.clone(), self.request.clone()))
         }
+
+        fn again(&self) -> Option<Self> {
+            Some(Self { service: self.service.clone(), request: self.request.clone() })
+        }
     }
 
     impl<S, R> Origin<S, R> for super::Spent {
         #[inline]
         fn next(&self) -> Option<(S, R)> {
+            None
+        }
+
+        fn again(&self) -> Option<Self> {
             None
         }
     }
@@ -153,6 +166,17 @@ where
 
     fn cancel(self: Pin<&mut Self>) {
         self.project().stage.set(Stage::Idle);
+    }
+}
+
+impl<O, S, R, F, T, E> Fork for RequestAttempt<O, S, R, F>
+where
+    O: sealed::Origin<S, R>,
+    S: Service<R, Response = T, Error = E, Future = F>,
+    F: Future<Output = Result<T, E>>,
+{
+    fn fork(&self) -> Option<Self> {
+        Some(Self { origin: self.origin.again()?, stage: Stage::Idle })
     }
 }
 

@@ -9,12 +9,12 @@ use cofferdam::limit::{
 };
 use cofferdam::observe::Observers;
 use cofferdam::resilience::{
-    AdaptiveBulkhead, Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Fallback, Retry, Stack, Throttle,
-    Timeout,
+    AdaptiveBulkhead, Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Fallback, Hedge, Latencies, Retry,
+    Stack, Throttle, Timeout,
 };
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
-use cofferdam::time::{Clock, Deadline};
+use cofferdam::time::{Backoff, Clock, Deadline};
 use futures_util::FutureExt;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -144,6 +144,36 @@ fn policies_allocate_nothing_for_a_call_that_goes_well() {
     let call = || FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) }));
     assert_eq!(call(), Some(Ok(1)));
     assert_eq!(allocations(|| (0..100).all(|_| call() == Some(Ok(1)))), 0);
+}
+
+// S85
+#[test]
+fn a_retry_without_a_sleep_a_hedge_that_is_ready_and_a_budget_allocate_nothing() {
+    let retry = Retry::builder().backoff(Backoff::ZERO).build().expect("valid");
+    let calls = std::cell::Cell::new(0_u32);
+    let twice_in_vain = || {
+        calls.set(calls.get() + 1);
+        std::future::ready(if calls.get() % 3 == 0 { Ok(()) } else { Err(calls.get()) })
+    };
+    let retried =
+        allocations(|| (0..100).all(|_| FutureExt::now_or_never(retry.call(twice_in_vain)) == Some(Ok(()))));
+    assert_eq!((retried, calls.get()), (0, 300));
+    assert_eq!(allocations(|| retry.call_sync(|| Ok::<_, ()>(1)) == Ok(1)), 0);
+    let stack = Stack::new()
+        .timeout(Timeout::builder_by(|_: &Context| Duration::from_secs(1)).build())
+        .hedge(Hedge::after(Duration::from_millis(5)).build().expect("valid"))
+        .timeout(Timeout::attempt(Duration::from_secs(1)));
+    let call = || FutureExt::now_or_never(stack.call(|| async { Ok::<_, ()>(1) }));
+    assert_eq!(allocations(|| (0..100).all(|_| call() == Some(Ok(1)))), 0);
+    let latencies = Latencies::builder(0.9).min_samples(1).build().expect("valid");
+    latencies.record(Duration::from_millis(1));
+    let count = allocations(|| {
+        for micros in 0..10_000 {
+            latencies.record(Duration::from_micros(micros));
+            black_box(latencies.quantile());
+        }
+    });
+    assert_eq!(count, 0, "memory is bounded");
 }
 
 #[test]

@@ -168,3 +168,17 @@ fn no_cap_prints_as_none() {
     assert!(text(Backoff::fixed(ms(1))).contains("cap: None"));
     assert!(text(Backoff::fixed(ms(1)).cap(ms(2))).contains("cap: Some(2ms)"));
 }
+
+// In backon 1.6 jitter is added above `max_delay`: of 1600 delays, 1200 were longer
+#[test]
+fn a_cap_is_a_cap_with_any_jitter() {
+    let cap = ms(4_000);
+    let jitters =
+        [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::proportional(0.5).unwrap()];
+    for jitter in jitters {
+        let backoff = Backoff::exponential(ms(1_000)).cap(cap).jitter(jitter);
+        for seed in 0..200 {
+            assert!(seeded(backoff, seed, 8).iter().all(|delay| *delay <= cap), "{jitter:?}");
+        }
+    }
+}

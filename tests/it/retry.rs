@@ -1,5 +1,8 @@
 //! Retry: attempts, delays, budgets, what comes out.
 
+mod judges;
+mod runs;
+
 use cofferdam::resilience::*;
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Backoff, Jitter};
@@ -10,7 +13,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -19,7 +22,7 @@ fn immediate() -> RetryBuilder {
 }
 
 /// Polls until ready, moving the clock from one timer to the next.
-fn drive<F: Future>(time: &ManualClock, future: F) -> F::Output {
+pub(crate) fn drive<F: Future>(time: &ManualClock, future: F) -> F::Output {
     let mut polled = Polled::new(future);
     loop {
         if let Some(output) = polled.poll() {

@@ -10,7 +10,7 @@ use cofferdam::limit::{
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{
-    Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Retry, Stack,
+    Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Hedge, Retry, Stack,
 };
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
@@ -354,6 +354,37 @@ on_every_runtime! {
             task.await;
         }
         assert_eq!((loads.load(Ordering::Relaxed), bulkhead.stats().running), (1, 0));
+    }
+
+    async fn a_hedge_overtakes_what_is_slow_and_what_is_detached_goes_on(runtime: Runtime) {
+        let clock = runtime.clock.clone();
+        let hedge = Hedge::after(TINY).clock(clock.clone()).build().unwrap();
+        let began = Arc::new(AtomicU32::new(0));
+        let outcome = runtime.spawn(async move {
+            let op = || {
+                let number = began.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    if number == 0 {
+                        pending::<()>().await;
+                    }
+                    yield_now().await;
+                    Ok::<_, ()>(number)
+                }
+            };
+            hedge.call(op).await
+        });
+        assert_eq!(outcome.await, Ok(1));
+        let (sender, ended) = oneshot::channel::<u32>();
+        let limit = cofferdam::resilience::Timeout::builder(TINY).clock(clock).build();
+        let limit = limit.detach(runtime.spawner.clone(), 1).unwrap();
+        let (go_on, told) = oneshot::channel::<()>();
+        let outcome = limit.call(move || async move {
+            told.await.map_err(drop)?;
+            sender.send(7).map_err(drop)
+        });
+        assert!(outcome.await.unwrap_err().is_timeout());
+        assert!(go_on.send(()).is_ok());
+        assert_eq!(ended.await, Ok(7));
     }
 
     async fn a_token_bucket_lets_through_as_much_as_its_rate(runtime: Runtime) {

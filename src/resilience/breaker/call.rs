@@ -169,6 +169,12 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     }
 }
 
+impl<A: crate::resilience::Fork, C: Classify<A::Ok, A::Err>> crate::resilience::Fork for Guarded<'_, A, C> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.breaker, self.classifier, self.inner.fork()?))
+    }
+}
+
 impl CircuitBreaker {
     /// Runs the future that `op` makes if the breaker lets it through, and judges the result by [`Outcome::of`].
     ///

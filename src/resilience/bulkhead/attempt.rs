@@ -4,7 +4,7 @@ use super::place::Held;
 use super::wait::Wait;
 use super::{Bulkhead, Inner};
 use crate::limit::ConcurrencyLimiter;
-use crate::resilience::{Attempt, Error, Policy, Rejection};
+use crate::resilience::{Attempt, Error, Fork, Policy, Rejection};
 use crate::sync::context;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -88,6 +88,12 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
         this.waiting.set(None);
         this.inner.cancel();
         *this.place = None;
+    }
+}
+
+impl<A: Fork> Fork for BulkheadAttempt<'_, A> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self { policy: self.policy, inner: self.inner.fork()?, place: None, waiting: None })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cache;
 use super::lookup::{How, Lookup};
-use crate::resilience::{Attempt, Component, Error, Kind, Layer, Policy, Single};
+use crate::resilience::{Attempt, Component, Error, Fork, Kind, Layer, Policy, Single};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::hash::Hash;
@@ -124,6 +124,21 @@ where
         this.inner.cancel();
         this.lookup.reset();
         *this.key = Key::Unasked;
+    }
+}
+
+/// A second attempt for the same key waits for the first, as any other caller does.
+impl<A, K, V, E, F> Fork for CacheAttempt<'_, A, K, V, E, F>
+where
+    A: Fork<Ok = V, Err = E>,
+    V: Clone,
+    E: Clone,
+    K: Hash + Eq + Clone,
+    F: Fn() -> Option<K>,
+{
+    fn fork(&self) -> Option<Self> {
+        let inner = self.inner.fork()?;
+        Some(Self { policy: self.policy, key: Key::Unasked, inner, lookup: Lookup::new() })
     }
 }
 

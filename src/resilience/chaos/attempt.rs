@@ -1,7 +1,7 @@
 //! What is inside a chaos.
 
 use super::{Behaviour, Chaos, Injection};
-use crate::resilience::{Attempt, Error};
+use crate::resilience::{Attempt, Error, Fork};
 use crate::time::Sleep;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -94,6 +94,12 @@ impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
         let this = self.project();
         *this.stage = Stage::Before;
         this.inner.cancel();
+    }
+}
+
+impl<A: Fork<Ok = T, Err = E>, T, E> Fork for ChaosAttempt<'_, A, T, E> {
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.policy, self.inner.fork()?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is inside a fallback.
 
 use super::{Fallback, Handle, Recover};
-use crate::resilience::{Attempt, Error, FallbackFailed};
+use crate::resilience::{Attempt, Error, FallbackFailed, Fork};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -94,6 +94,18 @@ where
         this.recovery.set(None);
         *this.cause = None;
         this.inner.cancel();
+    }
+}
+
+impl<A, E, Fut, R, H> Fork for FallbackAttempt<'_, A, E, Fut, R, H>
+where
+    A: Fork<Err = E>,
+    Fut: Future<Output = Result<A::Ok, Error<E>>>,
+    R: Recover<A::Ok, E, Future = Fut>,
+    H: Handle<E>,
+{
+    fn fork(&self) -> Option<Self> {
+        Some(Self::new(self.policy, self.inner.fork()?))
     }
 }
 

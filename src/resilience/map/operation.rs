@@ -1,6 +1,6 @@
 //! One item under the policies of a stack.
 
-use crate::resilience::{Attempt, Error, Policy, Reason, Rejection, Single, Stack};
+use crate::resilience::{Attempt, Error, Fork, Policy, Reason, Rejection, Single, Stack};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -15,6 +15,11 @@ pub trait Supply {
 
     /// The item for the next attempt, if there can be one.
     fn supply(&mut self) -> Option<Self::Item>;
+
+    /// The same again, for an attempt beside the first; `None` if there is only one.
+    fn again(&self) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 /// A clone for each attempt.
@@ -28,6 +33,10 @@ impl<T: Clone> Supply for Cloned<T> {
     fn supply(&mut self) -> Option<T> {
         Some(self.0.clone())
     }
+
+    fn again(&self) -> Option<Self> {
+        Some(Self(self.0.clone()))
+    }
 }
 
 /// Itself, for the one attempt.
@@ -40,6 +49,10 @@ impl<T> Supply for Given<T> {
     #[inline]
     fn supply(&mut self) -> Option<T> {
         self.0.take()
+    }
+
+    fn again(&self) -> Option<Self> {
+        None
     }
 }
 
@@ -81,6 +94,17 @@ where
 
     fn cancel(self: Pin<&mut Self>) {
         self.project().running.set(None);
+    }
+}
+
+impl<Q, F, Fut, T, E> Fork for ItemOperation<Q, F, Fut>
+where
+    Q: Supply,
+    F: Fn(Q::Item) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    fn fork(&self) -> Option<Self> {
+        Some(Self { supply: self.supply.again()?, f: Arc::clone(&self.f), running: None })
     }
 }
 

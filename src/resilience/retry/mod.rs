@@ -1,16 +1,27 @@
 //! Trying again.
 
 mod attempt;
-mod budget;
+mod blocking;
 mod builder;
+mod call;
+mod event;
 mod judge;
+mod judges;
+mod mark;
+mod run;
+mod stats;
 
-pub use attempt::{AttemptMark, RetryAttempt};
-pub use budget::{Budget, QuotaBudgetBuilder, RatioBudgetBuilder};
+pub use attempt::RetryAttempt;
 pub use builder::RetryBuilder;
-pub use judge::{Judge, Retryable, Verdict, When};
+pub use call::{RetryExt, Retrying};
+pub use event::{DelaySource, Next, RetryEvent};
+pub use judge::{Judge, Lent, Retryable, Verdict};
+pub use judges::{AbortOn, AbortOnCause, AfterError, DelayBy, Notify, OnGiveUp, When, WhenCause, WhenOk};
+pub(in crate::resilience) use judges::{is_marked, judged_by};
+pub use mark::AttemptMark;
+pub use stats::RetryStats;
 
-use super::{Attempt, Call, Component, GaveUp, Kind, Layer, Operation, Policy};
+use super::{Attempt, Budget, Call, Component, Error, Kind, Layer, Operation, Policy, Scope};
 use crate::observe::Observers;
 use crate::shim::Mutex;
 use crate::time::{Backoff, Clock, Spread};
@@ -49,10 +60,14 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
+/// For an operation at hand there is [`RetryExt`]: `operation.retry(&policy).await`; for one that blocks,
+/// [`call_sync`](Self::call_sync).
+///
 /// # What is tried again
 /// By default every error of the operation, timeouts inside, and rate limits that say when; not what an open circuit, a
 /// full bulkhead or a load shedder refused: see [`Error::is_retryable`](super::Error::is_retryable). Narrow it with
-/// [`when`](RetryBuilder::when), or judge whole outcomes with [`judge`](RetryBuilder::judge).
+/// [`when`](RetryBuilder::when) and [`abort_on`](RetryBuilder::abort_on), widen it with [`when_ok`](RetryBuilder::when_ok),
+/// or judge whole outcomes with [`judge`](RetryBuilder::judge).
 ///
 /// # What comes out
 /// | last outcome | comes out |
@@ -76,26 +91,43 @@ use std::time::Duration;
 /// # When to use something else
 /// An operation that must not take effect twice must not be tried twice, unless the callee can tell.
 ///
-/// Clones are cheap, and share the budget, the observers and the generator of jitter.
+/// Clones are cheap, and share the budget, the observers, the counts and the generator of jitter.
 #[derive(Clone)]
 pub struct Retry<J = Retryable> {
-    max_attempts: u32,
-    backoff: Backoff,
+    settings: Settings,
     judge: J,
-    budget: Option<Budget>,
-    max_duration: Option<Duration>,
-    trim: bool,
-    server_delay_cap: Duration,
-    wait_for_breaker: bool,
-    marks: bool,
-    yields: bool,
+}
+
+/// All of a retry but its judge.
+#[derive(Clone)]
+struct Settings {
+    max_attempts: u32,
     /// Whether there is anything to do when a run begins.
     has_beginning: bool,
-    // Shared, unlike the rest, which the first attempt of every call reads.
-    rng: Option<Arc<Mutex<fastrand::Rng>>>,
+    /// Whether a retry needs no more than to be counted.
+    is_plain: bool,
+    marks: bool,
+    yields: bool,
+    trim: bool,
+    wait_for_breaker: bool,
+    keep_errors: usize,
+    backoff: Backoff,
+    budget: Option<Budget>,
+    max_duration: Option<Duration>,
+    reset_after: Option<Duration>,
+    attempt_timeout: Option<Duration>,
+    server_delay_cap: Duration,
     name: &'static str,
     clock: Clock,
-    observers: Arc<Observers<RetryEvent>>,
+    shared: Arc<Shared>,
+}
+
+/// What the first attempt of a call does not read.
+struct Shared {
+    observers: Observers<RetryEvent>,
+    counters: stats::Counters,
+    /// `None`: the thread's generator.
+    rng: Option<Mutex<fastrand::Rng>>,
 }
 
 impl Retry {
@@ -108,17 +140,22 @@ impl Retry {
 impl<J> Retry<J> {
     /// The name, as errors call it.
     pub fn name(&self) -> &'static str {
-        self.name
+        self.settings.name
     }
 
     /// At most so many attempts, the first included.
     pub fn max_attempts(&self) -> u32 {
-        self.max_attempts
+        self.settings.max_attempts
     }
 
     /// Those who see its [events](RetryEvent).
     pub fn observers(&self) -> &Observers<RetryEvent> {
-        &self.observers
+        &self.settings.shared.observers
+    }
+
+    /// What came of the runs so far, of all clones.
+    pub fn stats(&self) -> RetryStats {
+        self.settings.shared.counters.stats()
     }
 
     /// Runs an operation. `op` makes the future of one attempt each time it is called.
@@ -130,7 +167,7 @@ impl<J> Retry<J> {
     /// # Errors
     /// See [the table](Self#what-comes-out).
     #[inline]
-    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<RetryAttempt<'_, J, Operation<F, Fut>, E>>
+    pub fn call<T, E, F, Fut>(&self, op: F) -> Call<RetryAttempt<'_, Lent<'_, J>, Operation<F, Fut>, E>>
     where
         J: Judge<T, E>,
         F: FnMut() -> Fut,
@@ -139,9 +176,39 @@ impl<J> Retry<J> {
         Call::new(self.around(Operation::new(op)))
     }
 
+    /// As [`call`](Self::call), for an operation that blocks. The thread sleeps between attempts, by the policy's clock; an
+    /// [attempt timeout](RetryBuilder::attempt_timeout) does not apply, as a call that blocks cannot be ended by anybody.
+    ///
+    /// ```
+    /// use cofferdam::resilience::Retry;
+    /// use cofferdam::time::Backoff;
+    ///
+    /// # fn main() -> Result<(), cofferdam::ConfigError> {
+    /// let retry = Retry::builder().backoff(Backoff::ZERO).build()?;
+    /// let mut calls = 0;
+    /// let outcome = retry.call_sync(|| {
+    ///     calls += 1;
+    ///     if calls < 3 { Err("not yet") } else { Ok(calls) }
+    /// });
+    /// assert_eq!(outcome, Ok(3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_sync<T, E>(&self, op: impl FnMut() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        J: Judge<T, E>,
+    {
+        blocking::run(&self.settings, Lent(&self.judge), op)
+    }
+}
+
+impl Settings {
     /// What the delays of one run keep.
     fn spread(&self) -> Spread {
-        self.backoff.spread(self.rng.as_ref().map(|rng| rng.lock().fork()))
+        self.backoff.spread(self.shared.rng.as_ref().map(|rng| rng.lock().fork()))
     }
 }
 
@@ -150,21 +217,27 @@ where
     A: Attempt,
     J: Judge<A::Ok, A::Err>,
 {
-    type Attempt = RetryAttempt<'a, J, A, A::Err>;
+    type Attempt = RetryAttempt<'a, Lent<'a, J>, A, A::Err>;
 
     #[inline]
-    fn around(self, inner: A) -> RetryAttempt<'a, J, A, A::Err> {
-        RetryAttempt::new(self, inner)
+    fn around(self, inner: A) -> Self::Attempt {
+        RetryAttempt::new(&self.settings, Lent(&self.judge), inner)
     }
 }
 
+/// An [attempt timeout](RetryBuilder::attempt_timeout) is a layer of its own.
 impl<J> Component for Retry<J> {
     fn describe(&self, layers: &mut Vec<Layer>) {
-        layers.push(Layer::new(Kind::Retry { max_attempts: self.max_attempts }, self.name));
+        let Settings { name, max_attempts, attempt_timeout, .. } = self.settings;
+        layers.push(Layer::new(Kind::Retry { max_attempts }, name));
+        if attempt_timeout.is_some() {
+            let kind = Kind::Timeout { limit: attempt_timeout, scope: Scope::Attempt, detaches: false };
+            layers.push(Layer::new(kind, name));
+        }
     }
 }
 
-impl<J> fmt::Debug for Retry<J> {
+impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("name", &self.name)
@@ -172,40 +245,14 @@ impl<J> fmt::Debug for Retry<J> {
             .field("backoff", &self.backoff)
             .field("budget", &self.budget)
             .field("max_duration", &self.max_duration)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("stats", &self.shared.counters.stats())
             .finish_non_exhaustive()
     }
 }
 
-/// What a [`Retry`] does. Attempts are counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RetryEvent {
-    /// An attempt came out badly, and the next one follows after a delay.
-    #[non_exhaustive]
-    Scheduled {
-        /// The name of the retry.
-        policy: &'static str,
-        /// The attempt that came out badly.
-        attempt: u32,
-        /// How long until the next.
-        delay: Duration,
-    },
-    /// A call succeeded, but not at its first attempt.
-    #[non_exhaustive]
-    Recovered {
-        /// The name of the retry.
-        policy: &'static str,
-        /// How many attempts it took.
-        attempts: u32,
-    },
-    /// A call is not tried again although it came out badly.
-    #[non_exhaustive]
-    GaveUp {
-        /// The name of the retry.
-        policy: &'static str,
-        /// How many attempts were made.
-        attempts: u32,
-        /// Why there is no further one.
-        reason: GaveUp,
-    },
+impl<J> fmt::Debug for Retry<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
 }
