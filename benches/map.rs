@@ -109,7 +109,9 @@ fn reading_what_is_reloaded(c: &mut Criterion) {
     let live = Reloadable::new(StackSettings::default().build().expect("a stack"));
     group.bench_function("load", |b| b.iter(|| black_box(&live).load()));
     let mut reader = live.reader();
-    group.bench_function("reader", |b| b.iter(|| black_box(black_box(&mut reader).current())));
+    group.bench_function("reader", |b| {
+        b.iter(|| black_box(std::ptr::from_ref(black_box(&mut reader).current())))
+    });
     let stack = live.load();
     group.bench_function("call", |b| b.iter(|| stack.call(|| ready(Ok::<_, ()>(1))).now_or_never()));
 }

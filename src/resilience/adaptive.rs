@@ -1,5 +1,6 @@
 //! A bound on how many calls run at once that is found out, as a policy.
 
+use super::policy::relay;
 use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Reason, Rejection, Single};
 use crate::limit::concurrency::adaptive::{Acquire, Guard};
 use crate::limit::concurrency::{AcquireError, AdaptiveLimiter, Outcome, Partition, Request};
@@ -259,7 +260,7 @@ where
     type Ok = A::Ok;
     type Err = A::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
         let policy: &AdaptiveBulkhead<J> = this.policy;
@@ -277,16 +278,17 @@ where
             *this.guard = Some(guard.told_of_panics());
         }
         let mut watch = IfPanics { guard: this.guard, armed: true };
-        let polled = this.inner.poll_attempt(cx).map(|result| {
-            let outcome = policy.judge.judge(&result);
-            (result, outcome)
-        });
-        watch.armed = false;
-        let (result, outcome) = ready!(polled);
-        if let Some(guard) = watch.guard.take() {
-            guard.record(outcome);
+        let polled = this.inner.poll_attempt(cx);
+        if polled.is_pending() {
+            watch.armed = false;
         }
-        Poll::Ready(result)
+        relay(polled, |result| {
+            let outcome = policy.judge.judge(result);
+            watch.armed = false;
+            if let Some(guard) = watch.guard.take() {
+                guard.record(outcome);
+            }
+        })
     }
 
     fn cancel(self: Pin<&mut Self>) {

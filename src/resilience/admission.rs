@@ -1,5 +1,6 @@
 //! Admission control as a policy: calls are turned away here when the server turns too many away itself.
 
+use super::policy::{fill, relay};
 use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Reason, Rejection, Single};
 use crate::limit::{AdmissionControl, AdmissionPermit};
 use crate::sync::context;
@@ -7,7 +8,7 @@ use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 pub use crate::limit::Answer;
 
@@ -243,26 +244,27 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Admitted<'_, A, C> {
     type Ok = A::Ok;
     type Err = A::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
         if this.permit.is_none() {
             match this.policy.decide() {
-                Ok(permit) => *this.permit = Some(permit),
+                Ok(permit) => fill(this.permit, permit),
                 Err(rejection) => return Poll::Ready(Err(rejection.into())),
             }
         }
         let mut watch = IfPanics { permit: this.permit, armed: true };
-        let polled = this.inner.poll_attempt(cx).map(|result| {
-            let answer = this.policy.classifier.classify(&result);
-            (result, answer)
-        });
-        watch.armed = false;
-        let (result, answer) = ready!(polled);
-        if let Some(permit) = watch.permit.take() {
-            permit.record(answer);
+        let polled = this.inner.poll_attempt(cx);
+        if polled.is_pending() {
+            watch.armed = false;
         }
-        Poll::Ready(result)
+        relay(polled, |result| {
+            let answer = this.policy.classifier.classify(result);
+            watch.armed = false;
+            if let Some(permit) = watch.permit.take() {
+                permit.record(answer);
+            }
+        })
     }
 
     #[inline]

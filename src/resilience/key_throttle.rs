@@ -1,5 +1,6 @@
 //! The limit of one key as a policy.
 
+use super::policy::relay;
 use super::{Attempt, Component, Error, Fork, Kind, Layer, Policy, Rejection, Single};
 use crate::limit::{AcquireKey, Algorithm, Denied, Gcra, KeyDenied, KeyWaitError, Keyed, Seeded};
 use crate::sync::{Context as TaskContext, context};
@@ -201,9 +202,7 @@ where
             }
             *this.through = true;
         }
-        let outcome = ready!(this.inner.poll_attempt(cx));
-        *this.through = false;
-        Poll::Ready(outcome)
+        relay(this.inner.poll_attempt(cx), |_| *this.through = false)
     }
 
     fn cancel(self: Pin<&mut Self>) {

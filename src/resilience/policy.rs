@@ -34,6 +34,40 @@ pub trait Fork: Attempt + Sized {
     fn fork(&self) -> Option<Self>;
 }
 
+/// Passes on what an attempt has come out as, after `see` has seen it.
+///
+/// Success and failure leave by ways of their own. Moved as a whole, a result would be copied in pieces at every layer, as its
+/// parts are read back in other sizes than they were written in; a value moved alone stays in registers.
+#[inline(always)]
+pub(crate) fn relay<T, E>(
+    polled: Poll<Result<T, Error<E>>>,
+    see: impl FnOnce(&Result<T, Error<E>>),
+) -> Poll<Result<T, Error<E>>> {
+    match polled {
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(value)) => {
+            let outcome = Ok(value);
+            see(&outcome);
+            match outcome {
+                Ok(value) => Poll::Ready(Ok(value)),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Err(error)) => {
+            let outcome = Err(error);
+            see(&outcome);
+            Poll::Ready(outcome)
+        }
+    }
+}
+
+/// Puts `value` where there is none. As nothing is dropped there, it is made where it stays, and not moved to it afterwards.
+#[inline(always)]
+pub(crate) fn fill<T>(slot: &mut Option<T>, value: T) {
+    debug_assert!(slot.is_none(), "what is there would be forgotten");
+    std::mem::forget(slot.replace(value));
+}
+
 /// Runs an operation under a rule: refuses it, limits it, repeats it, judges it.
 ///
 /// It is implemented for references to policies, since a call borrows them: `&Timeout: Policy<A>`. A policy wraps what is
@@ -137,7 +171,7 @@ where
     type Ok = T;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let mut this = self.project();
         if this.running.is_none() {
@@ -203,7 +237,7 @@ where
     type Ok = T;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let mut this = self.project();
         if let Some(op) = this.op.take() {
@@ -376,7 +410,7 @@ impl<With: Attempt, Without: Attempt<Ok = With::Ok, Err = With::Err>> Attempt fo
     type Ok = With::Ok;
     type Err = With::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Ok, Error<Self::Err>>> {
         match self.project() {
             OptionalProjection::With { inner } => inner.poll_attempt(cx),

@@ -1,5 +1,6 @@
 //! A rate limiter as a policy.
 
+use super::policy::relay;
 use super::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection, Single};
 use crate::ConfigError;
 use crate::limit::{self, Algorithm, Denied, Gcra, Limiter, WaitError};
@@ -219,7 +220,7 @@ impl<I: Attempt, A: Algorithm> Attempt for ThrottleAttempt<'_, I, A> {
     type Ok = I::Ok;
     type Err = I::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<I::Ok, Error<I::Err>>> {
         let mut this = self.project();
         let policy: &Throttle<A> = this.policy;
@@ -234,9 +235,7 @@ impl<I: Attempt, A: Algorithm> Attempt for ThrottleAttempt<'_, I, A> {
             }
             *this.through = true;
         }
-        let outcome = ready!(this.inner.poll_attempt(cx));
-        *this.through = false;
-        Poll::Ready(outcome)
+        relay(this.inner.poll_attempt(cx), |_| *this.through = false)
     }
 
     fn cancel(self: Pin<&mut Self>) {

@@ -219,6 +219,13 @@ impl ConcurrencyLimiter {
         try_acquire(self, request)
     }
 
+    /// As [`try_acquire_with`](Self::try_acquire_with), where that can be said without a lock and without a reason.
+    #[inline(always)]
+    pub(crate) fn take_now(&self, request: Request) -> Option<Permit<&Self>> {
+        let lane = self.inner.lane(request.partition);
+        self.take(request).then(|| Permit::new(self, request.permits, lane))
+    }
+
     /// One owned permit, if it may be had now.
     ///
     /// # Errors

@@ -3,12 +3,13 @@
 use super::guard::Guard;
 use super::outcome::{ByDefault, Classify};
 use super::{CircuitBreaker, Outcome};
+use crate::resilience::policy::{fill, relay};
 use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// A breaker with its own view of what is a failure; see [`CircuitBreaker::classify`].
 #[derive(Clone)]
@@ -139,26 +140,27 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     type Ok = A::Ok;
     type Err = A::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
         if this.guard.is_none() {
             match this.breaker.try_acquire() {
-                Ok(guard) => *this.guard = Some(guard.told_of_panics()),
+                Ok(guard) => fill(this.guard, guard.told_of_panics()),
                 Err(open) => return Poll::Ready(Err(Error::Rejected(open.into()))),
             }
         }
         let mut watch = IfPanics { guard: this.guard, armed: true };
-        let polled = this.inner.poll_attempt(cx).map(|result| {
-            let outcome = this.classifier.classify(&result);
-            (result, outcome)
-        });
-        watch.armed = false;
-        let (result, outcome) = ready!(polled);
-        if let Some(guard) = watch.guard.take() {
-            guard.record(outcome);
+        let polled = this.inner.poll_attempt(cx);
+        if polled.is_pending() {
+            watch.armed = false;
         }
-        Poll::Ready(result)
+        relay(polled, |result| {
+            let outcome = this.classifier.classify(result);
+            watch.armed = false;
+            if let Some(guard) = watch.guard.take() {
+                guard.record(outcome);
+            }
+        })
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use super::place::Held;
 use super::wait::Wait;
 use super::{Bulkhead, Inner};
 use crate::limit::ConcurrencyLimiter;
+use crate::resilience::policy::{fill, relay};
 use crate::resilience::{Attempt, Error, Fork, Policy, Rejection};
 use crate::sync::context;
 use pin_project_lite::pin_project;
@@ -35,13 +36,26 @@ pin_project! {
     }
 }
 
+/// Takes a place after all, or says why there is none if there is no queue to wait in.
+#[cold]
+fn take_or_refuse<'a>(policy: &'a Bulkhead, place: &mut Option<Borrowed<'a>>) -> Result<(), Rejection> {
+    let inner: &Inner = &policy.inner;
+    match inner.limiter.try_acquire_with(policy.request) {
+        Ok(permit) => *place = Some(Held::admitted(inner, permit, None)),
+        Err(error) if inner.queue == 0 => return Err(inner.refused(&error, false)),
+        Err(_) => {}
+    }
+    Ok(())
+}
+
 /// Gets in line, and waits for a place.
 #[inline(never)]
 fn wait<'a>(
     policy: &'a Bulkhead,
     mut waiting: Pin<&mut Option<Wait<&'a ConcurrencyLimiter>>>,
+    place: &mut Option<Borrowed<'a>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Borrowed<'a>, Rejection>> {
+) -> Poll<Result<(), Rejection>> {
     let inner: &'a Inner = &policy.inner;
     if waiting.is_none() {
         waiting.set(Some(Wait::new(inner.limiter.acquire_with(policy.request))));
@@ -49,38 +63,40 @@ fn wait<'a>(
     let Some(wait) = waiting.as_mut().as_pin_mut() else { return Poll::Pending };
     let acquired = ready!(wait.poll(&inner, cx));
     waiting.set(None);
-    Poll::Ready(acquired)
+    *place = Some(acquired?);
+    Poll::Ready(Ok(()))
 }
 
 impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     type Ok = A::Ok;
     type Err = A::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
         let policy: &Bulkhead = this.policy;
         if this.place.is_none() {
             let inner: &Inner = &policy.inner;
             if this.waiting.is_none() && !context::can_end() {
-                match inner.limiter.try_acquire_with(policy.request) {
-                    Ok(permit) => *this.place = Some(Held::admitted(inner, permit, None)),
-                    Err(error) if inner.queue == 0 => {
-                        return Poll::Ready(Err(inner.refused(&error, false).into()));
+                // With nobody to tell, nothing happens between taking a place and keeping it: it is made where it stays.
+                if !inner.observers.is_watched() {
+                    if let Some(permit) = inner.limiter.take_now(policy.request) {
+                        fill(this.place, Held::new(inner, permit, None));
                     }
-                    Err(_) => {}
+                }
+                if this.place.is_none() {
+                    if let Err(rejection) = take_or_refuse(policy, this.place) {
+                        return Poll::Ready(Err(rejection.into()));
+                    }
                 }
             }
             if this.place.is_none() {
-                match ready!(wait(policy, this.waiting, cx)) {
-                    Ok(place) => *this.place = Some(place),
-                    Err(rejection) => return Poll::Ready(Err(rejection.into())),
+                if let Err(rejection) = ready!(wait(policy, this.waiting, this.place, cx)) {
+                    return Poll::Ready(Err(rejection.into()));
                 }
             }
         }
-        let outcome = ready!(this.inner.poll_attempt(cx));
-        *this.place = None;
-        Poll::Ready(outcome)
+        relay(this.inner.poll_attempt(cx), |_| *this.place = None)
     }
 
     fn cancel(self: Pin<&mut Self>) {

@@ -25,21 +25,14 @@ pub(super) struct Held<R: Deref<Target = Inner>, H: Handle> {
 impl<R: Deref<Target = Inner>, H: Handle> Held<R, H> {
     #[inline]
     pub(super) fn admitted(policy: R, permit: Permit<H>, queued: Option<Instant>) -> Self {
-        let mut this = Self { policy, permit: Some(permit), since: None };
-        if this.policy.observers.is_watched() {
-            this.tell_admitted(queued);
-        }
-        this
+        let since = if policy.observers.is_watched() { Some(tell_admitted(&policy, queued)) } else { None };
+        Self::new(policy, permit, since)
     }
 
-    #[cold]
-    fn tell_admitted(&mut self, queued: Option<Instant>) {
-        let policy = &*self.policy;
-        let now = policy.limiter.clock().now();
-        self.since = Some(now);
-        let waited = queued.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let (name, running) = (policy.name, policy.limiter.in_flight());
-        policy.observers.emit(|| BulkheadEvent::Admitted { name, running, waited });
+    /// Since when it is held, if somebody was told.
+    #[inline(always)]
+    pub(super) fn new(policy: R, permit: Permit<H>, since: Option<Instant>) -> Self {
+        Self { policy, permit: Some(permit), since }
     }
 
     #[cold]
@@ -51,10 +44,19 @@ impl<R: Deref<Target = Inner>, H: Handle> Held<R, H> {
     }
 }
 
+#[cold]
+fn tell_admitted(policy: &Inner, queued: Option<Instant>) -> Instant {
+    let now = policy.limiter.clock().now();
+    let waited = queued.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+    let (name, running) = (policy.name, policy.limiter.in_flight());
+    policy.observers.emit(|| BulkheadEvent::Admitted { name, running, waited });
+    now
+}
+
 impl<R: Deref<Target = Inner>, H: Handle> Drop for Held<R, H> {
     #[inline]
     fn drop(&mut self) {
-        self.permit = None;
+        drop(self.permit.take());
         if self.policy.observers.is_watched() {
             self.tell_finished();
         }

@@ -84,7 +84,7 @@ where
     type Ok = A::Ok;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         self.poll_answer(cx).map_ok(|(value, _)| value)
     }

@@ -37,20 +37,23 @@ where
     type Ok = T;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let mut this = self.project();
         let (settings, judge): (&Settings, &J) = (this.settings, this.judge);
         let mut first = None;
         if this.race.is_fresh() {
             if !settings.has_beginning {
-                let polled = this.primary.as_mut().poll_attempt(cx);
-                if let Poll::Ready(outcome) = &polled {
-                    if matches!(judge.judge(outcome), Verdict::Done) && outcome.is_ok() {
-                        return polled;
+                first = Some(match this.primary.as_mut().poll_attempt(cx) {
+                    Poll::Ready(Ok(value)) => {
+                        let outcome = Ok(value);
+                        match (judge.judge(&outcome), outcome) {
+                            (Verdict::Done, Ok(value)) => return Poll::Ready(Ok(value)),
+                            (_, outcome) => Poll::Ready(outcome),
+                        }
                     }
-                }
-                first = Some(polled);
+                    polled => polled,
+                });
             }
             this.race.begin(settings);
         }

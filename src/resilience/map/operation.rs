@@ -77,7 +77,7 @@ where
     type Ok = T;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let mut this = self.project();
         if this.running.is_none() {

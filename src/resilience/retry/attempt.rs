@@ -39,68 +39,35 @@ where
     type Ok = A::Ok;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let (settings, judge): (&Settings, &J) = (this.settings, this.judge);
-        let mut come_out = None;
         if this.run.is_fresh() {
             if settings.has_beginning {
                 this.run.begin(settings);
             } else {
                 // Most runs end here.
-                let outcome = ready!(this.inner.as_mut().poll_attempt(cx));
-                let verdict = judge.judge(&outcome);
-                if matches!(verdict, Verdict::Done) && outcome.is_ok() {
-                    return Poll::Ready(outcome);
-                }
-                come_out = Some((outcome, verdict));
-            }
-        }
-        loop {
-            let (outcome, verdict) = match come_out.take() {
-                Some(come_out) => come_out,
-                None => {
-                    let inner = this.inner.as_mut();
-                    let outcome = match this.run.rest() {
-                        None => ready!(inner.poll_attempt(cx)),
-                        Some(rest) => match ready!(rest.poll(settings, inner, cx)) {
-                            Ok(outcome) => outcome,
-                            Err(ended) => {
-                                return Poll::Ready(Err(this.run.interrupted(settings, judge, &ended)));
+                return match this.inner.as_mut().poll_attempt(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(value)) => {
+                        let outcome = Ok(value);
+                        match (judge.judge(&outcome), outcome) {
+                            (Verdict::Done, Ok(value)) => Poll::Ready(Ok(value)),
+                            (verdict, outcome) => {
+                                drive(this.run, settings, judge, this.inner, cx, Some((outcome, verdict)))
                             }
-                        },
-                    };
-                    let verdict = judge.judge(&outcome);
-                    if matches!(verdict, Verdict::Done) && outcome.is_ok() {
-                        this.run.succeeded(settings);
-                        return Poll::Ready(outcome);
+                        }
                     }
-                    (outcome, verdict)
-                }
-            };
-            // A retry with nothing to wait for, pay or tell: what `next` comes to then.
-            let mut delay = None;
-            if settings.is_plain && matches!(verdict, Verdict::Retry) && this.run.may_go_on(settings) {
-                let index = this.run.count();
-                delay = judge.delay(&outcome, index);
-                if delay.is_none() {
-                    let next =
-                        Next { attempt: index + 1, delay: Duration::ZERO, source: DelaySource::Backoff };
-                    judge.retrying(&outcome, next);
-                    this.run.keep(settings, outcome);
-                    continue;
-                }
-                this.run.uncount();
-            }
-            match this.run.next(settings, judge, &outcome, verdict, delay) {
-                Step::Again => this.run.keep(settings, outcome),
-                Step::Out => return Poll::Ready(outcome),
-                Step::GiveUp(reason) => {
-                    return Poll::Ready(this.run.give_up(settings, judge, outcome, reason));
-                }
+                    Poll::Ready(Err(error)) => {
+                        let outcome = Err(error);
+                        let verdict = judge.judge(&outcome);
+                        drive(this.run, settings, judge, this.inner, cx, Some((outcome, verdict)))
+                    }
+                };
             }
         }
+        drive(this.run, settings, judge, this.inner, cx, None)
     }
 
     fn cancel(self: Pin<&mut Self>) {
@@ -108,6 +75,65 @@ where
         // A retry that was paid for and has not begun is given back.
         *this.run = Run::FRESH;
         this.inner.cancel();
+    }
+}
+
+/// Drives a run in which there is more to do than to pass on what the first attempt has come out as; which is that, if it has.
+#[inline(never)]
+fn drive<'a, T, E, J, A>(
+    run: &mut Run<'a, E>,
+    settings: &'a Settings,
+    judge: &J,
+    mut inner: Pin<&mut A>,
+    cx: &mut Context<'_>,
+    mut come_out: Option<(Result<T, Error<E>>, Verdict)>,
+) -> Poll<Result<T, Error<E>>>
+where
+    A: Attempt<Ok = T, Err = E>,
+    J: Judge<T, E>,
+{
+    loop {
+        let (outcome, verdict) = match come_out.take() {
+            Some(come_out) => come_out,
+            None => {
+                let attempt = inner.as_mut();
+                let outcome = match run.rest() {
+                    None => ready!(attempt.poll_attempt(cx)),
+                    Some(rest) => match ready!(rest.poll(settings, attempt, cx)) {
+                        Ok(outcome) => outcome,
+                        Err(ended) => {
+                            return Poll::Ready(Err(run.interrupted(settings, judge, &ended)));
+                        }
+                    },
+                };
+                let verdict = judge.judge(&outcome);
+                if matches!(verdict, Verdict::Done) && outcome.is_ok() {
+                    run.succeeded(settings);
+                    return Poll::Ready(outcome);
+                }
+                (outcome, verdict)
+            }
+        };
+        // A retry with nothing to wait for, pay or tell: what `next` comes to then.
+        let mut delay = None;
+        if settings.is_plain && matches!(verdict, Verdict::Retry) && run.may_go_on(settings) {
+            let index = run.count();
+            delay = judge.delay(&outcome, index);
+            if delay.is_none() {
+                let next = Next { attempt: index + 1, delay: Duration::ZERO, source: DelaySource::Backoff };
+                judge.retrying(&outcome, next);
+                run.keep(settings, outcome);
+                continue;
+            }
+            run.uncount();
+        }
+        match run.next(settings, judge, &outcome, verdict, delay) {
+            Step::Again => run.keep(settings, outcome),
+            Step::Out => return Poll::Ready(outcome),
+            Step::GiveUp(reason) => {
+                return Poll::Ready(run.give_up(settings, judge, outcome, reason));
+            }
+        }
     }
 }
 

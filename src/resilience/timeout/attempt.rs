@@ -1,6 +1,7 @@
 //! What is inside a timeout.
 
 use super::{Timeout, TimeoutEvent};
+use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Rejection};
 use crate::shim::Ordering;
 use crate::time::{Alarm, Clock, Deadline};
@@ -43,15 +44,21 @@ pub(in crate::resilience) fn within<A: Attempt>(
 ) -> Poll<Option<OutcomeOf<A>>> {
     let polled = inner.poll_attempt(cx);
     if polled.is_pending() {
-        if limit < Duration::MAX {
-            ready!(alarm.poll(clock, cx, |clock| Deadline::after(clock.now(), limit)));
-            alarm.disarm();
-            return Poll::Ready(None);
-        }
-        return Poll::Pending;
+        return expires(alarm, clock, limit, cx).map(|()| None);
     }
     alarm.disarm();
     polled.map(Some)
+}
+
+/// Ready when the time is up that began with the first call.
+#[inline]
+fn expires(alarm: &mut Alarm, clock: &Clock, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    if limit == Duration::MAX {
+        return Poll::Pending;
+    }
+    ready!(alarm.poll(clock, cx, |clock| Deadline::after(clock.now(), limit)));
+    alarm.disarm();
+    Poll::Ready(())
 }
 
 impl Timeout {
@@ -70,7 +77,7 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
     type Ok = A::Ok;
     type Err = A::Err;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let mut this = self.project();
         let policy: &Timeout = this.policy;
@@ -83,15 +90,17 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
                 return Poll::Ready(Err(policy.expired(limit, false).into()));
             }
         }
-        let outcome = ready!(within(this.alarm, &policy.clock, limit, this.inner.as_mut(), cx));
-        *this.limit = None;
-        match outcome {
-            Some(outcome) => Poll::Ready(outcome),
-            None => {
-                this.inner.cancel();
-                Poll::Ready(Err(policy.expired(limit, false).into()))
-            }
+        let polled = this.inner.as_mut().poll_attempt(cx);
+        if polled.is_ready() {
+            return relay(polled, |_| {
+                this.alarm.disarm();
+                *this.limit = None;
+            });
         }
+        ready!(expires(this.alarm, &policy.clock, limit, cx));
+        *this.limit = None;
+        this.inner.cancel();
+        Poll::Ready(Err(policy.expired(limit, false).into()))
     }
 
     fn cancel(self: Pin<&mut Self>) {
