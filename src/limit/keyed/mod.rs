@@ -10,6 +10,7 @@ mod inner;
 mod lines;
 mod map;
 mod map_builder;
+mod returns;
 mod room;
 mod shard;
 mod shelf;
