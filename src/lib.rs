@@ -14,6 +14,9 @@ pub mod time;
 
 #[cfg(feature = "limit")]
 pub mod limit;
+#[cfg(all(doc, feature = "resilience", feature = "pool", feature = "quanta"))]
+#[doc = include_str!("migration.md")]
+pub mod migration {}
 #[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "resilience")]
