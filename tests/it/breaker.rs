@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 mod calls;
 mod half_open;
+mod hostile;
 mod keyed;
 mod model;
 mod set;

@@ -108,14 +108,24 @@ where
         })?;
         if let Some(revision) = made {
             // Who changed the settings after that may not have found the breaker yet.
-            let settings = self.settings();
-            if settings.revision != revision {
-                let config = settings.config.clone();
-                drop(settings);
-                breaker.machine.set(config);
-            }
+            self.catch_up(&breaker, revision);
         }
         Ok((*breaker).clone())
+    }
+
+    /// Brings a breaker that has got the settings of `revision` up to the present ones. Of several who change them at once, each
+    /// looks after it has: so the last to come to a breaker leaves it with the last settings.
+    fn catch_up(&self, breaker: &CircuitBreaker, mut revision: u64) {
+        loop {
+            let settings = self.settings();
+            if settings.revision == revision {
+                return;
+            }
+            revision = settings.revision;
+            let config = settings.config.clone();
+            drop(settings);
+            breaker.machine.set(config);
+        }
     }
 
     /// Lets a call through, or not, now. Tell the guard how the call ended.
@@ -206,11 +216,15 @@ where
         let mut settings = self.settings();
         // What `CircuitBreaker::set` leaves alone stays for new breakers, too.
         new.builder = settings.builder.clone().with_knobs_of(new.builder);
-        new.revision = settings.revision.wrapping_add(1);
+        let revision = settings.revision.wrapping_add(1);
+        new.revision = revision;
         let old = std::mem::replace(&mut *settings, new);
         drop(settings);
         drop(old);
-        self.inner.map.for_each(|_, breaker| breaker.machine.set(config.clone()));
+        self.inner.map.for_each(|_, breaker| {
+            breaker.machine.set(config.clone());
+            self.catch_up(&breaker, revision);
+        });
         Ok(())
     }
 

@@ -44,7 +44,7 @@
 //! | letting a call through: closed, metrics only, forced closed, disabled | lock-free; one atomic addition, no clock |
 //! | its success, with no window and no failures counted | wait-free; on the first threads of the process not one atomic read-modify-write |
 //! | its outcome, with a window of calls | lock-free; one compare-and-swap, two more with every eighth outcome |
-//! | its outcome, with a window of time | lock-free; one compare-and-swap and a look at the clock; at most 257 more with the first of a new part of the window |
+//! | its outcome, with a window of time | lock-free; one compare-and-swap and a look at the clock; at most 512 more with the first of a new part of the window |
 //! | its failure, below the threshold; a success after failures | lock-free |
 //! | refusing: open, half-open with its trials out, forced open, shut down | lock-free; one look at the clock (forced open, shut down: none) |
 //! | [`state`](CircuitBreaker::state) | lock-free, but for a half-open breaker whose trials may be overdue |
@@ -402,12 +402,13 @@ impl CircuitBreaker {
         let machine = &*self.machine;
         let tally = &machine.tally;
         let rejected = tally.sum::<{ machine::REJECTED }>();
+        // Before those that it is a part of, so that it is not more than they are.
+        let slow = tally.sum::<{ machine::SLOW }>();
         let successes = tally.sum::<{ machine::SUCCEEDED }>();
         let failures = tally.sum::<{ machine::FAILED }>();
         let ignored = tally.sum::<{ machine::IGNORED }>();
         let cancelled = tally.sum::<{ machine::CANCELLED }>();
         let late = tally.sum::<{ machine::LATE }>();
-        let slow = tally.sum::<{ machine::SLOW }>();
         let unrecorded = tally.sum::<{ machine::UNRECORDED }>();
         let ended = successes + failures + ignored + cancelled + late + unrecorded;
         // After the others, so that it is not less than they are together.

@@ -28,17 +28,22 @@ impl Machine {
         self.posted.post(&config);
         let reshaped = config.shape.numbered(0) != control.shape.numbered(0);
         if reshaped {
-            // (The number skips 0, which no window has.)
-            control.shape_number = control.shape_number % u8::MAX + 1;
+            // (The number skips 0, which no window has, and that of the last window that an outcome went into.)
+            let next = |number: u8| number % u8::MAX + 1;
+            let taken = self.windows.get().map_or(0, |windows| windows.last_number());
+            control.shape_number = next(control.shape_number);
+            if control.shape_number == taken {
+                control.shape_number = next(taken);
+            }
             control.shape = config.shape.numbered(control.shape_number);
         }
         let open_for = self.apply(&mut control, now, (reshaped, length), &mut decided);
         let (name, at) = (self.name, self.instant(now));
         control.decide(&mut decided, BreakerEvent::SettingsChanged { name, at, open_for });
         drop(control);
-        // It may be the last of what the user's function holds.
-        drop(old);
         self.emit(decided);
+        // It may be the last of what the user's function holds: the event is out before that can panic.
+        drop(old);
     }
 
     /// Takes the lock, knowing the length that the present break has by `config`, if the breaker is open, or would have

@@ -288,11 +288,6 @@ impl Machine {
     #[inline]
     pub(super) fn count(&self, ended: Ended) {
         let lane = lane();
-        if let Some(took) = ended.slow {
-            self.tally.add::<SLOW>(lane);
-            let (name, took, outcome) = (self.name, Duration::from_nanos(took), ended.outcome());
-            self.observers.emit(|| BreakerEvent::SlowCall { name, took, outcome });
-        }
         match ended.end {
             End::Judged(Outcome::Success) => self.tally.add::<SUCCEEDED>(lane),
             End::Judged(Outcome::Ignore) => {
@@ -301,6 +296,12 @@ impl Machine {
             }
             End::Judged(_) => self.tally.add::<FAILED>(lane),
             End::Cancelled => self.tally.add::<CANCELLED>(lane),
+        }
+        // After what it is a part of: `stats` looks the other way round.
+        if let Some(took) = ended.slow {
+            self.tally.add::<SLOW>(lane);
+            let (name, took, outcome) = (self.name, Duration::from_nanos(took), ended.outcome());
+            self.observers.emit(|| BreakerEvent::SlowCall { name, took, outcome });
         }
     }
 

@@ -143,6 +143,13 @@ impl Machine {
         control
     }
 
+    /// Whether the generation of `seen` lasts; and if it is open, with its break over: the end of a break may have been put off
+    /// in the same generation, before the lock was taken. Under the lock.
+    pub(super) fn is_still_due(&self, seen: Word, now: u64) -> bool {
+        let same = self.load_locked().same_generation(seen);
+        same && (!seen.is(State::Open) || self.due(seen).is_some_and(|due| now >= due))
+    }
+
     /// What is in the window of the word's generation, if it has one. Under the lock, or by one who looks again.
     pub(super) fn counts(&self, word: Word, now: u64) -> Option<Counts> {
         let shape = self.shape(word);
@@ -288,7 +295,7 @@ impl Machine {
         }
         let mut decided = Decided::default();
         let mut control = self.lock_before_trial(seen);
-        let changed = if !self.load_locked().same_generation(seen) {
+        let changed = if !self.is_still_due(seen, now) {
             true
         } else if seen.is(State::HalfOpen) {
             self.end_if_overdue(&mut control, now, &mut decided)

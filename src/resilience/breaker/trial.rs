@@ -75,6 +75,14 @@ impl Control {
         Some(trial)
     }
 
+    /// When this trial began, if it still has its place.
+    fn began(&self, id: TrialId) -> Option<u64> {
+        match self.places.get(id.place()) {
+            Some(Place::Out { trial, began, .. }) if *trial == id => Some(*began),
+            _ => None,
+        }
+    }
+
     /// From when on a refusal has to be thought over: the verdict is overdue, or a lease is over.
     fn attention(&self) -> u64 {
         let leases = self.places.iter().filter_map(|place| match place {
@@ -91,7 +99,7 @@ impl Machine {
     pub(super) fn admit_on_trial(&self, seen: Word, now: u64) -> Option<Result<Ticket, u64>> {
         let mut decided = Decided::default();
         let mut control = self.lock_before_trial(seen);
-        let same = self.load_locked().same_generation(seen);
+        let same = self.is_still_due(seen, now);
         let answer = if same && !self.end_if_overdue(&mut control, now, &mut decided) {
             if seen.is(State::Open) {
                 self.half_open(&mut control, now, &mut decided);
@@ -130,28 +138,33 @@ impl Machine {
         if !self.load().same_generation(ticket.word) {
             return self.count_late(end);
         }
-        let trigger = Trigger::TrialFailed;
-        let mut trip = self.trip_by(ticket.word, Ended { end, slow: None }, trigger, None);
+        let id = TrialId::of(ticket);
+        let began = self.control.lock().began(id);
+        let mut ended = Ended { end, slow: None };
+        // (Of a trial that has lost its place nobody knows any more when it began.)
+        let timed = began.map_or(ended, |began| self.ended(end, began, &mut self.at_nanos(now)));
+        // Known before the break is, which may depend on it. (A success that was not slow opens nothing.)
+        let tripped = matches!(end, End::Judged(Outcome::Trip(_)));
+        let trigger = match timed.slow {
+            _ if tripped => Trigger::Outcome,
+            Some(_) if !timed.is_failure() => Trigger::TrialSlow,
+            _ => Trigger::TrialFailed,
+        };
+        let trip = self.trip_by(ticket.word, ended, trigger, None);
         let mut decided = Decided::default();
         let (mut control, length) = self.lock_knowing_break(&trip);
         // A result that comes after the verdict was due is late, whether or not anybody has noticed.
         self.end_if_overdue(&mut control, now, &mut decided);
         let word = self.load_locked();
-        let id = TrialId::of(ticket);
         let place = control.places.get(id.place()).copied();
         let late = !word.same_generation(ticket.word) || matches!(place, None | Some(Place::Judged));
-        let mut ended = Ended { end, slow: None };
         if !late {
             let mut trials = word.trials();
             let out = matches!(place, Some(Place::Out { .. }));
-            let mine = match place {
-                // (Of a trial that has lost its place nobody knows any more when it began.)
-                Some(Place::Out { trial, began, .. }) if trial == id => {
-                    ended = self.ended(end, began, &mut self.at_nanos(now));
-                    true
-                }
-                _ => false,
-            };
+            let mine = control.began(id).is_some();
+            if mine {
+                ended = timed;
+            }
             // (A dropped one that was slow is none where it could not open the breaker: it is no success.)
             let slow = ended.slow.is_some() && control.config.knobs.slow_rate.is_some();
             let evidence = ended.is_success() || ended.is_failure() || slow;
@@ -163,7 +176,6 @@ impl Machine {
             } else {
                 trials.out -= u32::from(mine);
             }
-            let tripped = matches!(ended.end, End::Judged(Outcome::Trip(_)));
             let verdict = if tripped {
                 Verdict::Open
             } else {
@@ -171,12 +183,6 @@ impl Machine {
             };
             match verdict {
                 Verdict::Open => {
-                    if !ended.is_failure() {
-                        trip.trigger = Trigger::TrialSlow;
-                    } else if tripped {
-                        trip.trigger = Trigger::Outcome;
-                    }
-                    let trigger = trip.trigger;
                     let opening = Opening { at: now, length, trip: Some(trip) };
                     self.open(&mut control, opening, trigger, &mut decided, |_| true);
                 }

@@ -131,6 +131,11 @@ impl Windows {
         self.calls.begin(if shape.is_calls() { shape.most() } else { 0 }, generation);
     }
 
+    /// Number of the shape of the window of time that an outcome last went into.
+    pub(crate) fn last_number(&self) -> u8 {
+        self.timed.last_number()
+    }
+
     /// Takes an outcome of `generation` at the time `now` (asked only by a window of time). `None` if `still` says that
     /// the generation has passed.
     #[inline]

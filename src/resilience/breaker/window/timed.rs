@@ -23,6 +23,10 @@
 //! head has not moved, so none writes a start that has outcomes of its own part in it. (It may lack some of those that came
 //! in just before, which are then counted in the later part.) The head is swapped after all are written.
 //!
+//! Who reads by the present head must find the starts of its window. So as long as there is anything in that, it moves on by
+//! so few parts at once that their starts are in the place of none of them: a pause of some parts' length is made up for in
+//! several swaps, until the window is empty or the part is reached.
+//!
 //! An outcome whose time is before the present part, by a clock that steps back or by having been held up, is counted in the
 //! present part.
 //!
@@ -35,7 +39,7 @@ use std::sync::OnceLock;
 
 /// Parts whose starts are known.
 const PARTS: u64 = 64;
-/// The most parts of a window: some fewer, so that a start is not written over while it is looked at.
+/// The most parts of a window: some fewer, so that the head can move on without writing over the starts of its window.
 pub(super) const MOST_BUCKETS: u32 = 60;
 pub(super) const LONGEST_BUCKET: u64 = (1 << 48) - 1;
 /// Failed or not, slow or not.
@@ -100,15 +104,23 @@ impl Timed {
         Head(load_seq_cst_u64(&self.head))
     }
 
+    pub(super) fn last_number(&self) -> u8 {
+        (self.load().0 >> INDEX) as u8
+    }
+
     fn start(starts: &[Starts], index: u64) -> Option<&Starts> {
         starts.get((index % PARTS) as usize)
     }
 
-    /// Makes the part that `now` is in the present one, after `head`.
+    /// Makes the part that `now` is in the present one, after `head`; or one on the way to it.
     #[cold]
     #[inline(never)]
-    fn rotate(&self, starts: &[Starts], shape: Shape, head: Head, now: u64) {
+    fn rotate(&self, starts: &[Starts], shape: Shape, generation: u32, head: Head, now: u64) {
         let index = now / shape.bucket();
+        let free = head.index() + PARTS - u64::from(shape.buckets());
+        let far = head.is_of(shape) && index > free;
+        let oldest = (head.index() + 1).saturating_sub(u64::from(shape.buckets()));
+        let index = if far && self.since(starts, oldest, generation).calls > 0 { free } else { index };
         let least = (index + 1).saturating_sub(PARTS);
         let first = if head.is_of(shape) { least.max(head.index() + 1) } else { least };
         for part in first..=index {
@@ -166,7 +178,7 @@ impl Timed {
                 return None;
             }
             if !head.is_of(shape) || now >= head.end(shape) && now != u64::MAX {
-                self.rotate(starts, shape, head, now);
+                self.rotate(starts, shape, generation, head, now);
                 continue;
             }
             let by = u64::from(generation) << 32 | u64::from(counted(seen, generation).wrapping_add(1));
@@ -281,6 +293,30 @@ mod tests {
         for now in [0, 10 * 365 * 24 * 3600 * 1_000_000_000, u64::MAX - 1, u64::MAX] {
             let calls = timed.record(shape, 0, FAILED, now, || true).map(|counts| counts.calls);
             assert_eq!(calls, Some(if now == u64::MAX { 2 } else { 1 }));
+        }
+    }
+
+    /// Who has loaded the head and not yet the starts, while another moves on.
+    #[test]
+    fn no_start_that_the_present_head_looks_at_is_written_over() {
+        for (buckets, jump) in
+            [1, 2, 10, 59, 60].into_iter().flat_map(|b| (1..200).map(move |jump| (b, jump)))
+        {
+            let timed = timed();
+            let shape = Shape::time(buckets, 100).numbered(1);
+            for part in 0..100 {
+                timed.record(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true);
+            }
+            let starts = timed.starts.get().unwrap();
+            let (mut head, now) = (timed.load(), (99 + jump) * 100);
+            while head.index() < 99 + jump {
+                let held = timed.read_at_head(starts, shape, 0);
+                timed.rotate(starts, shape, 0, head, now);
+                let oldest = (head.index() + 1).saturating_sub(buckets.into());
+                assert_eq!(timed.since(starts, oldest, 0), held, "{buckets} parts, {jump} on");
+                head = timed.load();
+            }
+            assert_eq!(u64::from(timed.read(shape, 0, now).calls), u64::from(buckets).saturating_sub(jump));
         }
     }
 
