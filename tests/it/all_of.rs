@@ -54,6 +54,20 @@ fn the_one_with_the_longest_wait_is_named() {
     assert_eq!(all.peek(1), Err(denied));
 }
 
+// S35, MT9
+#[test]
+fn in_a_pause_nobody_is_refused_for_a_limit_that_ends_in_time() {
+    let (time, all, [slow, _]) = set([Quota::per_second(10), Quota::per_second(10)]);
+    assert!(all.try_acquire_many(10).is_ok());
+    slow.set_temporarily(Quota::per_hour(10), secs(1));
+    all.pause_for(ms(500));
+    // By the rate of now it would be there in six minutes, by that of a second later in a tenth of one more.
+    let mut waiting = Polled::new(all.acquire_timeout(secs(5)));
+    assert!(waiting.poll().is_none());
+    time.advance(ms(1100));
+    assert!(waiting.poll().unwrap().is_ok());
+}
+
 // S33
 #[test]
 fn more_than_the_smallest_can_hold_is_never() {

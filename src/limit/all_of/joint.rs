@@ -150,6 +150,11 @@ impl Joint {
         if take_all(&self.members, now, n) { Ok(()) } else { self.decide(now, n, true) }
     }
 
+    /// Whether `n` tokens of each are there, without taking them.
+    pub(super) fn look(&self, now: u64, n: u64) -> Result<(), NotYet> {
+        self.decide(now, n, false)
+    }
+
     fn decide(&self, now: u64, n: u64, take: bool) -> Result<(), NotYet> {
         let mut round = Round { now, n, take, no: None };
         match round.ask(&self.members) {
@@ -252,7 +257,7 @@ impl Algorithm for Joint {
     }
 
     fn check(&self, (): &(), now: u64, n: u64) -> Result<(), Denied> {
-        self.decide(now, n, false).map_err(|no| no.denied)
+        self.look(now, n).map_err(|no| no.denied)
     }
 
     /// The least that a member has.

@@ -109,12 +109,11 @@ impl Line<Joint> for Knock {
 
     fn foresee(&mut self, ask: Ask) -> Result<u64, Denied> {
         let from = ask.held.unwrap_or(ask.now).max(ask.now);
-        match self.joint.check(&(), ask.now, ask.n) {
+        match self.joint.look(ask.now, ask.n) {
             Ok(()) => Ok(from),
-            Err(denied) if denied.is_never() => Err(denied),
-            Err(denied) => {
-                Ok(denied.retry_nanos().map_or(u64::MAX, |after| ask.now.saturating_add(after)).max(from))
-            }
+            Err(no) if no.denied.is_never() => Err(no.denied),
+            // A member's settings may change before it would be there by those of now.
+            Err(no) => Ok(no.retry.max(from)),
         }
     }
 

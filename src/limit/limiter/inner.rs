@@ -370,7 +370,8 @@ impl<A: Algorithm> Inner<A> {
         }
         ledger.freeze(&self.word);
         let line = &mut ledger.line;
-        let taken = if std::mem::needs_drop::<A::State>() {
+        // With somebody in line more is kept of what is taken than the state.
+        let taken = if std::mem::needs_drop::<A::State>() || line.counts().waiting > 0 {
             line.check(nanos, n).is_ok() && others() && line.take(nanos, n).is_ok()
         } else {
             // A copy costs less than a second decision.
