@@ -65,11 +65,7 @@ impl Report {
             checks.push(Check::none("outcomes on which clients and gateway differ", differences));
         }
         if let Some(saw) = &self.services_saw {
-            let beyond = |(upstream, saw): (&UpstreamReport, &ServiceSaw)| {
-                saw.requests.saturating_sub(upstream.guard.attempts)
-            };
-            let beyond = self.upstreams.iter().zip(saw).map(beyond).sum();
-            checks.push(Check::none("requests that reached a service past its guard", beyond));
+            checks.push(self.reached(saw));
             let beyond = self.upstreams.iter().zip(saw).map(|(upstream, saw)| {
                 // An answer may be lost on its way, but none can come from nowhere.
                 upstream.limits.told.saturating_sub(saw.meter.refused)
@@ -97,8 +93,41 @@ impl Report {
             keys as u64 + expired + evicted + removed,
         ));
         let admitted = sum(|upstream| upstream.limits.admitted);
-        let used = sum(|upstream| upstream.guard.attempts + upstream.limits.given_back);
-        checks.push(Check::equal("admitted by the tiers", admitted, "attempts and given back", used));
+        let used = sum(|upstream| upstream.guard.attempts.begun() + upstream.limits.given_back);
+        let other = "attempts, hedges and given back";
+        checks.push(Check::equal("admitted by the tiers", admitted, other, used));
+        let started = sum(|upstream| upstream.guard.hedge.started);
+        let hedges = sum(|upstream| upstream.guard.attempts.hedges + upstream.limits.held_back);
+        checks.push(Check::equal(
+            "hedges that were due and paid for",
+            started,
+            "begun and held back",
+            hedges,
+        ));
+        let begun = sum(|upstream| upstream.guard.attempts.begun());
+        let sent = sum(|upstream| upstream.guard.attempts.sent);
+        let injected = sum(|upstream| upstream.guard.chaos.map_or(0, |chaos| chaos.faults));
+        let unsent = sum(|upstream| upstream.guard.attempts.unsent);
+        let (name, other) = ("attempts and hedges", "sent, injected errors, and ended unsent");
+        checks.push(Check::equal(name, begun, other, sent + injected + unsent));
+        let ends = sum(|upstream| {
+            let attempts = &upstream.guard.attempts;
+            attempts.answered + attempts.unconnected + attempts.broken + attempts.cut
+        });
+        checks.push(Check::equal(
+            "sent to the upstreams",
+            sent,
+            "answered, no connection, broken, cut",
+            ends,
+        ));
+        if self.upstreams.iter().any(|upstream| upstream.guard.chaos.is_some()) {
+            let came_out = sum(|upstream| upstream.guard.attempts.injected);
+            checks.push(Check::equal("errors injected", injected, "that came out of attempts", came_out));
+            let held = sum(|upstream| upstream.guard.chaos.map_or(0, |chaos| chaos.hangs + chaos.panics));
+            let text =
+                format!("hangs and panics injected {} <= {} ended unsent", grouped(held), grouped(unsent));
+            checks.push(Check { holds: held <= unsent, text });
+        }
         let unheeded = sum(|upstream| upstream.limits.unheeded);
         checks.push(Check::none("calls begun towards an upstream while paused", unheeded));
         checks.push(Check::equal("let through by the breakers", let_through, "outcomes judged", judged));
@@ -112,6 +141,26 @@ impl Report {
         checks.push(Check::none("permits not given back", in_flight + u64::from(self.open_connections)));
         checks.push(Check::none("tasks not ended", self.live_tasks));
         checks
+    }
+
+    /// What each service has seen is what was sent to it: all for which there was a connection, but for some of those that
+    /// broke or ended before the answer, of which only the service can tell whether they had arrived.
+    fn reached(&self, saw: &[ServiceSaw]) -> Check {
+        let (mut holds, mut seen, mut sent, mut unconnected, mut lost) = (true, 0, 0, 0, 0);
+        for (upstream, saw) in self.upstreams.iter().zip(saw) {
+            let attempts = &upstream.guard.attempts;
+            let most = attempts.sent - attempts.unconnected;
+            holds &= (attempts.answered..=most).contains(&saw.requests);
+            seen += saw.requests;
+            sent += attempts.sent;
+            unconnected += attempts.unconnected;
+            lost += most.saturating_sub(saw.requests);
+        }
+        let [seen, sent, unconnected, lost] = [seen, sent, unconnected, lost].map(grouped);
+        let text = format!(
+            "seen by the services {seen} = {sent} sent - {unconnected} without connection - {lost} broken or cut",
+        );
+        Check { holds, text }
     }
 
     /// A service that asked to be left alone was, but for the calls that were under way: at most as many as may be at once,
