@@ -42,6 +42,9 @@ impl fmt::Display for Limits {
         for (pattern, quota) in &self.routes {
             write!(f, ", {pattern} {quota}")?;
         }
+        if !self.chaos.is_empty() {
+            write!(f, "\ninjected towards each upstream: {}", self.chaos)?;
+        }
         f.write_str("\n\n")
     }
 }

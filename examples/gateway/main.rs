@@ -63,6 +63,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if !args.limits.chaos.is_empty() {
+        hush_injected_panics();
+    }
     let result = match args.runtime {
         RuntimeName::Smol => Smol::run(|runtime| app::run(runtime, args)),
         RuntimeName::Tokio => Tokio::run(|runtime| app::run(runtime, args)),
@@ -75,4 +78,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// They are asked for, and counted: no word of them on standard error.
+fn hush_injected_panics() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref::<&str>() != Some(&"injected panic") {
+            hook(panic);
+        }
+    }));
 }

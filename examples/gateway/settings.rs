@@ -58,7 +58,8 @@ impl Settings {
         let hedge = HedgeSettings {
             quantile: 0.9,
             window: Duration::from_secs(5),
-            least_delay: Duration::from_millis(1),
+            // What takes no longer is not worth the work of a second request.
+            least_delay: Duration::from_millis(5),
             most_delay: limits.attempt_timeout / 2,
         };
         Self {
