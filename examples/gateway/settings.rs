@@ -56,7 +56,7 @@ pub(crate) struct HedgeSettings {
 impl Settings {
     pub(crate) fn new(limits: &Limits, breaks: Breaks, seed: u64) -> Self {
         let hedge = HedgeSettings {
-            quantile: 0.9,
+            quantile: 0.8,
             window: Duration::from_secs(5),
             // What takes no longer is not worth the work of a second request.
             least_delay: Duration::from_millis(5),
