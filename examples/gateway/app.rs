@@ -5,7 +5,7 @@ use crate::background::Background;
 use crate::clients::Clients;
 use crate::connections::Connections;
 use crate::demo::Demo;
-use crate::guard::{Breaks, Guard};
+use crate::guard::Guard;
 use crate::http::BoxError;
 use crate::load::{self, LoadReport, Progress};
 use crate::proxy::{Gateway, Upstream};
@@ -13,6 +13,7 @@ use crate::report::{Report, UpstreamReport};
 use crate::runtime::Runtime;
 use crate::screen::{Head, Row, Screen};
 use crate::server::Server;
+use crate::settings::{Breaks, Settings};
 use crate::signals;
 use crate::tally::{Counters, Outcome};
 use crate::target::{Listen, Target};
@@ -69,7 +70,7 @@ impl<R: Runtime> Running<R> {
         address: SocketAddr,
         targets: Vec<Target>,
         limits: &Limits,
-        breaks: Breaks,
+        settings: &Settings,
     ) -> Result<Self, BoxError> {
         let clock = runtime.clock();
         let started = clock.now();
@@ -77,7 +78,7 @@ impl<R: Runtime> Running<R> {
         for (index, target) in targets.into_iter().enumerate() {
             upstreams.push(Upstream {
                 index,
-                guard: Guard::new(limits, breaks, &clock, started)?,
+                guard: Guard::new(&settings.of_upstream(index), limits, &clock, started)?,
                 connections: Connections::new(runtime, target.authority, limits.in_flight as usize),
                 counters: Counters::default(),
                 name: target.name,
@@ -117,8 +118,9 @@ impl<R: Runtime> Running<R> {
                 allowed: upstream.counters.arrived().saturating_sub(limited),
                 limited,
                 paced: upstream.counters.of(Outcome::Paced),
-                rejected: upstream.counters.of(Outcome::CircuitOpen) + upstream.counters.of(Outcome::Full),
-                retried: guard.retries,
+                refused: upstream.counters.of(Outcome::CircuitOpen) + upstream.counters.of(Outcome::Full),
+                retried: guard.attempts.retries,
+                hedged: guard.attempts.hedges,
             }
         };
         self.gateway.upstreams.iter().map(row).collect()
@@ -218,8 +220,8 @@ async fn self_contained<R: Runtime>(
         name: (*name).to_owned(),
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let breaks = Breaks::demo(demo.length);
-    let running = Running::start(runtime, address, targets.collect(), limits, breaks).await?;
+    let settings = Settings::new(limits, Breaks::demo(demo.length), demo.seed);
+    let running = Running::start(runtime, address, targets.collect(), limits, &settings).await?;
     println!(
         "cofferdam gateway on {} at {}: {} clients, {} requests in {}, seed {}",
         R::NAME,
@@ -260,7 +262,8 @@ async fn serve<R: Runtime>(
 ) -> Result<bool, BoxError> {
     let clock = runtime.clock();
     let targets = listen.targets.clone();
-    let running = Running::start(runtime, listen.address, listen.targets, limits, Breaks::service()).await?;
+    let settings = Settings::new(limits, Breaks::service(), fastrand::u64(..));
+    let running = Running::start(runtime, listen.address, listen.targets, limits, &settings).await?;
     println!("cofferdam gateway on {}, listening on http://{}", R::NAME, running.server.address());
     for (target, upstream) in targets.iter().zip(&running.gateway.upstreams) {
         let prefix = if target.prefix.is_empty() { "/" } else { &target.prefix };

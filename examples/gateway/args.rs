@@ -4,6 +4,7 @@ use crate::demo::Demo;
 use crate::target::{Listen, Target, target};
 use cofferdam::ConfigError;
 use cofferdam::limit::{Quota, Tiered};
+use cofferdam::resilience::chaos::Plan;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +42,9 @@ impl fmt::Display for Limits {
         for (pattern, quota) in &self.routes {
             write!(f, ", {pattern} {quota}")?;
         }
+        if !self.chaos.is_empty() {
+            write!(f, "\ninjected towards each upstream: {}", self.chaos)?;
+        }
         f.write_str("\n\n")
     }
 }
@@ -53,7 +57,7 @@ pub(crate) enum RuntimeName {
 }
 
 /// The knobs of the guard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Limits {
     /// Of each client.
     pub(crate) client_rate: Quota,
@@ -65,6 +69,10 @@ pub(crate) struct Limits {
     pub(crate) resource_rate: Quota,
     pub(crate) attempt_timeout: Duration,
     pub(crate) in_flight: u32,
+    /// Whether slow requests that may be sent twice are.
+    pub(crate) hedge: bool,
+    /// What is injected towards each upstream.
+    pub(crate) chaos: Plan,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +81,7 @@ pub(crate) enum Mode {
     Listen(Listen),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Args {
     pub(crate) runtime: RuntimeName,
     pub(crate) limits: Limits,
@@ -92,6 +100,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Option<Arg
             Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
             _ => (arg, None),
         };
+        if name == NO_HEDGE {
+            match value {
+                Some(value) => return Err(wrong(&name, &value, "takes no value")),
+                None => raw.no_hedge()?,
+            }
+            continue;
+        }
         if !Raw::NAMES.contains(&name.as_str()) {
             return Err(misplaced(&name, "there is no such argument"));
         }
@@ -102,6 +117,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Option<Arg
     }
     raw.finish().map(Some)
 }
+
+/// The one argument without a value.
+const NO_HEDGE: &str = "--no-hedge";
 
 #[derive(Default)]
 struct Raw {
@@ -119,10 +137,12 @@ struct Raw {
     routes: Vec<(String, Quota)>,
     timeout: Option<u64>,
     in_flight: Option<u64>,
+    /// Of all times that it was given.
+    chaos: Vec<String>,
 }
 
 impl Raw {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 14] = [
         "--runtime",
         "--listen",
         "--upstream",
@@ -136,10 +156,12 @@ impl Raw {
         "--route",
         "--timeout",
         "--in-flight",
+        "--chaos",
     ];
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ArgError> {
-        if !["--upstream", "--route"].contains(&name) && self.seen.iter().any(|seen| seen == name) {
+        if !["--upstream", "--route", "--chaos"].contains(&name) && self.seen.iter().any(|seen| seen == name)
+        {
             return Err(wrong(name, value, "given twice"));
         }
         self.seen.push(name.to_owned());
@@ -168,11 +190,23 @@ impl Raw {
             "--upstream-rate" => self.upstream_rate = Some(quota(name, value, value)?),
             "--resource-rate" => self.resource_rate = Some(quota(name, value, value)?),
             "--route" => self.routes.push(route(name, value)?),
+            "--chaos" => {
+                plan(name, value)?;
+                self.chaos.push(value.to_owned());
+            }
             "--timeout" => {
                 self.timeout = Some(number(1, 60_000, "must be whole milliseconds, 1..=60000")?);
             }
             _ => self.in_flight = Some(number(1, 65_536, "must be a whole number, 1..=65536")?),
         }
+        Ok(())
+    }
+
+    fn no_hedge(&mut self) -> Result<(), ArgError> {
+        if self.seen.iter().any(|seen| seen == NO_HEDGE) {
+            return Err(misplaced(NO_HEDGE, "given twice"));
+        }
+        self.seen.push(NO_HEDGE.to_owned());
         Ok(())
     }
 
@@ -216,6 +250,12 @@ impl Raw {
             routes: if self.routes.is_empty() { defaults.routes } else { self.routes },
             attempt_timeout: Duration::from_millis(self.timeout.unwrap_or(if listens { 5000 } else { 250 })),
             in_flight: self.in_flight.unwrap_or(if listens { 256 } else { 64 }) as u32,
+            hedge: !self.seen.iter().any(|seen| seen == NO_HEDGE),
+            chaos: if self.chaos.is_empty() {
+                Plan::default()
+            } else {
+                plan("--chaos", &self.chaos.join(","))?
+            },
         };
         Ok(Args { runtime: self.runtime.unwrap_or(RuntimeName::Smol), limits, mode })
     }
@@ -231,6 +271,8 @@ impl Limits {
             resource_rate: Quota::unlimited(),
             attempt_timeout: Duration::from_secs(1),
             in_flight: 1,
+            hedge: true,
+            chaos: Plan::default(),
         }
     }
 }
@@ -244,6 +286,14 @@ fn number(name: &str, value: &str, low: u64, high: u64, rule: &'static str) -> R
 
 fn quota(name: &str, value: &str, quota: &str) -> Result<Quota, ArgError> {
     quota.parse().map_err(|error: ConfigError| wrong(name, value, error.rule()))
+}
+
+fn plan(name: &str, value: &str) -> Result<Plan, ArgError> {
+    match value.parse::<Plan>() {
+        Ok(plan) if plan.is_empty() => Err(wrong(name, value, "must have a rule, as latency=50ms@10%")),
+        Ok(plan) => Ok(plan),
+        Err(error) => Err(wrong(name, value, error.rule())),
+    }
 }
 
 fn route(name: &str, value: &str) -> Result<(String, Quota), ArgError> {
@@ -328,6 +378,33 @@ mod tests {
             let error = routes(value).unwrap_err().to_string();
             assert!(error.starts_with("--route \"") && error.contains(rule), "{error}");
         }
+    }
+
+    #[test]
+    fn chaos_is_a_plan_given_at_once_or_by_and_by() {
+        let plan = |line: &str| ok(line).limits.chaos.to_string();
+        assert_eq!(plan(""), "");
+        assert_eq!(plan("--chaos latency=50ms@10%,error@2%"), "latency=50ms@0.1,error@0.02");
+        assert_eq!(plan("--chaos=latency=50ms@10% --chaos error@2%"), "latency=50ms@0.1,error@0.02");
+        assert_eq!(plan("--listen 127.0.0.1:0 --upstream http://a --chaos hang@1%"), "hang@0.01");
+        assert_eq!(
+            err("--chaos error@2%,mayhem@1%"),
+            "--chaos \"error@2%,mayhem@1%\": must look like latency=50ms@10%, hang@1%, error@5% or panic@1%"
+        );
+        assert_eq!(
+            err("--chaos error@200%"),
+            "--chaos \"error@200%\": must be from 0% to 100%, or from 0 to 1"
+        );
+        assert!(err("--chaos latency=soon@1%").contains("must be a duration above zero"));
+        assert_eq!(err("--chaos ,"), "--chaos \",\": must have a rule, as latency=50ms@10%");
+    }
+
+    #[test]
+    fn hedges_are_made_unless_told_otherwise() {
+        assert!(ok("").limits.hedge);
+        assert!(!ok("--no-hedge --seed 3").limits.hedge);
+        assert_eq!(err("--no-hedge=1"), "--no-hedge \"1\": takes no value");
+        assert_eq!(err("--no-hedge --no-hedge"), "--no-hedge: given twice");
     }
 
     #[test]

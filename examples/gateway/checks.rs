@@ -1,11 +1,13 @@
 //! The sums that must come out.
 
+use crate::attempts::AttemptStats;
 use crate::load::Seen;
 use crate::report::{Report, UpstreamReport};
 use crate::screen::grouped;
 use crate::tally::Outcome;
 use crate::upstreams::ServiceSaw;
 use cofferdam::limit::KeyedStats;
+use std::ops::RangeInclusive;
 
 /// One sum.
 pub(crate) struct Check {
@@ -38,6 +40,12 @@ fn differences((upstream, load): (&UpstreamReport, &Seen)) -> u64 {
     .sum()
 }
 
+/// How many requests an upstream may have seen: all for which there was a connection, but for those that broke or ended before
+/// the answer, of which only the upstream can tell whether they had arrived.
+fn may_see(attempts: &AttemptStats) -> RangeInclusive<u64> {
+    attempts.answered..=attempts.sent.saturating_sub(attempts.unconnected)
+}
+
 impl Report {
     pub(crate) fn checks(&self) -> Vec<Check> {
         let sum = |of: fn(&UpstreamReport) -> u64| self.upstreams.iter().map(of).sum::<u64>();
@@ -65,11 +73,7 @@ impl Report {
             checks.push(Check::none("outcomes on which clients and gateway differ", differences));
         }
         if let Some(saw) = &self.services_saw {
-            let beyond = |(upstream, saw): (&UpstreamReport, &ServiceSaw)| {
-                saw.requests.saturating_sub(upstream.guard.attempts)
-            };
-            let beyond = self.upstreams.iter().zip(saw).map(beyond).sum();
-            checks.push(Check::none("requests that reached a service past its guard", beyond));
+            checks.push(self.reached(saw));
             let beyond = self.upstreams.iter().zip(saw).map(|(upstream, saw)| {
                 // An answer may be lost on its way, but none can come from nowhere.
                 upstream.limits.told.saturating_sub(saw.meter.refused)
@@ -97,8 +101,41 @@ impl Report {
             keys as u64 + expired + evicted + removed,
         ));
         let admitted = sum(|upstream| upstream.limits.admitted);
-        let used = sum(|upstream| upstream.guard.attempts + upstream.limits.given_back);
-        checks.push(Check::equal("admitted by the tiers", admitted, "attempts and given back", used));
+        let used = sum(|upstream| upstream.guard.attempts.begun() + upstream.limits.given_back);
+        let other = "attempts, hedges and given back";
+        checks.push(Check::equal("admitted by the tiers", admitted, other, used));
+        let started = sum(|upstream| upstream.guard.hedge.started);
+        let hedges = sum(|upstream| upstream.guard.attempts.hedges + upstream.limits.held_back);
+        checks.push(Check::equal(
+            "hedges that were due and paid for",
+            started,
+            "begun and held back",
+            hedges,
+        ));
+        let begun = sum(|upstream| upstream.guard.attempts.begun());
+        let sent = sum(|upstream| upstream.guard.attempts.sent);
+        let injected = sum(|upstream| upstream.guard.chaos.map_or(0, |chaos| chaos.faults));
+        let unsent = sum(|upstream| upstream.guard.attempts.unsent);
+        let (name, other) = ("attempts and hedges", "sent, injected errors, and ended unsent");
+        checks.push(Check::equal(name, begun, other, sent + injected + unsent));
+        let ends = sum(|upstream| {
+            let attempts = &upstream.guard.attempts;
+            attempts.answered + attempts.unconnected + attempts.broken + attempts.cut
+        });
+        checks.push(Check::equal(
+            "sent to the upstreams",
+            sent,
+            "answered, no connection, broken, cut",
+            ends,
+        ));
+        if self.upstreams.iter().any(|upstream| upstream.guard.chaos.is_some()) {
+            let came_out = sum(|upstream| upstream.guard.attempts.injected);
+            checks.push(Check::equal("errors injected", injected, "that came out of attempts", came_out));
+            let held = sum(|upstream| upstream.guard.chaos.map_or(0, |chaos| chaos.hangs + chaos.panics));
+            let text =
+                format!("hangs and panics injected {} <= {} ended unsent", grouped(held), grouped(unsent));
+            checks.push(Check { holds: held <= unsent, text });
+        }
         let unheeded = sum(|upstream| upstream.limits.unheeded);
         checks.push(Check::none("calls begun towards an upstream while paused", unheeded));
         checks.push(Check::equal("let through by the breakers", let_through, "outcomes judged", judged));
@@ -112,6 +149,23 @@ impl Report {
         checks.push(Check::none("permits not given back", in_flight + u64::from(self.open_connections)));
         checks.push(Check::none("tasks not ended", self.live_tasks));
         checks
+    }
+
+    /// Each service has seen all that it has answered, and nothing that was not sent to it.
+    fn reached(&self, saw: &[ServiceSaw]) -> Check {
+        let (mut holds, mut seen, mut least, mut most) = (true, 0, 0, 0);
+        for (upstream, saw) in self.upstreams.iter().zip(saw) {
+            let may_see = may_see(&upstream.guard.attempts);
+            holds &= may_see.contains(&saw.requests);
+            seen += saw.requests;
+            least += may_see.start();
+            most += may_see.end();
+        }
+        let [seen, least, most] = [seen, least, most].map(grouped);
+        Check {
+            holds,
+            text: format!("answered {least} <= {seen} seen by the services <= {most} sent to them"),
+        }
     }
 
     /// A service that asked to be left alone was, but for the calls that were under way: at most as many as may be at once,
@@ -143,5 +197,13 @@ mod tests {
         assert!(!check.holds);
         assert_eq!(check.text, "sent 1,003 /= 1,002 received");
         assert!(!Check::none("lost", 1).holds);
+    }
+
+    #[test]
+    fn an_upstream_sees_what_was_sent_to_it_and_cannot_have_missed_what_it_answered() {
+        let clean = AttemptStats { sent: 10, answered: 10, ..AttemptStats::default() };
+        assert_eq!(may_see(&clean), 10..=10);
+        let lost = AttemptStats { sent: 10, answered: 5, unconnected: 2, broken: 2, cut: 1, ..clean };
+        assert_eq!(may_see(&lost), 5..=8);
     }
 }

@@ -1,58 +1,48 @@
-//! What stands between the gateway and one upstream: a [`Stack`] of policies, and what it tells of itself.
+//! What stands between the gateway and one upstream: [`Stack`]s of policies, and what they tell of themselves.
 //!
 //! ```text
-//! timeout (total) > retry > circuit breaker > tiers > bulkhead > timeout (attempt) > the attempt
+//! timeout (total) > retry > circuit breaker > tiers > hedge > bulkhead > timeout (attempt) > chaos > the attempt
 //! ```
 //!
-//! Two stacks share the breaker and what is inside it: the one with the retry is for requests that may be sent twice. Between
-//! the breaker and the bulkhead each call puts its own [`Pace`], which knows the request.
+//! The retry and the hedge, which share a budget, are for requests that may be sent twice; the rest is the same for all. Between
+//! the breaker and the bulkhead each call puts its own [`Pace`], which knows the request. It may wait, and so it is outside the
+//! hedge: who waits for a turn is not slow. It is inside the breaker: an open circuit costs no turn. So the breaker judges a turn
+//! by what comes out of it, hedged or not, and a hedge pays the limits by a [`Toll`] of its own. Chaos, if asked for, is in the
+//! upstream's place; what it does is [`Counted`] as an attempt.
 
 use crate::args::Limits;
-use crate::http::Body;
+use crate::attempts::{AttemptStats, Counted, Counts};
+use crate::http::{Body, BoxError};
 use crate::limits::{Outbound, OutboundStats};
 use crate::pace::{self, Pace};
 use crate::proxy::Failure;
 use crate::screen::{Circuit, Paint};
+use crate::settings::Settings;
 use crate::tally::{Change, History};
-use cofferdam::ConfigError;
+use crate::toll::Toll;
 use cofferdam::limit::tiered::Request;
 use cofferdam::resilience::breaker::{BreakerEvent, BreakerStats, State};
+use cofferdam::resilience::chaos::ChaosStats;
+use cofferdam::resilience::config::BulkheadSettings;
 use cofferdam::resilience::{
-    Budget, Bulkhead, Call, Chain, CircuitBreaker, Component, Error, GaveUp, Layer, Operation, Policy, Retry,
-    RetryEvent, Scope, Stack, Timeout, Verdict,
+    Bulkhead, Call, Chain, Chaos, CircuitBreaker, Component, Error, Hedge, HedgeStats, Layer, OnFailure,
+    Operation, Policy, Retry, Stack, Timeout, Verdict,
 };
-use cofferdam::time::{Backoff, Clock};
+use cofferdam::time::Clock;
 use hyper::{HeaderMap, Response, StatusCode};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// How long a breaker stays open.
-#[derive(Clone, Copy)]
-pub(crate) struct Breaks {
-    first: Duration,
-    longest: Duration,
-}
-
-impl Breaks {
-    /// For a run of this length, in which an upstream dies and comes back.
-    pub(crate) fn demo(run: Duration) -> Self {
-        Self { first: run / 40, longest: run / 10 }
-    }
-
-    pub(crate) fn service() -> Self {
-        Self { first: Duration::from_secs(5), longest: Duration::from_secs(60) }
-    }
-}
+use std::time::Instant;
 
 type Outcome = Result<Response<Body>, Error<Failure>>;
+type Judge = fn(&Outcome) -> Verdict;
+type Total = Chain<(), Option<Timeout>>;
 /// Around a call that may be made once.
-type Once = Stack<Chain<Chain<(), Timeout>, CircuitBreaker>>;
+type Once = Stack<Chain<Total, CircuitBreaker>>;
 /// Around a call that may be made again.
-type Repeated = Stack<Chain<Chain<Chain<(), Timeout>, Retry<fn(&Outcome) -> Verdict>>, CircuitBreaker>>;
+type Repeated = Stack<Chain<Chain<Total, Option<Retry<Judge>>>, CircuitBreaker>>;
 /// What every attempt goes through that has its turn.
-type Attempt = Stack<Chain<Chain<(), Bulkhead>, Timeout>>;
+type Slot = Stack<Chain<Chain<(), Bulkhead>, Option<Timeout>>>;
 
 /// What is worth another attempt. A refusal by the limits is not: the attempt has waited for its turn as long as it may.
 fn again(outcome: &Outcome) -> Verdict {
@@ -65,92 +55,95 @@ fn again(outcome: &Outcome) -> Verdict {
 /// What a guard has counted.
 #[derive(Clone, Copy)]
 pub(crate) struct GuardStats {
-    /// Requests sent to the upstream.
-    pub(crate) attempts: u64,
-    /// Attempts after the first.
-    pub(crate) retries: u64,
+    pub(crate) attempts: AttemptStats,
     /// Retries that the budget did not allow.
     pub(crate) beyond_budget: u64,
+    pub(crate) hedge: HedgeStats,
+    /// `None` if nothing is to be injected.
+    pub(crate) chaos: Option<ChaosStats>,
     /// Attempts under way.
     pub(crate) in_flight: u32,
     pub(crate) breaker: BreakerStats,
 }
 
-#[derive(Default)]
-struct Counts {
-    attempts: AtomicU64,
-    retries: AtomicU64,
-    beyond_budget: AtomicU64,
-}
-
 pub(crate) struct Guard {
     once: Once,
     repeated: Repeated,
-    attempt: Attempt,
+    hedge: Option<Hedge<Judge>>,
+    slot: Slot,
+    chaos: Option<Chaos<Response<Body>, Failure>>,
     outbound: Outbound,
     breaker: CircuitBreaker,
     bulkhead: Bulkhead,
-    counts: Arc<Counts>,
+    retry: Option<Retry<Judge>>,
+    counts: Counts,
     history: Arc<History>,
 }
 
 impl Guard {
     pub(crate) fn new(
+        settings: &Settings,
         limits: &Limits,
-        breaks: Breaks,
         clock: &Clock,
         started: Instant,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, BoxError> {
+        let stack = &settings.stack;
+        stack.check()?;
         let history = Arc::<History>::default();
         let changes = Arc::clone(&history);
-        let breaker = CircuitBreaker::builder()
-            .failure_threshold(5)
-            .recovery_time(breaks.first)
-            .recovery_growth(2.0)
-            .recovery_cap(breaks.longest)
-            .clock(clock.clone())
-            .observer(move |event: &BreakerEvent| {
-                if let BreakerEvent::StateChanged { to, at, .. } = event {
-                    let at = at.saturating_duration_since(started);
-                    changes.push(Change { at, state: circuit(*to).word });
+        let breaker = stack.breaker.clone().unwrap_or_default();
+        let breaker = breaker.builder().clock(clock.clone()).observer(move |event: &BreakerEvent| {
+            if let BreakerEvent::StateChanged { to, at, .. } = event {
+                let at = at.saturating_duration_since(started);
+                changes.push(Change { at, state: circuit(*to).word });
+            }
+        });
+        let breaker = breaker.build()?;
+        let bulkhead = stack.bulkhead.clone().unwrap_or(BulkheadSettings::new(limits.in_flight));
+        let bulkhead = bulkhead.builder().clock(clock.clone()).build()?;
+        let budget = stack.retry.as_ref().and_then(|retry| retry.budget.as_ref());
+        let budget = budget.map(|budget| budget.build(clock)).transpose()?;
+        let retry = match &stack.retry {
+            Some(retry) => {
+                // The marks are for the counts.
+                let mut retry =
+                    retry.builder()?.mark_attempts(true).judge(again as Judge).clock(clock.clone());
+                if let Some(budget) = &budget {
+                    retry = retry.budget(budget.clone());
                 }
-            })
-            .build()?;
-        let bulkhead = Bulkhead::builder(limits.in_flight)
-            .queue(limits.in_flight / 4)
-            .wait_limit(limits.attempt_timeout / 2)
-            .clock(clock.clone())
-            .build()?;
-        let timeout = |limit, scope| Timeout::builder(limit).scope(scope).clock(clock.clone()).build();
-        let total = limits.attempt_timeout.saturating_mul(4);
-        let counts = Arc::<Counts>::default();
-        let seen = Arc::clone(&counts);
-        let retry = Retry::builder()
-            .max_attempts(3)
-            .backoff(Backoff::exponential(Duration::from_millis(5)))
-            // One retry for five requests, and ten a second in any case.
-            .budget(Budget::ratio(0.2).min_per_second(10.0).clock(clock.clone()).build()?)
-            .judge(again as fn(&Outcome) -> Verdict)
-            .clock(clock.clone())
-            .observer(move |event: &RetryEvent| {
-                if let RetryEvent::GaveUp { reason: GaveUp::Budget, .. } = event {
-                    seen.beyond_budget.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build()?;
+                Some(retry.build()?)
+            }
+            None => None,
+        };
+        let hedge = match &settings.hedge {
+            // A failure is the retry's business, which knows when to come back.
+            Some(hedge) => Some(
+                hedge
+                    .builder(budget.as_ref(), clock)?
+                    .on_failure(OnFailure::ReturnNow)
+                    .mark_attempts(true)
+                    .judge(again as Judge)
+                    .build()?,
+            ),
+            None => None,
+        };
+        let chaos = || {
+            let chaos = settings.chaos.chaos(|| Failure::Injected);
+            chaos.seed(settings.seed).clock(clock.clone()).build()
+        };
+        let total = || stack.total_timeout.map(|limit| Timeout::total(limit).clock(clock.clone()));
+        let each = stack.attempt_timeout.map(|limit| Timeout::attempt(limit).clock(clock.clone()));
         Ok(Self {
-            once: Stack::new().timeout(timeout(total, Scope::Total)).breaker(breaker.clone()),
-            repeated: Stack::new()
-                .timeout(timeout(total, Scope::Total))
-                .retry(retry)
-                .breaker(breaker.clone()),
-            attempt: Stack::new()
-                .bulkhead(bulkhead.clone())
-                .timeout(timeout(limits.attempt_timeout, Scope::Attempt)),
+            once: Stack::new().layer(total()).breaker(breaker.clone()),
+            repeated: Stack::new().layer(total()).layer(retry.clone()).breaker(breaker.clone()),
+            hedge,
+            slot: Stack::new().bulkhead(bulkhead.clone()).layer(each),
+            chaos: (!settings.chaos.is_empty()).then(chaos),
             outbound: Outbound::new(limits, clock)?,
             breaker,
             bulkhead,
-            counts,
+            retry,
+            counts: Counts::default(),
             history,
         })
     }
@@ -166,20 +159,19 @@ impl Guard {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Response<Body>, Failure>>,
     {
-        let mut again = false;
         let op = || {
-            pace.spend();
-            self.counts.attempts.fetch_add(1, Ordering::Relaxed);
-            self.counts.retries.fetch_add(u64::from(again), Ordering::Relaxed);
-            again = true;
+            self.counts.send(pace);
             op()
         };
-        let inner = Chain::new(pace, &self.attempt);
+        let counted = Counted::new(&self.counts, pace);
+        let attempt = Chain::new(&self.slot, Chain::new(&counted, &self.chaos));
         if repeatable {
-            let all = Chain::new(&self.repeated, inner);
+            let toll = Toll(pace);
+            let hedged = Chain::new(&self.hedge, Chain::new(&toll, attempt));
+            let all = Chain::new(&self.repeated, Chain::new(pace, hedged));
             Call::new(all.around(Operation::new(op))).await
         } else {
-            let all = Chain::new(&self.once, inner);
+            let all = Chain::new(&self.once, Chain::new(pace, attempt));
             Call::new(all.around(Operation::new(op))).await
         }
     }
@@ -203,9 +195,10 @@ impl Guard {
 
     pub(crate) fn stats(&self) -> GuardStats {
         GuardStats {
-            attempts: self.counts.attempts.load(Ordering::Relaxed),
-            retries: self.counts.retries.load(Ordering::Relaxed),
-            beyond_budget: self.counts.beyond_budget.load(Ordering::Relaxed),
+            attempts: self.counts.stats(),
+            beyond_budget: self.retry.as_ref().map_or(0, |retry| retry.stats().out_of_budget),
+            hedge: self.hedge.as_ref().map(Hedge::stats).unwrap_or_default(),
+            chaos: self.chaos.as_ref().map(Chaos::stats),
             in_flight: self.bulkhead.stats().running,
             breaker: self.breaker.stats(),
         }
@@ -219,7 +212,9 @@ impl Guard {
     pub(crate) fn describe(&self) -> String {
         let mut layers = self.repeated.describe();
         layers.push(Layer::custom(pace::NAME));
-        Component::describe(&self.attempt, &mut layers);
+        self.hedge.describe(&mut layers);
+        Component::describe(&self.slot, &mut layers);
+        self.chaos.describe(&mut layers);
         let layers: Vec<_> = layers.iter().map(ToString::to_string).collect();
         layers.join(" > ")
     }
@@ -244,15 +239,23 @@ fn circuit(state: State) -> Circuit {
 mod tests {
     use super::*;
     use crate::http::CollectError;
+    use crate::settings::Breaks;
     use crate::tally;
     use cofferdam::testkit::Sim;
+    use futures_util::FutureExt;
+    use std::panic::AssertUnwindSafe;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     fn guard(sim: &Sim, in_flight: u32) -> Guard {
         let attempt_timeout = Duration::from_millis(100);
-        let limits = Limits { attempt_timeout, in_flight, ..Limits::none() };
+        made(sim, &Limits { attempt_timeout, in_flight, ..Limits::none() })
+    }
+
+    fn made(sim: &Sim, limits: &Limits) -> Guard {
         let breaks = Breaks { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
         let clock = sim.clock();
-        Guard::new(&limits, breaks, &clock, clock.now()).unwrap()
+        Guard::new(&Settings::new(limits, breaks, 1), limits, &clock, clock.now()).unwrap()
     }
 
     async fn call<F, Fut>(guard: &Guard, repeatable: bool, op: F) -> Outcome
@@ -270,9 +273,19 @@ mod tests {
     #[test]
     fn the_order_of_the_policies_is_one_without_known_faults() {
         let guard = guard(&Sim::new(1), 4);
-        assert_eq!(Stack::new().layer(&guard.repeated).layer(&guard.attempt).lint(), []);
-        assert_eq!(Stack::new().layer(&guard.once).layer(&guard.attempt).lint(), []);
-        assert_eq!(guard.describe(), "timeout > retry > circuit breaker > tiers > bulkhead > timeout");
+        let Guard { once, repeated, hedge, slot, .. } = &guard;
+        assert_eq!(Stack::new().layer(repeated).layer(hedge).layer(slot).lint(), []);
+        assert_eq!(Stack::new().layer(once).layer(slot).lint(), []);
+        let all = "timeout > retry > circuit breaker > tiers > hedge > bulkhead > timeout";
+        assert_eq!(guard.describe(), all);
+        let sim = Sim::new(1);
+        let chaos = "latency=50ms@10%".parse().unwrap();
+        let guard = made(&sim, &Limits { chaos, ..Limits::none() });
+        let Guard { repeated, hedge, slot, chaos, .. } = &guard;
+        assert_eq!(Stack::new().layer(repeated).layer(hedge).layer(slot).layer(chaos).lint(), []);
+        assert_eq!(guard.describe(), format!("{all} > chaos"));
+        let guard = made(&sim, &Limits { hedge: false, ..Limits::none() });
+        assert_eq!(guard.describe(), all.replace(" > hedge", ""));
     }
 
     #[test]
@@ -281,9 +294,9 @@ mod tests {
         let guard = guard(&sim, 4);
         sim.run(async {
             assert!(call(&guard, false, fails).await.unwrap_err().inner().is_some());
-            assert_eq!((guard.stats().attempts, guard.stats().retries), (1, 0));
+            assert_eq!((guard.stats().attempts.attempts, guard.stats().attempts.retries), (1, 0));
             assert!(call(&guard, true, fails).await.unwrap_err().is_exhausted());
-            assert_eq!((guard.stats().attempts, guard.stats().retries), (4, 2));
+            assert_eq!((guard.stats().attempts.attempts, guard.stats().attempts.retries), (4, 2));
         });
     }
 
@@ -305,7 +318,7 @@ mod tests {
         let (changes, history) = guard.history();
         let words: Vec<_> = history.iter().map(|change| (change.at.as_secs(), change.state)).collect();
         assert_eq!(words, [(0, "open"), (1, "half-open"), (1, "open")]);
-        assert_eq!((changes, guard.stats().attempts), (3, 6));
+        assert_eq!((changes, guard.stats().attempts.attempts), (3, 6));
     }
 
     #[test]
@@ -316,7 +329,7 @@ mod tests {
             let error = call(&guard, true, std::future::pending).await.unwrap_err();
             assert!(error.is_timeout());
             assert_eq!(crate::proxy::outcome(error), tally::Outcome::TimedOut);
-            assert_eq!((guard.stats().attempts, guard.stats().in_flight), (3, 0));
+            assert_eq!((guard.stats().attempts.attempts, guard.stats().in_flight), (3, 0));
         });
     }
 
@@ -330,7 +343,159 @@ mod tests {
             let full =
                 ended.iter().filter(|ended| ended.as_ref().is_err_and(|error| error.is_full())).count();
             // Four run, one waits for half an attempt's time, one finds no place to wait.
-            assert_eq!((full, guard.stats().attempts), (2, 4));
+            assert_eq!((full, guard.stats().attempts.attempts), (2, 4));
+        });
+    }
+
+    /// Calls that teach the hedge what is quick: 10 ms.
+    async fn teach(guard: &Guard, sim: &Sim) {
+        for _ in 0..100 {
+            let quick = || async {
+                sim.clock().sleep(Duration::from_millis(10)).await;
+                Ok(Response::new(Body::whole("quick")))
+            };
+            call(guard, true, quick).await.unwrap();
+        }
+    }
+
+    /// Answers at the first request after `first` milliseconds, at those after it at once with `status`.
+    async fn slow_then(guard: &Guard, sim: &Sim, first: u64, status: StatusCode) -> Outcome {
+        let requests = AtomicU32::new(0);
+        let op = || async {
+            let mut response = Response::new(Body::whole("slow"));
+            match requests.fetch_add(1, Ordering::Relaxed) {
+                0 => sim.clock().sleep(Duration::from_millis(first)).await,
+                _ => *response.status_mut() = status,
+            }
+            if status.is_server_error() && response.status() == status {
+                return Err(Failure::Status(Box::new(response)));
+            }
+            Ok(response)
+        };
+        call(guard, true, op).await
+    }
+
+    #[test]
+    fn what_is_slow_and_may_be_sent_twice_is_and_the_quicker_answer_counts() {
+        let sim = Sim::new(1);
+        let guard = guard(&sim, 4);
+        sim.run(async {
+            teach(&guard, &sim).await;
+            let began = sim.clock().now();
+            slow_then(&guard, &sim, 90, StatusCode::CREATED).await.unwrap();
+            let took = sim.clock().now() - began;
+            assert!((10..12).contains(&took.as_millis()), "{took:?}");
+        });
+        let stats = guard.stats();
+        let AttemptStats { attempts, retries, hedges, sent, answered, cut, .. } = stats.attempts;
+        assert_eq!((attempts, retries, hedges, sent, answered, cut), (101, 0, 1, 102, 101, 1));
+        assert_eq!((stats.hedge.started, stats.hedge.won), (1, 1));
+        assert_eq!((guard.limits().admitted, guard.limits().given_back), (102, 0), "it has paid");
+    }
+
+    #[test]
+    fn a_hedge_that_brings_nothing_good_is_as_if_it_were_not() {
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            let sim = Sim::new(1);
+            let guard = guard(&sim, 4);
+            sim.run(async {
+                teach(&guard, &sim).await;
+                let response = slow_then(&guard, &sim, 90, status).await.unwrap();
+                assert_eq!(response.status(), StatusCode::OK);
+            });
+            let stats = guard.stats();
+            assert_eq!((stats.attempts.hedges, stats.hedge.won, stats.attempts.cut), (1, 0, 0));
+            assert_eq!(stats.attempts.retries, 0);
+        }
+    }
+
+    #[test]
+    fn a_hedge_that_finds_no_turn_or_no_place_in_time_is_held_back() {
+        // A hundred and one turns, and then none; or one place, which the first attempt has until it is done.
+        let turns =
+            Limits { upstream_rate: "1/h burst 101".parse().unwrap(), in_flight: 4, ..Limits::none() };
+        let places = Limits { in_flight: 1, ..Limits::none() };
+        for limits in [turns, places] {
+            let sim = Sim::new(1);
+            let guard = made(&sim, &limits);
+            sim.run(async {
+                teach(&guard, &sim).await;
+                let response = slow_then(&guard, &sim, 90, StatusCode::CREATED).await.unwrap();
+                assert_eq!(response.status(), StatusCode::OK);
+            });
+            let (stats, limits) = (guard.stats(), guard.limits());
+            assert_eq!((stats.hedge.started, stats.attempts.hedges, limits.held_back), (1, 0, 1));
+            assert_eq!(limits.admitted, stats.attempts.begun() + limits.given_back);
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_sent_twice_or_without_hedges_is_sent_once_however_slow() {
+        let sim = Sim::new(1);
+        let limits = Limits { in_flight: 4, ..Limits::none() };
+        for (guard, repeatable) in
+            [(made(&sim, &limits), false), (made(&sim, &Limits { hedge: false, ..limits }), true)]
+        {
+            sim.run(async {
+                teach(&guard, &sim).await;
+                let slow = || async {
+                    sim.clock().sleep(Duration::from_millis(90)).await;
+                    Ok(Response::new(Body::whole("slow")))
+                };
+                call(&guard, repeatable, slow).await.unwrap();
+            });
+            assert_eq!((guard.stats().attempts.begun(), guard.stats().hedge.started), (101, 0));
+        }
+    }
+
+    #[test]
+    fn retries_and_hedges_are_paid_from_one_budget() {
+        let sim = Sim::new(1);
+        let guard = guard(&sim, 4);
+        sim.run(async {
+            teach(&guard, &sim).await;
+            // Retries spend it all, to a call that has paid for its first retry and cannot pay for the second.
+            let spent = || (guard.stats().attempts.retries, guard.stats().beyond_budget);
+            for round in 0.. {
+                let (retries, beyond) = spent();
+                drop(call(&guard, true, fails).await);
+                if beyond > 0 && spent() == (retries + 1, beyond + 1) {
+                    break;
+                }
+                assert!(round < 1000 && !guard.is_open());
+                call(&guard, true, || async { Ok(Response::new(Body::whole("good"))) }).await.unwrap();
+            }
+            slow_then(&guard, &sim, 90, StatusCode::CREATED).await.unwrap();
+        });
+        let stats = guard.stats();
+        assert_eq!((stats.hedge.started, stats.hedge.suppressed), (0, 1));
+    }
+
+    #[test]
+    fn what_is_injected_is_an_attempt_that_was_not_sent() {
+        let sim = Sim::new(1);
+        let limits = |chaos: &str| Limits { chaos: chaos.parse().unwrap(), in_flight: 4, ..Limits::none() };
+        sim.run(async {
+            let guard = made(&sim, &limits("error@100%"));
+            let error = call(&guard, true, fails).await.unwrap_err();
+            assert!(matches!(error.into_inner(), Some(Failure::Injected)));
+            let stats = guard.stats();
+            let AttemptStats { attempts, retries, sent, injected, unsent, .. } = stats.attempts;
+            assert_eq!((attempts, retries, sent, injected, unsent), (3, 2, 0, 3, 0));
+            assert_eq!(stats.chaos.unwrap().faults, 3);
+            assert_eq!(stats.breaker.failures, 3, "for the breaker it is the upstream's");
+
+            let guard = made(&sim, &limits("hang@100%"));
+            assert!(call(&guard, false, fails).await.unwrap_err().is_timeout());
+            let AttemptStats { attempts, sent, unsent, .. } = guard.stats().attempts;
+            assert_eq!((attempts, sent, unsent), (1, 0, 1));
+
+            let guard = made(&sim, &limits("panic@100%"));
+            let panicked = AssertUnwindSafe(call(&guard, true, fails)).catch_unwind().await;
+            assert!(panicked.is_err());
+            let stats = guard.stats();
+            assert_eq!((stats.attempts.begun(), stats.attempts.unsent, stats.in_flight), (1, 1, 0));
+            assert_eq!((guard.limits().admitted, guard.limits().given_back), (1, 0));
         });
     }
 }

@@ -28,6 +28,14 @@ Both
                            --listen: 5000)
   --in-flight N            attempts at once at one upstream, 1..=65536
                            (default 64; with --listen: 256)
+  --no-hedge               without it, an idempotent request that takes longer
+                           than four in five of the last ones, and than 5 ms,
+                           is sent once more, and the first answer counts; one
+                           budget pays for these and for retries
+  --chaos PLAN             faults towards every upstream, as the rules
+                           latency=50ms@10%, error@2%, hang@1%, panic@1%, with
+                           commas between, or repeated: each strikes this share
+                           of the attempts
 
 Rates, as 500/s, \"50/s burst 100\", \"30 per minute\" or unlimited
   --client-rate QUOTA      requests of one client: above it, 429 (default 1000/s;

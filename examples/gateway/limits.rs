@@ -44,6 +44,7 @@ struct Counts {
     pauses: AtomicU64,
     under_way: AtomicU64,
     unheeded: AtomicU64,
+    held_back: AtomicU64,
 }
 
 /// When an upstream asked to be left alone, as far as the limiter knew of it all the time.
@@ -75,6 +76,8 @@ pub(crate) struct OutboundStats {
     pub(crate) under_way: u64,
     /// Calls made in a pause that should not have been.
     pub(crate) unheeded: u64,
+    /// Hedges that found no turn, or no place, and were not begun.
+    pub(crate) held_back: u64,
     pub(crate) limiter: TieredStats,
 }
 
@@ -121,6 +124,18 @@ impl Outbound {
             return None;
         }
         Some(Admission { since, bucket: bucket.map_or_else(|| GLOBAL.into(), |bucket| bucket.name()) })
+    }
+
+    /// Takes the tokens of a call that does not wait for its turn.
+    pub(crate) fn admit_now(&self, request: Request<'_>) -> Option<Admission> {
+        let since = self.now();
+        self.limiter.try_acquire(request).ok()?;
+        self.admit(request, since)
+    }
+
+    /// A hedge is not begun.
+    pub(crate) fn hold_back(&self) {
+        self.counts.held_back.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A call that was admitted is not made.
@@ -178,6 +193,7 @@ impl Outbound {
             pauses: load(&counts.pauses),
             under_way: load(&counts.under_way),
             unheeded: load(&counts.unheeded),
+            held_back: load(&counts.held_back),
             limiter: self.limiter.stats(),
         }
     }
@@ -210,7 +226,7 @@ mod tests {
     async fn call(outbound: &Outbound, path: &str) -> Result<(), Error<()>> {
         let pace = Pace::new(outbound, request(path));
         let op = || {
-            pace.spend();
+            pace.spend(0);
             async { Ok(()) }
         };
         Call::new((&pace).around(Operation::new(op))).await

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example gateway                     a self-contained run of about 20 s that checks itself
 //! cargo run --release --example gateway -- --runtime tokio  the same on tokio
+//! cargo run --release --example gateway -- --chaos latency=50ms@10%,error@2%
 //! cargo run --release --example gateway -- --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000
 //! cargo run --release --example gateway -- --help
 //! ```
@@ -11,14 +12,15 @@
 //! request was due. (On tokio they are some two milliseconds longer: its timers, which the demonstration's services and
 //! schedule sleep by, tick in milliseconds.)
 //!
-//! Where to look: [`guard`], [`limits`] with [`pace`], and [`clients`] are what a service would copy (the policies around each
-//! upstream, the limits towards it in tiers, the rate of each client), [`background`] is the worker pool, [`server`] bounds and drains connections with a semaphore and cancel
+//! Where to look: [`guard`], [`settings`], [`limits`] with [`pace`], and [`clients`] are what a service would copy (the policies
+//! around each upstream and what they are made from, the limits towards it in tiers, the rate of each client), [`background`] is the worker pool, [`server`] bounds and drains connections with a semaphore and cancel
 //! tokens, [`runtime`] is all that differs between executors.
 
 #![forbid(unsafe_code)]
 
 mod app;
 mod args;
+mod attempts;
 mod background;
 mod checks;
 mod clients;
@@ -37,9 +39,11 @@ mod report;
 mod runtime;
 mod screen;
 mod server;
+mod settings;
 mod signals;
 mod tally;
 mod target;
+mod toll;
 mod upstreams;
 
 use args::RuntimeName;
@@ -59,6 +63,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if !args.limits.chaos.is_empty() {
+        hush_injected_panics();
+    }
     let result = match args.runtime {
         RuntimeName::Smol => Smol::run(|runtime| app::run(runtime, args)),
         RuntimeName::Tokio => Tokio::run(|runtime| app::run(runtime, args)),
@@ -71,4 +78,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// They are asked for, and counted: no word of them on standard error.
+fn hush_injected_panics() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref::<&str>() != Some(&"injected panic") {
+            hook(panic);
+        }
+    }));
 }

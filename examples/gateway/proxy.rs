@@ -8,7 +8,10 @@
 //! **Limits.** What a response says about the upstream's limits goes to the guard, and not on to the client. A 429 of the
 //! upstream is its answer, no failure: it is passed on, and the next requests of that bucket are refused here.
 //!
-//! **Retries.** Only idempotent methods are sent again (RFC 9110, 9.2.2): after a broken connection, a timeout or a 5xx.
+//! **Retries and hedges.** Only idempotent methods are sent again (RFC 9110, 9.2.2): after a broken connection, a timeout or a
+//! 5xx; and beside an attempt that is slow.
+//!
+//! **Panics.** One that comes out of a call (chaos can inject it) is a 500 for its client, and nothing more.
 
 use crate::background::Background;
 use crate::clients::Clients;
@@ -21,6 +24,7 @@ use bytes::Bytes;
 use cofferdam::limit::tiered::{Refusal, Tier};
 use cofferdam::resilience::{Error, Rejection};
 use cofferdam::time::Clock;
+use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -29,6 +33,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use std::error::Error as _;
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -83,6 +88,8 @@ pub(crate) enum Failure {
     Body(CollectError),
     /// A 5xx: a failure for the breaker and the retry, and an answer for the client if it stays the last word.
     Status(Box<Response<Body>>),
+    /// Chaos, in the upstream's place.
+    Injected,
 }
 
 /// Whether the upstream is in trouble, as opposed to a request that it does not support.
@@ -99,6 +106,7 @@ impl fmt::Display for Failure {
             Self::Body(CollectError::TooSlow) => f.write_str("the answer is too slow"),
             Self::Body(CollectError::Broken(error)) => write!(f, "the answer broke off: {error}"),
             Self::Status(response) => write!(f, "answered {}", response.status()),
+            Self::Injected => f.write_str("an error was injected"),
         }
     }
 }
@@ -123,7 +131,15 @@ impl<R: Runtime> Gateway<R> {
         let arrival = upstream.counters.arrive();
         let client = parts.headers.get(CLIENT).and_then(|name| name.to_str().ok());
         let (response, outcome) = match self.clients.admit(client, peer.ip()) {
-            Ok(()) => self.forward(upstream, parts, body, peer).await,
+            Ok(()) => {
+                // What is shared is behind locks that do not mind, or gone with the call.
+                let forwarded = AssertUnwindSafe(self.forward(upstream, parts, body, peer)).catch_unwind();
+                forwarded.await.unwrap_or_else(|_| {
+                    let response =
+                        refusal(StatusCode::INTERNAL_SERVER_ERROR, None, "the gateway has panicked");
+                    (response, Outcome::Panicked)
+                })
+            }
             Err(above) => {
                 let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, Some(above.wait), &above.text);
                 above.say(response.headers_mut());

@@ -9,6 +9,7 @@ use crate::load::LoadReport;
 use crate::screen::{grouped, millis, seconds, shortened};
 use crate::tally::{Change, Outcome, Outcomes, Summary};
 use crate::upstreams::ServiceSaw;
+use cofferdam::resilience::chaos::ChaosStats;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -101,9 +102,15 @@ impl Report {
             line(f, &format!("  {label}"), &|upstream| upstream.outcomes[outcome as usize])?;
         }
         line(f, "  in all", &|upstream| upstream.arrived)?;
-        line(f, "attempts", &|upstream| upstream.guard.attempts)?;
-        line(f, "  of them retries", &|upstream| upstream.guard.retries)?;
+        line(f, "attempts", &|upstream| upstream.guard.attempts.attempts)?;
+        line(f, "  of them retries", &|upstream| upstream.guard.attempts.retries)?;
         line(f, "  retries beyond budget", &|upstream| upstream.guard.beyond_budget)?;
+        line(f, "hedges beside them", &|upstream| upstream.guard.attempts.hedges)?;
+        line(f, "  were the quicker", &|upstream| upstream.guard.hedge.won)?;
+        line(f, "  held back by limits", &|upstream| upstream.limits.held_back)?;
+        line(f, "  hedges beyond budget", &|upstream| upstream.guard.hedge.suppressed)?;
+        self.chaos(f, &line)?;
+        line(f, "sent, of both", &|upstream| upstream.guard.attempts.sent)?;
         if let Some(saw) = &self.services_saw {
             line(f, "  seen by the service", &|upstream| {
                 let index = self.upstreams.iter().position(|other| std::ptr::eq(other, upstream));
@@ -137,6 +144,17 @@ impl Report {
             }
         }
         writeln!(f)
+    }
+
+    /// What was injected.
+    fn chaos(&self, f: &mut fmt::Formatter<'_>, line: &Line<'_>) -> fmt::Result {
+        let of = |count: fn(&ChaosStats) -> u64| {
+            move |upstream: &UpstreamReport| upstream.guard.chaos.as_ref().map_or(0, count)
+        };
+        line(f, "injected delays", &of(|chaos| chaos.latencies))?;
+        line(f, "injected errors", &of(|chaos| chaos.faults))?;
+        line(f, "injected hangs", &of(|chaos| chaos.hangs))?;
+        line(f, "injected panics", &of(|chaos| chaos.panics))
     }
 
     /// What the limits towards the upstreams did.

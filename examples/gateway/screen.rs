@@ -12,8 +12,9 @@ pub(crate) struct Row {
     pub(crate) allowed: u64,
     pub(crate) limited: u64,
     pub(crate) paced: u64,
-    pub(crate) rejected: u64,
+    pub(crate) refused: u64,
     pub(crate) retried: u64,
+    pub(crate) hedged: u64,
 }
 
 /// The state of a breaker in the words of the screen, and how to paint it.
@@ -126,15 +127,16 @@ impl Screen {
             let paint = if self.colour { row.circuit.paint.code() } else { "" };
             let plain = if self.colour { "\x1b[0m" } else { "" };
             panel.push(format!(
-                "{:<13} {paint}{:<10}{plain} {:>9} {:>9} {:>8} {:>8} {:>8} {:>7}",
-                shortened(&row.name, 13),
+                "{:<11} {paint}{:<9}{plain} {:>7} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7}",
+                shortened(&row.name, 11),
                 row.circuit.word,
                 row.in_flight,
                 grouped(row.allowed),
                 grouped(row.limited),
                 grouped(row.paced),
-                grouped(row.rejected),
+                grouped(row.refused),
                 grouped(row.retried),
+                grouped(row.hedged),
             ));
         }
         for line in &panel {
@@ -145,7 +147,7 @@ impl Screen {
     }
 }
 
-const TITLES: &str = "upstream      breaker    in flight   allowed  limited    paced rejected retried";
+const TITLES: &str = "upstream    breaker   running   allowed limited   paced refused retried  hedged";
 
 fn lines(head: &Head, rows: &[Row]) -> String {
     let mut text = match head.of {
@@ -155,15 +157,16 @@ fn lines(head: &Head, rows: &[Row]) -> String {
     for row in rows {
         let _ = writeln!(
             text,
-            "  {:<14} {:<9} in flight {}, allowed {}, limited {}, paced {}, rejected {}, retried {}",
+            "  {:<14} {:<9} in flight {}, allowed {}, limited {}, paced {}, refused {}, retried {}, hedged {}",
             shortened(&row.name, 14),
             row.circuit.word,
             row.in_flight,
             row.allowed,
             row.limited,
             row.paced,
-            row.rejected,
+            row.refused,
             row.retried,
+            row.hedged,
         );
     }
     text
@@ -251,8 +254,9 @@ mod tests {
             allowed: 9_999_999,
             limited: 999_999,
             paced: 999_999,
-            rejected: 999_999,
+            refused: 999_999,
             retried: 999_999,
+            hedged: 999_999,
         };
         let elapsed = Duration::from_secs(3600);
         let head = Head { done: 9_999_999, of: Some(10_000_000), elapsed, rate: 99_999 };

@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
     TimedOut,
     /// 502: no connection, or no valid answer.
     NoAnswer,
+    /// 500: the call has panicked.
+    Panicked,
     /// 4xx: a request that cannot be forwarded.
     Refused,
     /// The client went away before the answer.
@@ -35,7 +37,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 12] = [
         (Self::Answered, "answered"),
         (Self::Failed, "5xx upstream's, passed on"),
         (Self::Limited, "429 client's rate"),
@@ -45,6 +47,7 @@ impl Outcome {
         (Self::Full, "503 in-flight limit"),
         (Self::TimedOut, "504 timed out"),
         (Self::NoAnswer, "502 no valid answer"),
+        (Self::Panicked, "500 panicked"),
         (Self::Refused, "4xx not forwardable"),
         (Self::Abandoned, "client went away"),
     ];
