@@ -68,6 +68,24 @@ fn in_a_pause_nobody_is_refused_for_a_limit_that_ends_in_time() {
     assert!(waiting.poll().unwrap().is_ok());
 }
 
+// S35
+#[test]
+fn who_comes_behind_one_that_gives_up_in_time_is_not_refused() {
+    let (time, all, [_, slow]) = set([Quota::per_second(1000).burst(4), Quota::per_second(10).burst(4)]);
+    slow.drain_to(1);
+    let mut ahead = Polled::new(all.acquire_many_timeout(3, ms(250)));
+    assert!(ahead.poll().is_none());
+    // The one ahead needs two tokens more: it is never served, as others take them. This one is there at its limit.
+    let mut behind = Polled::new(all.acquire_timeout(ms(150)));
+    assert!(behind.poll().is_some_and(|outcome| outcome.is_err()), "nobody gives up before");
+    let mut behind = Polled::new(all.acquire_timeout(ms(250)));
+    assert!(behind.poll().is_none());
+    assert!(slow.try_acquire().is_ok());
+    time.advance(ms(250));
+    assert!(ahead.poll().unwrap().is_err());
+    assert!(behind.poll().unwrap().is_ok());
+}
+
 // S33
 #[test]
 fn more_than_the_smallest_can_hold_is_never() {

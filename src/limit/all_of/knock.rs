@@ -36,7 +36,8 @@ impl Knock {
         if self.queue.is_empty() {
             return self.joint.attempt(now, n);
         }
-        self.check(now, n).map_err(|denied| NotYet { denied, retry: self.next })
+        // When the first of them may be served, or one of them gives up.
+        self.check(now, n).map_err(|denied| NotYet { denied, retry: self.next.min(self.patience) })
     }
 
     /// Ends the waits whose time is over, or known to be too short. A pause that is over when the time is leaves it enough.
