@@ -179,3 +179,137 @@ fn of_settings_that_change_while_they_change_the_last_are_in_force() {
         assert_eq!(hosts.state(&key), Some(State::Open), "{key}");
     }
 }
+
+#[test]
+fn a_breaker_that_is_made_while_the_settings_change_has_the_last() {
+    let time = ManualClock::new();
+    let this = Arc::new(OnceLock::<KeyedBreaker<u32>>::new());
+    let inner = Arc::clone(&this);
+    // Called with the breaker's first break, while it is made.
+    let settings = CircuitBreaker::builder().initial_state(State::Open).recovery_with(move |_| {
+        inner.get().unwrap().set(CircuitBreaker::builder().recovery_time(7 * SECOND)).unwrap();
+        SECOND
+    });
+    let hosts = KeyedBreaker::builder(settings.clock(time.clock())).build().unwrap();
+    this.set(hosts.clone()).unwrap();
+    assert_eq!(hosts.try_acquire(&1).unwrap_err().retry_after(), Some(7 * SECOND));
+}
+
+#[test]
+fn whatever_opens_it_an_observer_may_call_back() {
+    // S21
+    let rig = rig(|builder| builder.failure_rate(0.5).minimum_calls(2).failure_threshold(5));
+    let breaker = rig.breaker.clone();
+    rig.breaker.observe(move |event: &BreakerEvent| {
+        if let BreakerEvent::StateChanged { to: State::Open, .. } = event {
+            breaker.reset().unwrap();
+        }
+    });
+    rig.fail(2);
+    rig.breaker.try_acquire().unwrap().record(Outcome::Trip(SECOND));
+    let triggers: Vec<_> = rig.changes().into_iter().map(|(_, _, trigger)| trigger).collect();
+    assert_eq!(triggers, [Trigger::FailureRate, Trigger::Reset, Trigger::Outcome, Trigger::Reset]);
+}
+
+#[test]
+fn a_place_judged_by_the_trial_that_lost_it_is_no_longer_out() {
+    let rig = rig(|builder| {
+        let builder = builder.recovery_time(SECOND).half_open_requests(2).success_threshold(2);
+        builder.half_open_limit(None).trial_lease(Some(SECOND))
+    });
+    rig.trip();
+    rig.time.advance(SECOND);
+    let acquire = || rig.breaker.try_acquire().unwrap();
+    let lost = acquire();
+    rig.time.advance(SECOND);
+    let (other, successor) = (acquire(), acquire());
+    lost.success();
+    drop(other);
+    acquire().success();
+    assert_eq!(rig.breaker.state(), State::Closed);
+    successor.failure();
+    assert_eq!((rig.breaker.state(), rig.breaker.stats().late), (State::Closed, 1));
+}
+
+#[test]
+fn the_break_after_overdue_trials_is_that_of_the_settings_in_force() {
+    // S83
+    let limit = |builder: cofferdam::resilience::breaker::Builder| {
+        builder.half_open_limit(Some(SECOND)).trial_lease(Some(SECOND))
+    };
+    let rig = rig(|builder| limit(builder).recovery_time(SECOND));
+    rig.trip();
+    rig.time.advance(SECOND);
+    drop(rig.breaker.try_acquire().unwrap());
+    rig.breaker.set(limit(rig.breaker.settings()).recovery_time(9 * SECOND)).unwrap();
+    let _hangs = rig.breaker.try_acquire().unwrap();
+    rig.time.advance(SECOND);
+    assert_eq!(rig.refused().retry_after(), Some(9 * SECOND));
+}
+
+#[test]
+fn a_break_until_an_instant_is_not_that_of_the_settings_even_if_those_began_it() {
+    let rig = rig(|builder| builder.failure_threshold(1).recovery_time(10 * SECOND));
+    rig.fail(1);
+    rig.breaker.trip_for(60 * SECOND).unwrap();
+    rig.breaker.set(rig.breaker.settings().recovery_time(5 * SECOND)).unwrap();
+    assert_eq!(rig.refused().retry_after(), Some(60 * SECOND));
+}
+
+#[test]
+fn a_lower_threshold_is_reached_by_the_next_failure() {
+    let rig = rig(|builder| builder.failure_threshold(9));
+    rig.fail(4);
+    rig.breaker.set(rig.breaker.settings().failure_threshold(3)).unwrap();
+    assert_eq!(rig.breaker.state(), State::Closed);
+    rig.fail(1);
+    assert_eq!(rig.breaker.state(), State::Open);
+}
+
+#[test]
+fn a_break_without_end_says_how_long_it_is() {
+    // S15
+    let rig =
+        rig(|builder| builder.failure_threshold(1).recovery_time(Duration::MAX).recovery_cap(Duration::MAX));
+    rig.fail(1);
+    assert_eq!(rig.refused().retry_after(), Some(Duration::from_nanos(u64::MAX - 1)));
+}
+
+#[test]
+fn slow_trials_of_an_earlier_phase_do_not_count() {
+    let rig = rig(|builder| {
+        let builder = builder.recovery_time(SECOND).slow_call(MS).slow_rate(0.5);
+        builder.half_open_requests(4).half_open_rate(0.5)
+    });
+    for _ in 0..3 {
+        rig.breaker.trip_for(SECOND).unwrap();
+        rig.time.advance(SECOND);
+        let trial = rig.breaker.try_acquire().unwrap();
+        rig.time.advance(2 * MS);
+        trial.success();
+        assert_eq!(rig.breaker.state(), State::HalfOpen);
+    }
+}
+
+#[test]
+fn a_window_of_calls_is_empty_after_very_many_generations() {
+    let rig = rig(|builder| builder.window(Window::calls(10)).failures_in_window(2));
+    rig.fail(1);
+    for _ in 0..4_096 {
+        rig.breaker.reset().unwrap();
+    }
+    assert_eq!(rig.breaker.stats().window.unwrap().calls, 0);
+    rig.fail(1);
+    assert_eq!(rig.breaker.state(), State::Closed);
+}
+
+#[test]
+fn a_breaker_that_has_seen_a_slow_call_is_not_idle() {
+    let time = ManualClock::new();
+    let settings = CircuitBreaker::builder().slow_call(MS).slow_rate(0.9).clock(time.clock());
+    let hosts = KeyedBreaker::<u32>::new(settings).unwrap();
+    let guard = hosts.try_acquire(&1).unwrap();
+    time.advance(2 * MS);
+    guard.success();
+    assert_eq!((hosts.remove_idle(), hosts.state(&1)), (0, Some(State::Closed)));
+}
