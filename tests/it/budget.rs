@@ -179,7 +179,7 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
             .clock(time.clock())
             .build()
             .unwrap();
-        let mut sleepers: Vec<Polled<_>> = Vec::new();
+        let mut sleepers: Vec<(Polled<_>, u64)> = Vec::new();
         for _ in 0..300 {
             let now = (time.elapsed().as_millis() / 100) as u64;
             if let Model::Ratio { slots } = &mut model {
@@ -199,6 +199,7 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
                 3..=6 => {
                     let mut call = Polled::new(retry.call(|| ready(Err::<(), ()>(()))));
                     let sleeps = call.poll().is_none();
+                    let mut latest = 0;
                     let may = match &mut model {
                         Model::Quota { tokens } if *tokens >= 4 => {
                             *tokens -= 4;
@@ -213,24 +214,29 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
                         }
                         Model::Ratio { slots } => {
                             slots.push((now, 250));
-                            take(slots)
+                            take(slots, &mut latest)
                         }
                     };
                     assert_eq!(sleeps, may, "seed {seed}");
                     if sleeps {
-                        sleepers.push(call);
+                        sleepers.push((call, latest));
                     }
                 }
                 // Somebody is dropped in the sleep.
                 7 | 8 if !sleepers.is_empty() => {
-                    drop(sleepers.swap_remove(rng.usize(..sleepers.len())));
+                    let (call, latest) = sleepers.swap_remove(rng.usize(..sleepers.len()));
+                    drop(call);
                     match &mut model {
                         Model::Quota { tokens } => *tokens = (*tokens + 4).min(40),
                         Model::Share { calls, retries } => {
                             *calls -= 1;
                             *retries -= 1;
                         }
-                        Model::Ratio { slots } => slots.push((now, 1_000)),
+                        Model::Ratio { slots } => {
+                            // What is out of the window by now is forgotten below.
+                            let at = slots.partition_point(|(slot, _)| *slot <= latest);
+                            slots.insert(at, (latest, 1_000));
+                        }
                     }
                 }
                 _ => time.advance(ms(rng.u64(..150))),
@@ -249,18 +255,49 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
     }
 }
 
-/// Takes a retry out of the oldest.
-fn take(slots: &mut [(u64, u64)]) -> bool {
+/// Takes a retry out of the oldest; says which was the latest of them.
+fn take(slots: &mut [(u64, u64)], latest: &mut u64) -> bool {
     if slots.iter().map(|(_, left)| left).sum::<u64>() < 1_000 {
         return false;
     }
     let mut owed = 1_000;
-    for (_, left) in slots.iter_mut() {
+    for (slot, left) in slots.iter_mut() {
         let taken = (*left).min(owed);
         *left -= taken;
         owed -= taken;
+        if taken > 0 {
+            *latest = *slot;
+        }
     }
     true
+}
+
+// S53
+#[test]
+fn what_is_given_back_does_not_outlive_the_calls_that_paid_for_it() {
+    let time = ManualClock::new();
+    let budget = Budget::ratio(0.5).min_per_second(0.0).clock(time.clock()).build().unwrap();
+    let retry = Retry::builder()
+        .backoff(Backoff::fixed(Duration::from_secs(60)))
+        .budget(budget.clone())
+        .clock(time.clock())
+        .build()
+        .unwrap();
+    block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
+    time.advance(Duration::from_secs(3));
+    let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
+    assert!(sleeps.poll().is_none());
+    time.advance(Duration::from_secs(6));
+    drop(sleeps);
+    assert_eq!(budget.available(), 1, "the calls of nine seconds ago still count");
+    time.advance(Duration::from_secs(4));
+    assert_eq!(budget.available(), 0, "those of thirteen do not");
+    block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
+    let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
+    assert!(sleeps.poll().is_none());
+    time.advance(Duration::from_secs(30));
+    drop(sleeps);
+    assert_eq!(budget.available(), 0);
 }
 
 // tower's `TpsBudget` looks and then subtracts; failsafe-go loads, compares, adds
