@@ -599,3 +599,36 @@ fn after_it_has_come_out_it_can_be_tried_again() {
     assert_eq!(drive(&time, stack.call(script.op())), Ok(6));
     assert_eq!(script.begun(), [0, 10, 31, 34, 38, 48]);
 }
+
+// S61, S65
+#[test]
+fn a_first_attempt_that_times_out_is_what_comes_out_and_not_the_refusal_of_its_hedge() {
+    let time = ManualClock::new();
+    for last in [false, true] {
+        let limit = Timeout::attempt(ms(30)).clock(time.clock());
+        let stack = Stack::new()
+            .hedge(hedge(&time).last_error(last).build().unwrap())
+            .timeout(limit)
+            .bulkhead(Bulkhead::new(1).unwrap());
+        let script = Script::new(time.clock(), &[(50, Ok(1))]);
+        let error = drive(&time, stack.call(script.op())).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(script.running.get(), 0);
+    }
+}
+
+#[test]
+fn a_callee_that_says_when_does_not_put_off_a_delay_that_is_longer() {
+    let time = ManualClock::new();
+    let waits = |after| {
+        hedge(&time)
+            .on_failure(OnFailure::WaitForDelay)
+            .retry_after(move |_: &&str| Some(ms(after)))
+            .build()
+            .unwrap()
+    };
+    let plan = [(4, Err("later")), (1, Ok(2))];
+    assert_eq!(run(&time, &waits(1), &plan), (Ok(2), 11, vec![0, 10]));
+    assert_eq!(run(&time, &waits(6), &plan), (Ok(2), 11, vec![0, 10]));
+    assert_eq!(run(&time, &waits(20), &plan), (Ok(2), 25, vec![0, 24]));
+}
