@@ -15,18 +15,22 @@ fn immediate() -> RetryBuilder {
     Retry::builder().backoff(Backoff::ZERO)
 }
 
+fn retry_of(time: &ManualClock, budget: &Budget, max_attempts: u32) -> Retry {
+    Retry::builder()
+        .max_attempts(max_attempts)
+        .backoff(Backoff::fixed(ms(10)))
+        .budget(budget.clone())
+        .clock(time.clock())
+        .build()
+        .unwrap()
+}
+
 // S53
 #[test]
 fn a_share_is_of_the_calls_under_way_and_ends_with_the_retry() {
     let time = ManualClock::new();
     let budget = Budget::share(0.25).least(1).build().unwrap();
-    let retry = Retry::builder()
-        .max_attempts(2)
-        .backoff(Backoff::fixed(ms(10)))
-        .budget(budget.clone())
-        .clock(time.clock())
-        .build()
-        .unwrap();
+    let retry = retry_of(&time, &budget, 2);
     assert_eq!(budget.available(), 1);
     let mut hanging: Vec<_> = (0..8).map(|_| Polled::new(retry.call(pending::<Result<(), ()>>))).collect();
     assert!(hanging.iter_mut().all(|call| call.poll().is_none()));
@@ -43,6 +47,9 @@ fn a_share_is_of_the_calls_under_way_and_ends_with_the_retry() {
     assert_eq!(budget.available(), 2, "and so does who has run");
     drop(hanging);
     assert_eq!(budget.available(), 1);
+    // An attempt that has come out has left its place to the next of its own call.
+    let error = drive(&time, retry_of(&time, &budget, 4).call(|| async { Err::<(), _>(()) })).unwrap_err();
+    assert_eq!(error.exhausted().map(|run| (run.attempts(), run.reason())), Some((4, GaveUp::Attempts)));
     assert_eq!(Budget::share(f64::NAN).build().unwrap_err().knob(), "share");
 }
 
@@ -114,7 +121,7 @@ fn a_spender_takes_and_does_not_pay_in() {
     }
     assert_eq!(drive(&time, stack.call(slow_then_ready(&time))), Ok(()));
     assert_eq!(budget.available(), 5, "six calls, and a hedge");
-    let budget = Budget::quota(10).build().unwrap();
+    let budget = Budget::quota(10).reward(5).build().unwrap();
     let retry = immediate().budget(budget.spender()).build().unwrap();
     assert!(block_on(retry.call(|| async { Err::<(), _>(()) })).is_err());
     block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
