@@ -295,6 +295,7 @@ fn what_is_given_back_does_not_outlive_the_calls_that_paid_for_it() {
     let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
     assert!(sleeps.poll().is_none());
     time.advance(Duration::from_secs(6));
+    assert_eq!(budget.available(), 0);
     drop(sleeps);
     assert_eq!(budget.available(), 1, "the calls of nine seconds ago still count");
     time.advance(Duration::from_secs(4));
@@ -303,6 +304,7 @@ fn what_is_given_back_does_not_outlive_the_calls_that_paid_for_it() {
     let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
     assert!(sleeps.poll().is_none());
     time.advance(Duration::from_secs(30));
+    assert_eq!(budget.available(), 0);
     drop(sleeps);
     assert_eq!(budget.available(), 0);
 }
