@@ -183,4 +183,101 @@ mod tests {
             assert!(thread.join().is_ok());
         }
     }
+
+    struct Run<F>(F);
+
+    impl<F: Fn() + std::marker::Send + Sync + 'static> Wake for Run<F> {
+        fn wake(self: Arc<Self>) {
+            self.0();
+        }
+    }
+
+    fn run<F: Fn() + std::marker::Send + Sync + 'static>(f: F) -> Waker {
+        Waker::from(Arc::new(Run(f)))
+    }
+
+    #[test]
+    fn a_waker_may_arm_and_drop_other_timers() {
+        use std::sync::Mutex;
+        for &sleep_until in KINDS {
+            let (woken, wakes) = mpsc::channel();
+            let other = Mutex::new(Some(sleep_until(after(60_000))));
+            if let Ok(Some(other)) = other.lock().as_deref_mut().map(Option::as_mut) {
+                poll(other, Waker::noop().clone());
+            }
+            let woken = Mutex::new(woken);
+            let kept = Mutex::new(Vec::new());
+            let mut sleep = sleep_until(after(3));
+            poll(
+                &mut sleep,
+                run(move || {
+                    drop(other.lock().ok().and_then(|mut other| other.take()));
+                    let mut next = sleep_until(after(2));
+                    if let (Ok(woken), Ok(mut kept)) = (woken.lock(), kept.lock()) {
+                        poll(&mut next, Waker::from(Arc::new(Send(5, woken.clone()))));
+                        kept.push(next);
+                    }
+                    // The waker goes with its call: what is kept must not.
+                    std::mem::forget(std::mem::take(&mut *kept.lock().unwrap_or_else(|e| e.into_inner())));
+                }),
+            );
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(5));
+        }
+    }
+
+    #[test]
+    fn one_that_is_ages_away_holds_up_no_other() {
+        for sleep_until in KINDS {
+            let mut ages = sleep_until(system::now() + Duration::from_secs(1 << 61));
+            poll(&mut ages, Waker::noop().clone());
+            block_on(sleep_until(after(2)));
+            let mut ages = sleep_until(system::now() + Duration::from_secs(1 << 40));
+            poll(&mut ages, Waker::noop().clone());
+            block_on(sleep_until(after(2)));
+        }
+    }
+
+    #[test]
+    fn threads_that_arm_and_drop_at_random_lose_no_wake_up() {
+        for &sleep_until in KINDS {
+            let threads: Vec<_> = (0..4)
+                .map(|seed| {
+                    thread::spawn(move || {
+                        let mut rng = fastrand::Rng::with_seed(seed);
+                        let mut kept = Vec::new();
+                        for _ in 0..300 {
+                            let mut dropped =
+                                sleep_until(system::now() + Duration::from_micros(rng.u64(50..900)));
+                            let due = system::now() + Duration::from_micros(rng.u64(1..600));
+                            let (woken, wakes) = mpsc::channel();
+                            let _ = std::future::Future::poll(
+                                std::pin::Pin::new(&mut dropped),
+                                &mut Context::from_waker(Waker::noop()),
+                            );
+                            let mut sleep = sleep_until(due);
+                            let waker = Waker::from(Arc::new(Send(1, woken)));
+                            if std::future::Future::poll(
+                                std::pin::Pin::new(&mut sleep),
+                                &mut Context::from_waker(&waker),
+                            )
+                            .is_ready()
+                            {
+                                continue;
+                            }
+                            match rng.u32(..4) {
+                                0 => drop(dropped),
+                                1 => kept.push(dropped),
+                                _ => kept.clear(),
+                            }
+                            if wakes.recv_timeout(Duration::from_secs(30)) != Ok(1) {
+                                return false;
+                            }
+                        }
+                        true
+                    })
+                })
+                .collect();
+            assert!(threads.into_iter().all(|thread| thread.join().is_ok_and(|woken| woken)));
+        }
+    }
 }

@@ -15,18 +15,22 @@ fn immediate() -> RetryBuilder {
     Retry::builder().backoff(Backoff::ZERO)
 }
 
+fn retry_of(time: &ManualClock, budget: &Budget, max_attempts: u32) -> Retry {
+    Retry::builder()
+        .max_attempts(max_attempts)
+        .backoff(Backoff::fixed(ms(10)))
+        .budget(budget.clone())
+        .clock(time.clock())
+        .build()
+        .unwrap()
+}
+
 // S53
 #[test]
 fn a_share_is_of_the_calls_under_way_and_ends_with_the_retry() {
     let time = ManualClock::new();
     let budget = Budget::share(0.25).least(1).build().unwrap();
-    let retry = Retry::builder()
-        .max_attempts(2)
-        .backoff(Backoff::fixed(ms(10)))
-        .budget(budget.clone())
-        .clock(time.clock())
-        .build()
-        .unwrap();
+    let retry = retry_of(&time, &budget, 2);
     assert_eq!(budget.available(), 1);
     let mut hanging: Vec<_> = (0..8).map(|_| Polled::new(retry.call(pending::<Result<(), ()>>))).collect();
     assert!(hanging.iter_mut().all(|call| call.poll().is_none()));
@@ -43,6 +47,9 @@ fn a_share_is_of_the_calls_under_way_and_ends_with_the_retry() {
     assert_eq!(budget.available(), 2, "and so does who has run");
     drop(hanging);
     assert_eq!(budget.available(), 1);
+    // An attempt that has come out has left its place to the next of its own call.
+    let error = drive(&time, retry_of(&time, &budget, 4).call(|| async { Err::<(), _>(()) })).unwrap_err();
+    assert_eq!(error.exhausted().map(|run| (run.attempts(), run.reason())), Some((4, GaveUp::Attempts)));
     assert_eq!(Budget::share(f64::NAN).build().unwrap_err().knob(), "share");
 }
 
@@ -114,7 +121,7 @@ fn a_spender_takes_and_does_not_pay_in() {
     }
     assert_eq!(drive(&time, stack.call(slow_then_ready(&time))), Ok(()));
     assert_eq!(budget.available(), 5, "six calls, and a hedge");
-    let budget = Budget::quota(10).build().unwrap();
+    let budget = Budget::quota(10).reward(5).build().unwrap();
     let retry = immediate().budget(budget.spender()).build().unwrap();
     assert!(block_on(retry.call(|| async { Err::<(), _>(()) })).is_err());
     block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
@@ -179,7 +186,7 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
             .clock(time.clock())
             .build()
             .unwrap();
-        let mut sleepers: Vec<Polled<_>> = Vec::new();
+        let mut sleepers: Vec<(Polled<_>, u64)> = Vec::new();
         for _ in 0..300 {
             let now = (time.elapsed().as_millis() / 100) as u64;
             if let Model::Ratio { slots } = &mut model {
@@ -199,6 +206,7 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
                 3..=6 => {
                     let mut call = Polled::new(retry.call(|| ready(Err::<(), ()>(()))));
                     let sleeps = call.poll().is_none();
+                    let mut latest = 0;
                     let may = match &mut model {
                         Model::Quota { tokens } if *tokens >= 4 => {
                             *tokens -= 4;
@@ -213,24 +221,29 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
                         }
                         Model::Ratio { slots } => {
                             slots.push((now, 250));
-                            take(slots)
+                            take(slots, &mut latest)
                         }
                     };
                     assert_eq!(sleeps, may, "seed {seed}");
                     if sleeps {
-                        sleepers.push(call);
+                        sleepers.push((call, latest));
                     }
                 }
                 // Somebody is dropped in the sleep.
                 7 | 8 if !sleepers.is_empty() => {
-                    drop(sleepers.swap_remove(rng.usize(..sleepers.len())));
+                    let (call, latest) = sleepers.swap_remove(rng.usize(..sleepers.len()));
+                    drop(call);
                     match &mut model {
                         Model::Quota { tokens } => *tokens = (*tokens + 4).min(40),
                         Model::Share { calls, retries } => {
                             *calls -= 1;
                             *retries -= 1;
                         }
-                        Model::Ratio { slots } => slots.push((now, 1_000)),
+                        Model::Ratio { slots } => {
+                            // What is out of the window by now is forgotten below.
+                            let at = slots.partition_point(|(slot, _)| *slot <= latest);
+                            slots.insert(at, (latest, 1_000));
+                        }
                     }
                 }
                 _ => time.advance(ms(rng.u64(..150))),
@@ -249,18 +262,51 @@ fn a_random_course_of_calls_leaves_what_the_model_says() {
     }
 }
 
-/// Takes a retry out of the oldest.
-fn take(slots: &mut [(u64, u64)]) -> bool {
+/// Takes a retry out of the oldest; says which was the latest of them.
+fn take(slots: &mut [(u64, u64)], latest: &mut u64) -> bool {
     if slots.iter().map(|(_, left)| left).sum::<u64>() < 1_000 {
         return false;
     }
     let mut owed = 1_000;
-    for (_, left) in slots.iter_mut() {
+    for (slot, left) in slots.iter_mut() {
         let taken = (*left).min(owed);
         *left -= taken;
         owed -= taken;
+        if taken > 0 {
+            *latest = *slot;
+        }
     }
     true
+}
+
+// S53
+#[test]
+fn what_is_given_back_does_not_outlive_the_calls_that_paid_for_it() {
+    let time = ManualClock::new();
+    let budget = Budget::ratio(0.5).min_per_second(0.0).clock(time.clock()).build().unwrap();
+    let retry = Retry::builder()
+        .backoff(Backoff::fixed(Duration::from_secs(60)))
+        .budget(budget.clone())
+        .clock(time.clock())
+        .build()
+        .unwrap();
+    block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
+    time.advance(Duration::from_secs(3));
+    let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
+    assert!(sleeps.poll().is_none());
+    time.advance(Duration::from_secs(6));
+    assert_eq!(budget.available(), 0);
+    drop(sleeps);
+    assert_eq!(budget.available(), 1, "the calls of nine seconds ago still count");
+    time.advance(Duration::from_secs(4));
+    assert_eq!(budget.available(), 0, "those of thirteen do not");
+    block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
+    let mut sleeps = Polled::new(retry.call(|| async { Err::<(), ()>(()) }));
+    assert!(sleeps.poll().is_none());
+    time.advance(Duration::from_secs(30));
+    assert_eq!(budget.available(), 0);
+    drop(sleeps);
+    assert_eq!(budget.available(), 0);
 }
 
 // tower's `TpsBudget` looks and then subtracts; failsafe-go loads, compares, adds

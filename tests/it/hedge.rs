@@ -159,6 +159,7 @@ fn the_losers_are_gone_when_the_winner_is_seen_and_nothing_begins_after() {
     let hedge = hedge(&time).max_hedges(2).build().unwrap();
     // The first attempt is ready in the instant in which its hedge is due.
     assert_eq!(run(&time, &hedge, &[(10, Ok(1))]), (Ok(1), 10, vec![0]));
+    assert_eq!(hedge.stats().started, 0);
     for plan in [[(60, Ok(1)), (20, Ok(2)), (60, Ok(3))], [(25, Ok(1)), (90, Ok(2)), (90, Ok(3))]] {
         let script = Script::new(time.clock(), &plan);
         let mut call = Polled::new(hedge.call(script.op()));
@@ -211,6 +212,9 @@ fn an_empty_budget_suppresses_hedges_and_nothing_else() {
     assert_eq!(run(&time, &hedge, &plan), (Ok(2), 50, vec![0, 10]));
     assert_eq!(run(&time, &hedge, &[(80, Ok(1))]), (Ok(1), 80, vec![0]));
     assert_eq!((hedge.stats().started, hedge.stats().suppressed), (1, 2));
+    // The failure of the only attempt there is comes out at once.
+    let bare = self::hedge(&time).budget(budget.clone()).build().unwrap();
+    assert_eq!(run(&time, &bare, &[(5, Err("one"))]), (Err(Error::Inner("one")), 5, vec![0]));
     assert_eq!(budget.available(), 0, "a hedge that wins has cost what it costs");
     for _ in 0..4 {
         assert_eq!(run(&time, &hedge, &[(0, Ok(1))]).0, Ok(1));
@@ -278,6 +282,9 @@ fn latencies_are_forgotten_with_their_window() {
     assert!(latencies.quantile().is_none(), "and what comes is counted without it");
     record(50, 1);
     assert!(about(50));
+    record(50, 1);
+    time.advance(ms(2_000));
+    assert!(latencies.quantile().is_none(), "of two windows ago nothing is left");
     for quantile in [0.0, 1.0, f64::NAN] {
         assert_eq!(Latencies::builder(quantile).build().unwrap_err().knob(), "quantile");
     }
@@ -320,7 +327,8 @@ fn the_delay_does_not_shrink_because_slow_calls_are_hedged() {
     for _ in 0..4_000 {
         // Uniform up to 100 ms: the ninetieth of a hundred takes 90.
         let takes = |rng: &mut fastrand::Rng| rng.u64(1..=100);
-        let plan = [(takes(&mut rng), Ok(1)), (takes(&mut rng), Ok(2))];
+        // A hedge is quick, and so beats nearly every first attempt beside which it begins.
+        let plan = [(takes(&mut rng), Ok(1)), (1, Ok(2))];
         assert!(run(&time, &hedge, &plan).0.is_ok());
     }
     let delay = hedge.delay().unwrap();
@@ -598,4 +606,37 @@ fn after_it_has_come_out_it_can_be_tried_again() {
     let script = Script::new(time.clock(), &plan);
     assert_eq!(drive(&time, stack.call(script.op())), Ok(6));
     assert_eq!(script.begun(), [0, 10, 31, 34, 38, 48]);
+}
+
+// S61, S65
+#[test]
+fn a_first_attempt_that_times_out_is_what_comes_out_and_not_the_refusal_of_its_hedge() {
+    let time = ManualClock::new();
+    for last in [false, true] {
+        let limit = Timeout::attempt(ms(30)).clock(time.clock());
+        let stack = Stack::new()
+            .hedge(hedge(&time).last_error(last).build().unwrap())
+            .timeout(limit)
+            .bulkhead(Bulkhead::new(1).unwrap());
+        let script = Script::new(time.clock(), &[(50, Ok(1))]);
+        let error = drive(&time, stack.call(script.op())).unwrap_err();
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(script.running.get(), 0);
+    }
+}
+
+#[test]
+fn a_callee_that_says_when_does_not_put_off_a_delay_that_is_longer() {
+    let time = ManualClock::new();
+    let waits = |after| {
+        hedge(&time)
+            .on_failure(OnFailure::WaitForDelay)
+            .retry_after(move |_: &&str| Some(ms(after)))
+            .build()
+            .unwrap()
+    };
+    let plan = [(4, Err("later")), (1, Ok(2))];
+    assert_eq!(run(&time, &waits(1), &plan), (Ok(2), 11, vec![0, 10]));
+    assert_eq!(run(&time, &waits(6), &plan), (Ok(2), 11, vec![0, 10]));
+    assert_eq!(run(&time, &waits(20), &plan), (Ok(2), 25, vec![0, 24]));
 }

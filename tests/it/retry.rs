@@ -459,6 +459,14 @@ fn a_ratio_forgets_calls_that_are_older_than_its_window() {
     // Far beyond the window, and from an idle state.
     time.advance(Duration::from_secs(86_400));
     assert_eq!(budget.available(), 0);
+    for seconds in 10..30 {
+        for _ in 0..2 {
+            block_on(retry.call(|| async { Ok::<(), ()>(()) })).unwrap();
+        }
+        assert_eq!(budget.available(), 1);
+        time.advance(Duration::from_secs(seconds));
+        assert_eq!(budget.available(), 0, "after {seconds} s at once");
+    }
 }
 
 #[test]

@@ -33,7 +33,8 @@ struct Window {
 /// Where a retry was taken from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
-    Saved,
+    /// Out of deposits, the latest of them in this slot.
+    Saved(u64),
     Floor(u64),
 }
 
@@ -65,15 +66,18 @@ impl Window {
     /// Takes one retry: out of the oldest deposits, then out of the floor. Says where it came from.
     fn take(&mut self, floor: u64) -> Option<Source> {
         if self.saved() >= RETRY {
-            let mut left = RETRY;
+            let (mut left, mut latest) = (RETRY, self.newest);
             for age in (0..SLOTS as u64).rev() {
                 let Some(slot) = self.newest.checked_sub(age) else { continue };
                 let at = self.at(slot);
                 let taken = self.slots[at].min(left);
                 self.slots[at] -= taken;
                 left -= taken;
+                if taken > 0 {
+                    latest = slot;
+                }
             }
-            return Some(Source::Saved);
+            return Some(Source::Saved(latest));
         }
         let taken: u64 = self.floor_taken.iter().sum();
         if taken.saturating_add(RETRY) > floor {
@@ -86,13 +90,16 @@ impl Window {
 
     fn give_back(&mut self, source: Source) {
         match source {
-            Source::Saved => self.deposit(RETRY),
-            Source::Floor(slot) if self.newest - slot < SLOTS as u64 => {
+            // The calls that had paid for it have gone out of the window; or it has come back by time already.
+            Source::Saved(slot) | Source::Floor(slot) if self.newest - slot >= SLOTS as u64 => {}
+            Source::Saved(slot) => {
+                let at = self.at(slot);
+                self.slots[at] = self.slots[at].saturating_add(RETRY);
+            }
+            Source::Floor(slot) => {
                 let at = self.at(slot);
                 self.floor_taken[at] = self.floor_taken[at].saturating_sub(RETRY);
             }
-            // It has come back by time already.
-            Source::Floor(_) => {}
         }
     }
 }

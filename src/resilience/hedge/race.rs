@@ -206,8 +206,10 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
         let takes_its_place = match &rest.failure {
             None => true,
             // What the callee said says more than a refusal of ours.
-            Some((_, before)) if refused => {
-                before.as_ref().is_err_and(|error| matches!(error, Error::Rejected(_))) && settings.last_error
+            Some((_, Ok(_) | Err(Error::Inner(_) | Error::Exhausted(_) | Error::FallbackFailed(_))))
+                if refused =>
+            {
+                false
             }
             Some(_) => number == 0 || settings.last_error,
         };
@@ -224,7 +226,7 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
         if let Some(at) = after.and_then(|after| settings.clock.now().checked_add(after)) {
             self.not_before = self.not_before.max(Some(at));
         }
-        if self.start_now || self.not_before.is_some() {
+        if self.start_now {
             // What it is armed for has changed.
             self.alarm.disarm();
         }
@@ -245,6 +247,13 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
             };
             if self.alarm.poll(&settings.clock, cx, |clock| deadline(clock.now())).is_pending() {
                 return false;
+            }
+            self.alarm.disarm();
+            // The callee may have said so when the alarm was armed for the delay already.
+            if let Some(at) = not_before.filter(|at| settings.clock.now() < *at) {
+                if self.alarm.poll(&settings.clock, cx, |_| at.into()).is_pending() {
+                    return false;
+                }
             }
         }
         self.alarm.disarm();

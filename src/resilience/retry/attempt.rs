@@ -71,10 +71,11 @@ where
     }
 
     fn cancel(self: Pin<&mut Self>) {
-        let this = self.project();
+        let mut this = self.project();
+        // Before what it has paid: it is over before its place is given to another.
+        this.inner.as_mut().cancel();
         // A retry that was paid for and has not begun is given back.
         *this.run = Run::FRESH;
-        this.inner.cancel();
     }
 }
 

@@ -77,8 +77,8 @@ impl<J> RetryBuilder<J> {
         self.set(|settings| settings.budget = Some(budget))
     }
 
-    /// No attempt begins later than this after the first. One that is running is not cut short: that is a timeout's work.
-    /// Default: no such bound.
+    /// No attempt is due later than this after the first. One that is running is not cut short: that is a timeout's work, and
+    /// a timer that goes off late makes the attempt late. Default: no such bound.
     pub fn max_duration(self, max_duration: Duration) -> Self {
         self.set(|settings| settings.max_duration = Some(max_duration))
     }

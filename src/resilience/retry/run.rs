@@ -8,7 +8,7 @@ use crate::sync::{Context as TaskContext, ContextError, context};
 use crate::time::{Alarm, Deadline, Sleep, Spread};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -54,6 +54,10 @@ pub(super) struct Rest<'a, E> {
     yields: bool,
 }
 
+/// After so many attempts the others of the executor have a turn, even if there was nothing to wait for. A run without end of
+/// an operation that fails at once would otherwise never let go of its thread, and nobody could end it.
+const TURN: u32 = 64;
+
 /// What follows an attempt that has come out, and not simply well.
 pub(super) enum Step {
     /// Another attempt.
@@ -77,6 +81,7 @@ impl<'a, E> Run<'a, E> {
     #[inline]
     pub(super) fn may_go_on(&self, settings: &Settings) -> bool {
         self.attempts < settings.max_attempts - 1
+            && self.attempts % TURN != TURN - 1
             && self.rest.is_none()
             && !context::can_end()
             && !settings.shared.observers.is_watched()
@@ -249,14 +254,18 @@ impl<'a, E> Run<'a, E> {
             None => None,
         };
         let number = attempt.saturating_add(1);
-        if delay.is_zero() {
+        let is_turn = attempt % TURN == 0;
+        if delay.is_zero() && !is_turn {
             if let Some(rest) = &mut self.rest {
                 rest.paid = paid;
                 rest.begin(settings, number);
             }
         } else {
-            let sleep =
+            let mut sleep =
                 read().checked_add(delay).map_or_else(Sleep::never, |at| settings.clock.sleep_until(at));
+            if is_turn {
+                sleep = pending_once(sleep);
+            }
             let rest = self.rest_or_new();
             rest.paid = paid;
             rest.number = number;
@@ -454,6 +463,25 @@ impl<E> Default for Rest<'_, E> {
             yields: false,
         }
     }
+}
+
+/// The same sleep, pending at least once.
+fn pending_once(sleep: Sleep) -> Sleep {
+    let (mut sleep, mut was_pending) = (Some(sleep), false);
+    Sleep::new(poll_fn(move |cx| {
+        if let Some(running) = &mut sleep {
+            if Pin::new(running).poll(cx).is_pending() {
+                was_pending = true;
+                return Poll::Pending;
+            }
+            sleep = None;
+        }
+        if std::mem::replace(&mut was_pending, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }))
 }
 
 fn reason_of(ended: &ContextError) -> GaveUp {

@@ -428,3 +428,59 @@ fn of_many_items_only_the_one_that_failed_is_tried_again() {
     }
     assert_eq!(*calls.borrow(), [1, 1, 1, 3, 1]);
 }
+
+#[test]
+fn a_run_without_end_lets_others_have_their_turn() {
+    // With nothing to tell, and with something to do for each attempt.
+    for retry in [immediate(), immediate().attempt_timeout(ms(5))] {
+        let retry = retry.max_attempts(u32::MAX).build().unwrap();
+        let calls = Cell::new(0);
+        let mut call = Polled::new(retry.call(|| {
+            calls.set(calls.get() + 1);
+            std::future::ready(if calls.get() < 10_000 { Err(()) } else { Ok(()) })
+        }));
+        for turn in 1..=10 {
+            assert!(call.poll().is_none());
+            assert_eq!((calls.get(), call.wakes()), (turn * 64, turn), "it wakes itself");
+        }
+        drop(call);
+        // Nor is one that blocks held up.
+        let mut calls = 0;
+        let outcome = retry.call_sync(|| {
+            calls += 1;
+            if calls < 200 { Err(()) } else { Ok(calls) }
+        });
+        assert_eq!(outcome, Ok(200));
+    }
+}
+
+// S53
+#[test]
+fn a_retry_that_is_cancelled_is_over_before_its_place_is_given_to_another() {
+    struct Looks(Budget, Rc<Cell<u64>>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.1.set(self.0.available());
+        }
+    }
+    let time = ManualClock::new();
+    let budget = Budget::share(0.0).least(1).build().unwrap();
+    let retry = immediate().budget(budget.clone()).build().unwrap();
+    let stack = Stack::new().timeout(Timeout::total(ms(10)).clock(time.clock())).retry(retry);
+    let (calls, seen) = (Cell::new(0), Rc::new(Cell::new(99)));
+    let outcome = drive(
+        &time,
+        stack.call(|| {
+            calls.set(calls.get() + 1);
+            let hangs = (calls.get() > 1).then(|| Looks(budget.clone(), Rc::clone(&seen)));
+            async move {
+                if hangs.is_some() {
+                    pending::<()>().await;
+                }
+                Err::<(), _>("no")
+            }
+        }),
+    );
+    assert!(outcome.unwrap_err().is_timeout());
+    assert_eq!((calls.get(), seen.get(), budget.available()), (2, 0, 1));
+}
