@@ -41,6 +41,15 @@ impl<V, E> Stored<V, E> {
         }
     }
 
+    /// Whether it is the very same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b),
+            (Self::Failure(a), Self::Failure(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
     /// Whether this, which is new, is to take the place of what is there. An error is not, where a value is there that can still
     /// be handed out; one that is too old for that it keeps.
     pub(super) fn displaces(

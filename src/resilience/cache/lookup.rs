@@ -115,8 +115,11 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
         if outcome.is_err() {
             inner.tally.add::<{ event::FAILED }>(lane());
             inner.observers.emit(|| CacheEvent::LoadFailed { name, key: hash });
-        } else if let Some(evicted) = &evicted {
-            inner.stored(hash, evicted);
+        } else if evicted.is_some() {
+            inner.stored(hash);
+        }
+        if let Some(evicted) = &evicted {
+            inner.evicted(evicted, replaced.as_ref());
         }
         drop((seat, replaced, evicted, stored));
         own

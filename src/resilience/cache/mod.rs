@@ -348,7 +348,8 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let old = inner.store.peek(&key);
         let evicted = inner.store.insert(key, stored);
         drop(part);
-        inner.stored(hash, &evicted);
+        inner.stored(hash);
+        inner.evicted(&evicted, old.as_ref());
         drop((void, old, evicted));
     }
 
@@ -531,13 +532,19 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
         Cached { entry, origin: Origin::Hit }
     }
 
-    /// Tells of what was put in, outside the locks.
-    fn stored(&self, key: u64, evicted: &Evicted<K, V, E>) {
-        for _ in evicted {
+    /// Tells of a value that was put in, outside the locks.
+    fn stored(&self, key: u64) {
+        let name = self.settings.name;
+        self.observers.emit(|| CacheEvent::Stored { name, key });
+    }
+
+    /// Tells of what had to make room, outside the locks. What was replaced by another one of its key had not.
+    fn evicted(&self, gone: &Evicted<K, V, E>, replaced: Option<&Stored<V, E>>) {
+        let made_room = |gone: &Stored<V, E>| !replaced.is_some_and(|replaced| replaced.is_same(gone));
+        let (name, entries) = (self.settings.name, gone.iter().filter(|(_, gone)| made_room(gone)).count());
+        for _ in 0..entries {
             self.tally.add::<{ event::EVICTED }>(lane());
         }
-        let (name, entries) = (self.settings.name, evicted.len());
-        self.observers.emit(|| CacheEvent::Stored { name, key });
         if entries > 0 {
             self.observers.emit(|| CacheEvent::Evicted { name, entries });
         }

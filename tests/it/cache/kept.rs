@@ -251,6 +251,28 @@ fn a_key_whose_eq_panics_harms_nobody_else() {
 }
 
 #[test]
+fn what_is_replaced_has_not_made_room() {
+    let cache: Numbers = Cache::builder(40)
+        .weigh(4, |_, value| u64::from(*value))
+        .keep_errors(ms(10))
+        .shards(1)
+        .build()
+        .unwrap();
+    cache.insert(1, 1);
+    cache.insert(1, 2);
+    now(cache.refresh(&1, || ok(3))).unwrap();
+    assert_eq!(cache.stats().evictions, 0);
+    // Too heavy to be kept, and the end of what was there.
+    cache.insert(1, 41);
+    assert_eq!((cache.stats().evictions, cache.stats().entries), (1, 0));
+    // An error that is kept takes room, too.
+    for key in 0..41 {
+        now(cache.get_or_load(&key, down)).unwrap_err();
+    }
+    assert_eq!((cache.stats().evictions, cache.stats().weight), (2, 40));
+}
+
+#[test]
 fn it_counts_and_tells_what_it_does() {
     let time = ManualClock::new();
     let cache: Numbers = Cache::builder(1)
