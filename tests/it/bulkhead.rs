@@ -120,6 +120,38 @@ fn an_attempt_that_is_ended_in_the_queue_leaves_it() {
     assert_eq!(waiting.poll(), Some(Ok(1)));
 }
 
+#[test]
+fn what_runs_is_over_before_its_place_is_given_to_others() {
+    struct Last<'a>(&'a Bulkhead, &'a AtomicU32);
+    impl Drop for Last<'_> {
+        fn drop(&mut self) {
+            self.1.store(10 + self.0.stats().running, Ordering::Relaxed);
+        }
+    }
+    let time = ManualClock::new();
+    let (bulkhead, seen) = (Bulkhead::new(1).unwrap(), AtomicU32::new(0));
+    let stack =
+        Stack::new().timeout(Timeout::builder(ms(10)).clock(time.clock()).build()).bulkhead(bulkhead.clone());
+    for ended in [true, false] {
+        seen.store(0, Ordering::Relaxed);
+        let mut call = Polled::new(stack.call_once(|| {
+            let last = Last(&bulkhead, &seen);
+            async move {
+                let _last = last;
+                forever().await
+            }
+        }));
+        assert!(call.poll().is_none());
+        if ended {
+            time.advance(ms(10));
+            assert!(call.poll().unwrap().unwrap_err().is_timeout());
+        } else {
+            drop(call);
+        }
+        assert_eq!((seen.load(Ordering::Relaxed), bulkhead.stats().running), (11, 0));
+    }
+}
+
 // S66
 #[test]
 fn those_who_wait_are_let_in_as_they_came() {
@@ -392,6 +424,17 @@ mod why {
         let (a, b) = (without.stats(), with.stats());
         assert_eq!((a.refused_no_place, a.refused_queue_full, a.refused_too_late), (1, 0, 0));
         assert_eq!((b.refused_no_place, b.refused_queue_full, b.refused_too_late), (0, 1, 1));
+    }
+
+    #[test]
+    fn who_would_not_wait_does_not_lack_room_in_the_queue() {
+        let bulkhead = Bulkhead::builder(1).queue(2).build().unwrap();
+        let _place = bulkhead.try_acquire().unwrap();
+        let mut waiting = Polled::new(bulkhead.acquire());
+        assert!(waiting.poll().is_none());
+        let refused = bulkhead.try_acquire().unwrap_err();
+        assert_eq!(shortage::<()>(Some(Err(refused.into()))), Shortage::Places);
+        assert_eq!((bulkhead.stats().refused_no_place, bulkhead.stats().refused_queue_full), (1, 0));
     }
 
     #[test]

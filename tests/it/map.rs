@@ -497,6 +497,23 @@ fn each_attempt_gets_a_clone_of_its_item() {
 }
 
 #[test]
+fn an_attempt_that_is_ended_is_not_taken_up_again() {
+    let (time, begun) = (ManualClock::new(), Cell::new(0));
+    let retry = Retry::builder().max_attempts(2).backoff(Backoff::ZERO).clock(time.clock()).build().unwrap();
+    let stack = Stack::new().retry(retry).timeout(Timeout::attempt(millis(10)).clock(time.clock()));
+    let hangs_at_first = |number: u32| {
+        begun.set(begun.get() + 1);
+        let hangs = begun.get() == 1;
+        async move { if hangs { pending().await } else { Ok::<_, ()>(number) } }
+    };
+    let mut outcomes = Polled::new(stack.map([7], hangs_at_first).collect());
+    assert!(outcomes.poll().is_none());
+    time.advance(millis(10));
+    assert_eq!(outcomes.poll(), Some(vec![Ok(7)]));
+    assert_eq!(begun.get(), 2);
+}
+
+#[test]
 fn what_cannot_be_cloned_is_handed_over_once() {
     struct Unclonable(u32);
     let stack = Stack::new().bulkhead(Bulkhead::new(20).unwrap()).timeout(Timeout::total(Duration::MAX));
@@ -621,6 +638,27 @@ fn the_first_failure_ends_a_batch_that_fails_fast_and_what_is_finished_is_kept()
     let not_run = outcomes[9].clone().unwrap_err();
     assert!(matches!(not_run.ended(), Some(Ended::Failed { index: 2, .. })));
     assert_eq!((not_run.to_string(), not_run.into_item()), ("not run: item 2 failed".into(), Some(9)));
+}
+
+#[test]
+fn those_who_are_interrupted_are_dropped_before_it_is_told() {
+    struct Last<'a>(&'a Cell<u32>);
+    impl Drop for Last<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let (stack, dropped) = (Stack::new(), Cell::new(0));
+    let fails_third = |number: u32| {
+        let last = Last(&dropped);
+        async move {
+            let _last = last;
+            if number == 2 { Err::<(), _>("down") } else { pending().await }
+        }
+    };
+    let mut outcomes = stack.map(0..3, fails_third).fail_fast().unordered();
+    assert!(matches!(poll_one(&mut outcomes), Poll::Ready(Some((2, Err(ItemError::Failed(_)))))));
+    assert_eq!((dropped.get(), outcomes.running()), (3, 0));
 }
 
 #[test]

@@ -175,6 +175,40 @@ fn events_of_racing_threads_come_in_the_order_of_the_changes() {
     }
 }
 
+/// One name for two threads, so often that one is removed between being found and being replaced.
+#[test]
+fn what_was_removed_is_not_replaced() {
+    let registry = Registry::new(|_| Ok::<u32, ConfigError>(0));
+    // What the name stands for by what was told, and how often that was no continuation.
+    let told = Arc::new(Mutex::new((None, 0)));
+    let seen = Arc::clone(&told);
+    registry.observe(move |event: &RegistryEvent<u32>| {
+        let before = match event {
+            RegistryEvent::Replaced { old, .. } => Some(**old),
+            RegistryEvent::Removed { component, .. } => Some(**component),
+            _ => None,
+        };
+        let mut seen = seen.lock().unwrap();
+        seen.1 += u32::from(seen.0 != before);
+        seen.0 = event.component().map(|now| **now);
+    });
+    let start = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            for _ in 0..20_000 {
+                registry.remove("a");
+                registry.get_or_create("a").unwrap();
+            }
+        });
+        start.wait();
+        for round in 1..20_000 {
+            registry.replace("a", round).unwrap();
+        }
+    });
+    assert_eq!(*told.lock().unwrap(), (registry.get("a").map(|now| *now), 0));
+}
+
 #[test]
 fn what_cannot_be_made_is_not_there_and_says_why() {
     let tries = AtomicU32::new(0);

@@ -247,7 +247,8 @@ impl Bulkhead {
     pub fn try_acquire(&self) -> Result<Place, Rejection> {
         match self.inner.limiter.try_acquire_with_owned(self.request) {
             Ok(permit) => Ok(Place::new(place::Held::admitted(Arc::clone(&self.inner), permit, None))),
-            Err(error) => Err(self.inner.refused(&error, self.inner.limiter.waiting() > 0)),
+            // Not for want of room in the queue: it would not have waited there.
+            Err(error) => Err(self.inner.refused(&error, false)),
         }
     }
 
@@ -354,7 +355,7 @@ pub struct BulkheadStats {
     pub limit: u32,
     /// Calls that wait.
     pub waiting: usize,
-    /// Calls that were refused since there was no place, and no queue.
+    /// Calls that were refused since there was no place, and no queue or no will to wait in it.
     pub refused_no_place: u64,
     /// Calls that were refused since the queue was full.
     pub refused_queue_full: u64,

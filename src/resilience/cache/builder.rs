@@ -79,7 +79,7 @@ impl<K, V, E> CacheBuilder<K, V, E> {
     }
 
     /// Keeps errors of the operation for so long, so that what fails is not tried for each call; not refusals of policies, and
-    /// not where an old value can be handed out instead. Default: errors are not kept.
+    /// not where a value is there that can be handed out instead, fresh or old. Default: errors are not kept.
     pub fn keep_errors(mut self, ttl: Duration) -> Self {
         self.settings.failures = Some(ttl);
         self

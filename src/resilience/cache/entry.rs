@@ -15,23 +15,57 @@ pub(super) struct Entry<V> {
 }
 
 /// An error that is kept.
-pub(super) struct Failure<E> {
+pub(super) struct Failure<V, E> {
     pub(super) error: Error<E>,
     pub(super) until: u64,
+    /// What it has taken the place of, for those who take a value however old.
+    pub(super) old: Option<Arc<Entry<V>>>,
 }
 
 /// What is in the store: cloned under its lock, so of nothing that is the user's.
 pub(super) enum Stored<V, E> {
     Value(Arc<Entry<V>>),
-    Failure(Arc<Failure<E>>),
+    Failure(Arc<Failure<V, E>>),
 }
 
 impl<V, E> Stored<V, E> {
     pub(super) fn weight(&self) -> u64 {
+        self.entry().map_or(1, |entry| entry.weight)
+    }
+
+    /// The value, however old.
+    pub(super) fn entry(&self) -> Option<&Arc<Entry<V>>> {
         match self {
-            Self::Value(entry) => entry.weight,
-            Self::Failure(_) => 1,
+            Self::Value(entry) => Some(entry),
+            Self::Failure(failure) => failure.old.as_ref(),
         }
+    }
+
+    /// Whether it is the very same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b),
+            (Self::Failure(a), Self::Failure(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Whether this, which is new, is to take the place of what is there. An error is not, where a value is there that can still
+    /// be handed out; one that is too old for that it keeps.
+    pub(super) fn displaces(
+        &mut self,
+        there: Option<&Self>,
+        can_be_handed_out: impl FnOnce(&Entry<V>) -> bool,
+    ) -> bool {
+        let Self::Failure(failure) = self else { return true };
+        let old = there.and_then(Self::entry);
+        if old.is_some_and(|old| can_be_handed_out(old)) {
+            return false;
+        }
+        if let Some(failure) = Arc::get_mut(failure) {
+            failure.old = old.map(Arc::clone);
+        }
+        true
     }
 }
 

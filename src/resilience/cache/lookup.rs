@@ -69,8 +69,9 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
         let (Some(share), Some(key)) = (&self.lead, &self.key) else { return Err(ended(result)) };
         let Share { inner, flight, hash } = share;
         let (inner, flight, hash) = (Arc::clone(inner), Arc::clone(flight), *hash);
-        let old = old.filter(|old| inner.may_stand_in(old));
-        let (outcome, stored) = match result {
+        let now = if result.is_ok() { 0 } else { inner.epoch.nanos() };
+        let old = old.filter(|old| inner.may_stand_in(old, now));
+        let (outcome, mut stored) = match result {
             Ok(value) => {
                 let entry = Arc::new(inner.entry(key, value, None));
                 (Ok(Arc::clone(&entry)), Some(Stored::Value(entry)))
@@ -81,8 +82,8 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
                 let keep =
                     inner.settings.failures.filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
                 let stored = keep.map(|ttl| {
-                    let until = inner.epoch.nanos().saturating_add(nanos(ttl));
-                    Stored::Failure(Arc::new(Failure { error: error.clone(), until }))
+                    let until = now.saturating_add(nanos(ttl));
+                    Stored::Failure(Arc::new(Failure { error: error.clone(), until, old: None }))
                 });
                 (Err(error), stored)
             }
@@ -98,10 +99,13 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
         if let Some(part) = inner.flights.part(hash) {
             let mut part = part.lock();
             seat = part.take(hash, &flight);
-            if let (Some(_), Some(stored)) = (&seat, stored) {
-                replaced = inner.store.peek(key);
+            if let (Some(_), Some(new)) = (&seat, &mut stored) {
                 // If the key's `Hash` or `Eq` panics in there, the turn is passed on to the next who waits.
-                evicted = self.key.take().map(|key| inner.store.insert(key, stored));
+                replaced = inner.store.peek(key);
+                if new.displaces(replaced.as_ref(), |there| inner.may_stand_in(there, now)) {
+                    let pair = self.key.take().zip(stored.take());
+                    evicted = pair.map(|(key, stored)| inner.store.insert(key, stored));
+                }
             }
         }
         self.lead = None;
@@ -111,10 +115,13 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
         if outcome.is_err() {
             inner.tally.add::<{ event::FAILED }>(lane());
             inner.observers.emit(|| CacheEvent::LoadFailed { name, key: hash });
-        } else if let Some(evicted) = &evicted {
-            inner.stored(hash, evicted);
+        } else if evicted.is_some() {
+            inner.stored(hash);
         }
-        drop((seat, replaced, evicted));
+        if let Some(evicted) = &evicted {
+            inner.evicted(evicted, replaced.as_ref());
+        }
+        drop((seat, replaced, evicted, stored));
         own
     }
 }
@@ -308,7 +315,7 @@ impl<K: Hash + Eq, V, E: Clone> Lookup<K, V, E> {
             }
             Some(End::Done(outcome)) => {
                 *this.waits = None;
-                let old = this.old.take().filter(|old| inner.may_stand_in(old));
+                let old = this.old.take().filter(|old| inner.may_stand_in(old, inner.epoch.nanos()));
                 Poll::Ready(Step::Done(match (&*outcome, old) {
                     (Ok(entry), _) => Ok(Cached { entry: Arc::clone(entry), origin: Origin::Joined }),
                     (Err(_), Some(entry)) => Ok(Cached { entry, origin: Origin::StaleAfterError }),

@@ -107,8 +107,10 @@ use store::{Evicted, Store};
 ///
 /// # Locks
 /// A hit is one hash and a shared lock of one shard; a miss also takes a lock of a part of the table of loads. Keys' `Hash`, `Eq`
-/// and `Drop` run under these locks, and must not use the cache; so does `Clone` in [`for_each`](Self::for_each). Nothing of the values
-/// does, nor the functions given to the builder.
+/// and `Drop` run under these locks, and must not use the cache; so does `Clone` in [`for_each`](Self::for_each) and
+/// [`remove_expired`](Self::remove_expired). Nothing of the values does, nor the functions given to the builder. A panic of an `Eq`
+/// or a `Hash` is the caller's own; but one of a key that has gone through both before, in the middle of a change, leaves the
+/// shard unusable: all that is asked of it from then on panics.
 ///
 /// # When to use something else
 /// Where a value must not be older than the last write: no cache can do that. For state that is shared, not copied from elsewhere
@@ -152,7 +154,7 @@ enum Found<V, E> {
     Stale(Arc<Entry<V>>),
     /// To be handed out if it cannot be had anew.
     Old(Arc<Entry<V>>),
-    Failed(Arc<Failure<E>>),
+    Failed(Arc<Failure<V, E>>),
     Missing,
 }
 
@@ -196,7 +198,8 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        let Some(Stored::Value(entry)) = self.inner.store.peek(key) else { return None };
+        let stored = self.inner.store.peek(key)?;
+        let entry = Arc::clone(stored.entry()?);
         let is_fresh = self.inner.is_fresh(&entry, None);
         Some(Cached { entry, origin: if is_fresh { Origin::Hit } else { Origin::Stale } })
     }
@@ -345,7 +348,8 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let old = inner.store.peek(&key);
         let evicted = inner.store.insert(key, stored);
         drop(part);
-        inner.stored(hash, &evicted);
+        inner.stored(hash);
+        inner.evicted(&evicted, old.as_ref());
         drop((void, old, evicted));
     }
 
@@ -503,10 +507,10 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
     }
 
     /// Whether this entry may still stand in for a load that has failed.
-    fn may_stand_in(&self, entry: &Entry<V>) -> bool {
+    fn may_stand_in(&self, entry: &Entry<V>, now: u64) -> bool {
         let Settings { stale_while_revalidate, stale_if_error, .. } = &self.settings;
         let window = nanos(*stale_while_revalidate.max(stale_if_error));
-        entry.fresh_until == u64::MAX || self.epoch.nanos() < entry.fresh_until.saturating_add(window)
+        entry.fresh_until == u64::MAX || now < entry.fresh_until.saturating_add(window)
     }
 
     /// Runs the functions of the settings.
@@ -528,13 +532,19 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
         Cached { entry, origin: Origin::Hit }
     }
 
-    /// Tells of what was put in, outside the locks.
-    fn stored(&self, key: u64, evicted: &Evicted<K, V, E>) {
-        for _ in evicted {
+    /// Tells of a value that was put in, outside the locks.
+    fn stored(&self, key: u64) {
+        let name = self.settings.name;
+        self.observers.emit(|| CacheEvent::Stored { name, key });
+    }
+
+    /// Tells of what had to make room, outside the locks. What was replaced by another one of its key had not.
+    fn evicted(&self, gone: &Evicted<K, V, E>, replaced: Option<&Stored<V, E>>) {
+        let made_room = |gone: &Stored<V, E>| !replaced.is_some_and(|replaced| replaced.is_same(gone));
+        let (name, entries) = (self.settings.name, gone.iter().filter(|(_, gone)| made_room(gone)).count());
+        for _ in 0..entries {
             self.tally.add::<{ event::EVICTED }>(lane());
         }
-        let (name, entries) = (self.settings.name, evicted.len());
-        self.observers.emit(|| CacheEvent::Stored { name, key });
         if entries > 0 {
             self.observers.emit(|| CacheEvent::Evicted { name, entries });
         }

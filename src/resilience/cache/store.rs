@@ -79,6 +79,7 @@ impl<K: Hash + Eq, V, E> Store<K, V, E> {
         self.0.peek(key)
     }
 
+    /// Of a key that was looked up before: an `Eq` that panics did so there, where it poisons no lock.
     #[must_use = "dropped outside the locks"]
     pub(super) fn insert(&self, key: K, stored: Stored<V, E>) -> Evicted<K, V, E> {
         self.0.insert_with_lifecycle(key, stored)
@@ -89,7 +90,8 @@ impl<K: Hash + Eq, V, E> Store<K, V, E> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        self.0.remove(key)
+        // Looked up first, as for `insert`.
+        if self.0.contains_key(key) { self.0.remove(key) } else { None }
     }
 
     /// All entries, one hold of a lock each.

@@ -200,6 +200,78 @@ fn values_are_dropped_outside_the_locks() {
     home.lock().unwrap().take();
 }
 
+/// Its `Eq` panics while it is told to.
+#[derive(Clone, Debug)]
+struct Touchy<'a>(u32, &'a AtomicU32);
+
+impl PartialEq for Touchy<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        assert_eq!(self.1.load(Ordering::Relaxed), 0, "touched");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy<'_> {}
+
+impl std::hash::Hash for Touchy<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn a_key_whose_eq_panics_harms_nobody_else() {
+    let touchy = &AtomicU32::new(0);
+    let key = &Touchy(1, touchy);
+    let cache: Cache<Touchy<'_>, u32, &str> = Cache::builder(10).shards(1).build().unwrap();
+    let panics = |f: &dyn Fn()| {
+        touchy.store(1, Ordering::Relaxed);
+        assert!(crate::support::panic_message(f).contains("touched"));
+        touchy.store(0, Ordering::Relaxed);
+        assert_eq!(cache.get(key).as_deref(), Some(&1));
+    };
+    cache.insert(key.clone(), 1);
+    panics(&|| drop(cache.get(key)));
+    panics(&|| drop(cache.get_stale(key)));
+    panics(&|| cache.insert(key.clone(), 2));
+    panics(&|| cache.insert_for(key.clone(), 2, Duration::ZERO));
+    panics(&|| cache.invalidate(key));
+    panics(&|| drop(now(cache.get_or_load(key, || ok(2)))));
+    panics(&|| drop(now(cache.refresh(key, || ok(2)))));
+    let mut loads = Polled::new(cache.refresh(key, || async {
+        cofferdam::testkit::yield_now().await;
+        Ok(2)
+    }));
+    let mut waits = Polled::new(cache.refresh(key, || ok(3)));
+    assert!(loads.poll().is_none() && waits.poll().is_none());
+    touchy.store(1, Ordering::Relaxed);
+    assert!(crate::support::panic_message(|| drop(loads.poll())).contains("touched"));
+    touchy.store(0, Ordering::Relaxed);
+    assert_eq!(*waits.poll().unwrap().unwrap(), 3, "who waits takes over");
+}
+
+#[test]
+fn what_is_replaced_has_not_made_room() {
+    let cache: Numbers = Cache::builder(40)
+        .weigh(4, |_, value| u64::from(*value))
+        .keep_errors(ms(10))
+        .shards(1)
+        .build()
+        .unwrap();
+    cache.insert(1, 1);
+    cache.insert(1, 2);
+    now(cache.refresh(&1, || ok(3))).unwrap();
+    assert_eq!(cache.stats().evictions, 0);
+    // Too heavy to be kept, and the end of what was there.
+    cache.insert(1, 41);
+    assert_eq!((cache.stats().evictions, cache.stats().entries), (1, 0));
+    // An error that is kept takes room, too.
+    for key in 0..41 {
+        now(cache.get_or_load(&key, down)).unwrap_err();
+    }
+    assert_eq!((cache.stats().evictions, cache.stats().weight), (2, 40));
+}
+
 #[test]
 fn it_counts_and_tells_what_it_does() {
     let time = ManualClock::new();

@@ -96,6 +96,65 @@ fn a_value_that_stands_in_is_not_displaced_by_a_kept_error() {
     assert_eq!(seen(now(cache.get_or_load(&1, || ok(2)))), (2, Origin::Loaded));
 }
 
+/// Errors are kept for much longer than values are good.
+fn keeps_errors(time: &ManualClock, revalidate: u64) -> Numbers {
+    let builder = Cache::builder(10).ttl(ms(10)).stale_while_revalidate(ms(revalidate));
+    builder.keep_errors(ms(1_000)).clock(time.clock()).build().unwrap()
+}
+
+#[test]
+fn a_refresh_that_fails_does_not_displace_what_is_there() {
+    let time = ManualClock::new();
+    let cache = keeps_errors(&time, 20);
+    cache.insert(1, 1);
+    assert_eq!(now(cache.refresh(&1, down)).unwrap_err(), Error::Inner("down"));
+    assert_eq!(seen(now(cache.get_or_load(&1, down))), (1, Origin::Hit));
+    time.advance(ms(29));
+    assert_eq!(now(cache.refresh(&1, down)).unwrap_err(), Error::Inner("down"));
+    assert_eq!(seen(now(cache.get_or_load(&1, || ok(2)))), (2, Origin::Loaded), "the error was not kept");
+    // What is too old to be handed out is.
+    time.advance(ms(30));
+    assert_eq!(now(cache.refresh(&1, down)).unwrap_err(), Error::Inner("down"));
+    assert_eq!(now(cache.get_or_load(&1, || ok(3))).unwrap_err(), Error::Inner("down"));
+}
+
+#[test]
+fn nor_does_one_that_fails_in_a_task() {
+    let time = ManualClock::new();
+    let cache = keeps_errors(&time, 20);
+    let tasks = Arc::new(Mutex::new(Vec::new()));
+    let queue = Arc::clone(&tasks);
+    let loader =
+        cache.loader(|_| async { Err("down") }).refresh_on(move |task| queue.lock().unwrap().push(task));
+    cache.insert(1, 1);
+    time.advance(ms(10));
+    for tries in 1..=3 {
+        assert_eq!(seen(now(loader.get(&1))), (1, Origin::Stale));
+        let task = tasks.lock().unwrap().pop().unwrap();
+        now(task);
+        assert_eq!(cache.stats().failed_loads, tries);
+    }
+}
+
+#[test]
+fn an_error_that_is_kept_leaves_the_old_value_to_the_fallback() {
+    let time = ManualClock::new();
+    let builder = Cache::<u32, u32, &str>::builder(10).weigh(10, |_, value| u64::from(*value)).ttl(ms(10));
+    let cache = builder.keep_errors(ms(5)).clock(time.clock()).build().unwrap();
+    cache.insert(1, 7);
+    let stack = Stack::new().fallback(cache.fallback(|| Some(1))).layer(cache.at(1));
+    for kept in [10, 0, 5, 0] {
+        time.advance(ms(kept));
+        assert_eq!(now(stack.call(down)), Ok(7));
+        assert_eq!(seen(cache.get_stale(&1).ok_or(Error::Inner("gone"))), (7, Origin::Stale));
+    }
+    assert_eq!(cache.stats().failed_loads, 2, "each error stood in for one load");
+    assert_eq!(cache.stats().weight, 7);
+    assert_eq!(cache.remove_expired(), 0);
+    time.advance(ms(5));
+    assert_eq!((cache.remove_expired(), cache.stats().weight), (1, 0));
+}
+
 // HF2
 #[test]
 fn with_a_spawner_nobody_waits_for_what_is_stale() {

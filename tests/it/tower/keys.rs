@@ -1,6 +1,6 @@
 //! Policies by request: limits and breakers by key.
 
-use super::{ms, retry};
+use super::{attempt_timeout, ms, retry};
 use cofferdam::limit::{Keyed, Quota, Rate};
 use cofferdam::resilience::{CircuitBreaker, KeyThrottle, Stack};
 use cofferdam::testkit::{ManualClock, Polled, Sim, drop_at_every_await_in_sim};
@@ -8,7 +8,7 @@ use cofferdam::time::Clock;
 use cofferdam::tower::PolicyLayer;
 use futures_executor::block_on;
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -74,6 +74,24 @@ fn a_call_may_wait_for_the_tokens_of_its_key() {
     time.advance(ms(100));
     assert_eq!(waiting.poll(), Some(Ok(())));
     assert_eq!(stack.describe()[0].to_string(), "throttle");
+}
+
+#[test]
+fn each_attempt_takes_a_token_of_its_key() {
+    let time = ManualClock::new();
+    let limiter = keyed(Quota::new(Rate::per_second(1), 10), &time.clock());
+    let stack = Stack::new()
+        .retry(retry(3, &time.clock()))
+        .timeout(attempt_timeout(10, &time.clock()))
+        .layer(KeyThrottle::new(limiter.clone(), "ada".to_owned()));
+    assert!(block_on(stack.call(|| ready(Err::<(), _>("down")))).unwrap_err().is_exhausted());
+    assert_eq!(limiter.available("ada"), 7);
+    // Also after one that was ended.
+    let mut call = Polled::new(stack.call(pending::<Result<(), ()>>));
+    while call.poll().is_none() {
+        time.advance(ms(10));
+    }
+    assert_eq!(limiter.available("ada"), 4);
 }
 
 #[test]

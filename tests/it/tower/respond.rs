@@ -176,3 +176,31 @@ fn a_refusal_to_get_ready_answers_the_next_call() {
     assert!(format!("{polled:?}").contains("refused: Some"));
     assert!(format!("{:?}", polled.clone()).contains("refused: None"));
 }
+
+/// Refuses to get ready the first time it is asked.
+struct Hesitant(bool);
+
+impl Service<()> for Hesitant {
+    type Response = Response<()>;
+    type Error = Error<&'static str>;
+    type Future = Ready<Result<Response<()>, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let refuses = std::mem::replace(&mut self.0, false);
+        Poll::Ready(if refuses { Err(Rejection::new("x", Reason::Shed).into()) } else { Ok(()) })
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(Response::new(())))
+    }
+}
+
+#[test]
+fn one_that_is_ready_after_all_is_called() {
+    let mut service = RespondLayer::new().layer(Hesitant(true));
+    for _ in 0..2 {
+        let polled = Service::<()>::poll_ready(&mut service, &mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready(Ok(())));
+    }
+    assert_eq!(block_on(service.call(())).unwrap().status(), 200);
+}
