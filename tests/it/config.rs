@@ -13,6 +13,9 @@ use std::cell::Cell;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+mod breaker_in_use;
+mod knobs;
+
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -458,7 +461,7 @@ fn what_is_wrong_with_a_variable_is_told_with_its_name() {
     }
     let two = [("A__RETRY__BUDGET__QUOTA__TOKENS", "9"), ("A__RETRY__BUDGET__RATIO__RATIO", "0.1")];
     let error = from_vars::<StackSettings, _, _>("A", two).unwrap_err();
-    assert_eq!(error.to_string(), "A__RETRY__BUDGET: must be one of [\"quota\", \"ratio\"]");
+    assert_eq!(error.to_string(), "A__RETRY__BUDGET: must be one of [\"quota\", \"ratio\", \"share\"]");
 }
 
 // --- changes while in use ---
@@ -605,21 +608,21 @@ fn those_who_wait_are_retimed_and_let_in() {
 }
 
 #[test]
-fn a_new_name_or_new_settings_of_a_breaker_begin_anew() {
+fn with_a_new_name_everything_begins_anew() {
     let (live, _) = live(&some(), &ManualClock::new().clock());
     fail(&live.load());
     let mut settings = some();
-    settings.breaker.as_mut().unwrap().failure_threshold = Some(4);
-    live.reload(settings.clone()).unwrap();
-    assert_eq!(live.load().breaker().unwrap().stats().failures, 0);
-    assert_eq!(live.load().bucket().unwrap().available(), 9, "the rest goes on");
     settings.name = Some("other".into());
     live.reload(settings.clone()).unwrap();
     let stack = live.load();
     assert_eq!((stack.bucket().unwrap().available(), stack.breaker().unwrap().name()), (10, "other"));
+    assert_eq!(stack.breaker().unwrap().stats().failures, 0);
     settings.breaker = None;
-    live.reload(settings).unwrap();
+    live.reload(settings.clone()).unwrap();
     assert!(live.load().breaker().is_none());
+    settings.breaker = Some(BreakerSettings::default());
+    live.reload(settings).unwrap();
+    assert_eq!(live.load().breaker().unwrap().state(), State::Closed);
 }
 
 #[test]
