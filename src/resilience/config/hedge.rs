@@ -36,10 +36,7 @@ pub enum HedgeDelay {
         #[cfg_attr(feature = "serde", serde(with = "crate::limit::serialized::duration", default))]
         least_delay: Duration,
         /// The longest delay. None unless told otherwise.
-        #[cfg_attr(
-            feature = "serde",
-            serde(with = "crate::limit::serialized::duration::optional", default)
-        )]
+        #[cfg_attr(feature = "serde", serde(with = "crate::limit::serialized::duration::optional", default))]
         most_delay: Option<Duration>,
     },
 }
@@ -240,6 +237,8 @@ impl serde::Serialize for NoHedge {
 #[cfg(feature = "serde")]
 impl<'de> serde::Deserialize<'de> for NoHedge {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("a hedge is only in the settings of a stack that may run its calls twice"))
+        Err(serde::de::Error::custom(
+            "a hedge is only in the settings of a stack that may run its calls twice",
+        ))
     }
 }

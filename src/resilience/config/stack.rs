@@ -118,7 +118,8 @@ impl<H> StackSettings<H> {
     /// With a hedge, or another one, for calls that may be run twice.
     #[must_use]
     pub fn hedge(self, hedge: HedgeSettings) -> HedgedSettings {
-        let Self { name, total_timeout, retry, hedge: _, breaker, throttle, bulkhead, attempt_timeout } = self;
+        let Self { name, total_timeout, retry, hedge: _, breaker, throttle, bulkhead, attempt_timeout } =
+            self;
         let hedge = Some(hedge);
         StackSettings { name, total_timeout, retry, hedge, breaker, throttle, bulkhead, attempt_timeout }
     }

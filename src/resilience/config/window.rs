@@ -32,7 +32,8 @@ impl<'de> Deserialize<'de> for Window {
 
 fn parse(text: &str) -> Result<Window, ConfigError> {
     let trimmed = text.trim();
-    let counted = |text: &str, unit| text.strip_suffix(unit).and_then(|number| number.trim_end().parse().ok());
+    let counted =
+        |text: &str, unit| text.strip_suffix(unit).and_then(|number| number.trim_end().parse().ok());
     if let Some(calls) = counted(trimmed, "calls").or_else(|| counted(trimmed, "call")) {
         return Ok(Window::calls(calls));
     }

@@ -275,7 +275,8 @@ fn each_bad_new_knob_is_told_with_its_path() {
             "hedge.budget.share.share: -1: must be a number from 0 to 1000",
         ),
         (
-            r#"{"bulkhead": {"running": 1, "queue": 1, "order": {"adaptive_lifo": {"interval": "0s"}}}}"#.to_owned(),
+            r#"{"bulkhead": {"running": 1, "queue": 1, "order": {"adaptive_lifo": {"interval": "0s"}}}}"#
+                .to_owned(),
             "bulkhead.order.adaptive_lifo.interval: 0ns: must be above zero",
         ),
         (

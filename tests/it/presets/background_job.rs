@@ -100,7 +100,10 @@ fn each_setting_of_its_retry_does_something() {
         let stack = settings.build_on(&sim.clock()).unwrap();
         stack.breaker().unwrap().trip().unwrap();
         let outcome = sim.run(stack.call(|| std::future::ready(Ok::<_, ()>(7))));
-        assert_eq!((outcome.is_ok(), sim.time().elapsed()), (wait, if wait { MINUTE } else { Duration::ZERO }));
+        assert_eq!(
+            (outcome.is_ok(), sim.time().elapsed()),
+            (wait, if wait { MINUTE } else { Duration::ZERO })
+        );
     }
 }
 

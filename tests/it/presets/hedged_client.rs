@@ -11,7 +11,12 @@ fn change_delay(settings: &mut HedgedSettings, change: fn(&mut HedgeDelay)) {
 }
 
 /// One that has seen so many calls of so long each.
-fn used(sim: &Sim, calls: u32, takes: fn(u32) -> Duration, change: fn(&mut HedgedSettings)) -> (HedgedStack, Callee) {
+fn used(
+    sim: &Sim,
+    calls: u32,
+    takes: fn(u32) -> Duration,
+    change: fn(&mut HedgedSettings),
+) -> (HedgedStack, Callee) {
     let mut settings = presets::hedged_client("search");
     change(&mut settings);
     let stack = settings.build_on(&sim.clock()).unwrap();
@@ -130,13 +135,20 @@ fn each_setting_of_its_delay_does_something() {
         });
     };
     assert_eq!(millis(delay(5, |_| MILLI, wide)), 1);
-    let (capped, free) = (delay(12, |_| 4 * SECOND, |settings| {
-        change_delay(settings, |delay| {
-            if let HedgeDelay::Quantile { min_samples, .. } = delay {
-                *min_samples = 5;
-            }
-        });
-    }), delay(12, |_| 4 * SECOND, wide));
+    let (capped, free) = (
+        delay(
+            12,
+            |_| 4 * SECOND,
+            |settings| {
+                change_delay(settings, |delay| {
+                    if let HedgeDelay::Quantile { min_samples, .. } = delay {
+                        *min_samples = 5;
+                    }
+                });
+            },
+        ),
+        delay(12, |_| 4 * SECOND, wide),
+    );
     assert_eq!(capped, Some(2 * SECOND));
     assert!(free > Some(4 * SECOND));
     let median = |settings: &mut HedgedSettings| {
@@ -152,7 +164,8 @@ fn each_setting_of_its_delay_does_something() {
     for (window, known) in [(None, true), (Some(SECOND), false)] {
         let sim = Sim::new(6);
         let mut settings = presets::hedged_client("search");
-        if let (Some(length), HedgeDelay::Quantile { window, .. }) = (window, &mut hedge(&mut settings).delay) {
+        if let (Some(length), HedgeDelay::Quantile { window, .. }) = (window, &mut hedge(&mut settings).delay)
+        {
             *window = length;
         }
         let stack = settings.build_on(&sim.clock()).unwrap();
@@ -191,7 +204,9 @@ fn each_setting_of_its_hedges_does_something() {
         hedge(&mut settings).mark_attempts = marks;
         let stack = settings.build().unwrap();
         let marked = block_on(stack.call(|| async {
-            Ok::<_, ()>(cofferdam::sync::Context::current().value::<cofferdam::resilience::HedgeMark>().is_some())
+            Ok::<_, ()>(
+                cofferdam::sync::Context::current().value::<cofferdam::resilience::HedgeMark>().is_some(),
+            )
         }));
         assert_eq!(marked, Ok(marks));
     }

@@ -30,7 +30,8 @@ fn load(settings: &StackSettings, every: Duration, requests: u32) -> (Duration, 
         .collect();
     let ended = sim.run(futures_util::future::join_all(tasks));
     let slowest = ended.iter().filter(|(outcome, _)| outcome.is_ok()).map(|(_, took)| *took).max();
-    let count = |is: fn(&Result<(), Error<()>>) -> bool| ended.iter().filter(|(outcome, _)| is(outcome)).count();
+    let count =
+        |is: fn(&Result<(), Error<()>>) -> bool| ended.iter().filter(|(outcome, _)| is(outcome)).count();
     (
         slowest.unwrap_or_default(),
         [
@@ -91,14 +92,18 @@ fn each_setting_of_its_bulkhead_does_something() {
     };
     let delay = |target, interval, lifo| OrderSettings::ControlledDelay { target, interval, lifo };
     assert_eq!(burst(|bulkhead| bulkhead.order = OrderSettings::Fifo), [150, 0, 50]);
-    assert_eq!(burst(|bulkhead| (bulkhead.order, bulkhead.running) = (OrderSettings::Fifo, 150)), [200, 0, 0]);
+    assert_eq!(
+        burst(|bulkhead| (bulkhead.order, bulkhead.running) = (OrderSettings::Fifo, 150)),
+        [200, 0, 0]
+    );
     assert_eq!(burst(|bulkhead| (bulkhead.order, bulkhead.queue) = (OrderSettings::Fifo, 20)), [120, 0, 80]);
     let long = |bulkhead: &mut BulkheadSettings| {
         bulkhead.order = OrderSettings::ControlledDelay { target: 5 * MILLI, interval: SECOND, lifo: true };
     };
     assert_eq!(burst(long), [150, 0, 50], "nobody is shed within the interval");
     let short = |bulkhead: &mut BulkheadSettings| {
-        bulkhead.order = OrderSettings::ControlledDelay { target: 5 * MILLI, interval: 50 * MILLI, lifo: true };
+        bulkhead.order =
+            OrderSettings::ControlledDelay { target: 5 * MILLI, interval: 50 * MILLI, lifo: true };
     };
     assert_eq!(burst(short), [100, 50, 50]);
     // The target is what those wait at most who come to a queue that stands; which of them goes first is the last setting.

@@ -26,7 +26,11 @@ fn a_dead_callee_is_left_alone_and_asked_less_and_less_often() {
         let outcome = sim.run(stack.call(|| callee.answer(|_| at_once(Err("gone")))));
         refused += u32::from(outcome.unwrap_err().is_circuit_open());
     }
-    assert_eq!((callee.calls.get(), refused), (10, 97), "ten failures in a row: three runs and the first of a fourth");
+    assert_eq!(
+        (callee.calls.get(), refused),
+        (10, 97),
+        "ten failures in a row: three runs and the first of a fourth"
+    );
     // One trial after each break, each break twice as long, at most a minute.
     for pause in [5, 10, 20, 40, 60, 60] {
         let left = stack.breaker().unwrap().try_acquire().unwrap_err().retry_after().unwrap();
@@ -47,8 +51,7 @@ fn a_callee_that_hangs_takes_its_places_and_no_more() {
     let sim = Sim::new(2);
     let stack = preset().build_on(&sim.clock()).unwrap();
     let callee = Callee::new(&sim.clock());
-    let mut calls: Vec<_> =
-        (0..200).map(|_| Polled::new(stack.call(|| callee.answer(|_| None)))).collect();
+    let mut calls: Vec<_> = (0..200).map(|_| Polled::new(stack.call(|| callee.answer(|_| None)))).collect();
     let ended = |calls: &mut Vec<Polled<_>>| {
         let before = calls.len();
         let mut full = 0;
@@ -201,13 +204,21 @@ fn who_is_sent_away_for_long_comes_back_sooner() {
 }
 
 /// After how many outcomes, of which `fails` says the failed ones, and `every` apart, it opens.
-fn opens_after(change: impl FnOnce(&mut BreakerSettings), every: Duration, fails: fn(u32) -> bool) -> Option<u32> {
+fn opens_after(
+    change: impl FnOnce(&mut BreakerSettings),
+    every: Duration,
+    fails: fn(u32) -> bool,
+) -> Option<u32> {
     let time = ManualClock::new();
     let breaker = breaker_of(change, &time);
     (1..=100).find(|n| {
         time.advance(every);
         let guard = breaker.try_acquire().unwrap();
-        if fails(*n) { guard.failure() } else { guard.success() }
+        if fails(*n) {
+            guard.failure()
+        } else {
+            guard.success()
+        }
         breaker.state() == State::Open
     })
 }
