@@ -171,9 +171,9 @@ pub(crate) mod duration {
 
 /// Reads a text.
 #[cfg(feature = "resilience")]
-struct Text<T> {
-    expected: &'static str,
-    parse: fn(&str) -> Result<T, ConfigError>,
+pub(crate) struct Text<T> {
+    pub(crate) expected: &'static str,
+    pub(crate) parse: fn(&str) -> Result<T, ConfigError>,
 }
 
 #[cfg(feature = "resilience")]

@@ -22,6 +22,7 @@ mod lint;
 pub mod map;
 mod owned;
 mod policy;
+pub mod presets;
 pub mod registry;
 mod rejection;
 mod retry;

@@ -507,3 +507,24 @@ fn a_tiered_limiter_decides_on_known_keys_without_allocating() {
     round();
     assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
 }
+
+// S85
+#[test]
+fn calls_through_the_presets_for_callers_who_wait_allocate_nothing_when_they_go_well() {
+    use cofferdam::resilience::presets;
+
+    let client = presets::standard_client("inventory").build().expect("valid");
+    let hedged = presets::hedged_client("search").build().expect("valid");
+    let server = presets::server("orders").build().expect("valid");
+    let well = || std::future::ready(Ok::<_, ()>(1));
+    let call = || {
+        let answers = [
+            FutureExt::now_or_never(client.call(well)),
+            FutureExt::now_or_never(hedged.call(well)),
+            FutureExt::now_or_never(server.call(well)),
+        ];
+        answers.into_iter().all(|answer| answer == Some(Ok(1)))
+    };
+    assert!(call());
+    assert_eq!(allocations(|| assert!((0..100).all(|_| call()))), 0);
+}

@@ -13,6 +13,9 @@ use std::cell::Cell;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+mod breaker_in_use;
+mod knobs;
+
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -68,9 +71,9 @@ fn a_whole_stack_is_read_from_configuration_each_knob_of_it() {
     let budget = BudgetSettings::Ratio { ratio: 0.2, window: 10 * SECOND, min_per_second: 10.0 };
     assert_eq!(retry.budget, Some(budget));
     let breaker = settings.breaker.as_ref().unwrap();
-    assert_eq!((breaker.failure_threshold, breaker.recovery_time), (10, 15 * SECOND));
+    assert_eq!((breaker.failure_threshold, breaker.recovery_time), (Some(10), 15 * SECOND));
     assert_eq!((breaker.recovery_growth, breaker.recovery_cap), (2.0, Some(120 * SECOND)));
-    assert_eq!((breaker.half_open_requests, breaker.success_threshold), (6, 4));
+    assert_eq!((breaker.half_open_requests, breaker.success_threshold), (6, Some(4)));
     assert_eq!((breaker.half_open_limit, breaker.trial_lease), (Some(20 * SECOND), Some(7 * SECOND)));
     assert_eq!((breaker.on_overdue, breaker.cancelled_after), (OnOverdue::Close, Some(SECOND)));
     assert!(!breaker.enabled);
@@ -121,7 +124,7 @@ fn the_defaults_are_those_of_the_builders() {
     assert_eq!(debug(read.builder().unwrap().build().unwrap()), debug(Retry::builder().build().unwrap()));
     let read: BreakerSettings = from_str("{}").unwrap();
     assert_eq!(read, BreakerSettings::default());
-    assert_eq!(format!("{:?}", read.builder()), format!("{:?}", CircuitBreaker::builder()));
+    assert_eq!(format!("{:?}", read.builder().unwrap()), format!("{:?}", CircuitBreaker::builder()));
     let read: ThrottleSettings = from_str(r#"{"quota": "5/s"}"#).unwrap();
     assert_eq!(read, ThrottleSettings::new(Quota::per_second(5)));
     let read: BulkheadSettings = from_str(r#"{"running": 5}"#).unwrap();
@@ -138,16 +141,16 @@ fn the_settings_of_a_breaker_do_what_they_say() {
     let built = |change: &dyn Fn(&mut BreakerSettings)| {
         let mut settings = BreakerSettings::default();
         change(&mut settings);
-        settings.builder().clock(time.clock()).build().unwrap()
+        settings.builder().unwrap().clock(time.clock()).build().unwrap()
     };
     let fail = |breaker: &CircuitBreaker| breaker.try_acquire().unwrap().failure();
     let breaker = built(&|settings| {
-        settings.failure_threshold = 2;
+        settings.failure_threshold = Some(2);
         settings.recovery_time = 2 * SECOND;
         settings.recovery_growth = 3.0;
         settings.recovery_cap = Some(5 * SECOND);
         settings.half_open_requests = 1;
-        settings.success_threshold = 1;
+        settings.success_threshold = Some(1);
     });
     fail(&breaker);
     fail(&breaker);
@@ -165,7 +168,7 @@ fn the_settings_of_a_breaker_do_what_they_say() {
 
     for (overdue, state) in [(OnOverdue::Open, State::Open), (OnOverdue::Close, State::Closed)] {
         let breaker = built(&|settings| {
-            settings.failure_threshold = 1;
+            settings.failure_threshold = Some(1);
             settings.half_open_limit = Some(SECOND);
             settings.on_overdue = overdue;
         });
@@ -177,9 +180,9 @@ fn the_settings_of_a_breaker_do_what_they_say() {
         drop(trial);
     }
     let breaker = built(&|settings| {
-        settings.failure_threshold = 1;
+        settings.failure_threshold = Some(1);
         settings.half_open_requests = 1;
-        settings.success_threshold = 1;
+        settings.success_threshold = Some(1);
         settings.half_open_limit = Some(100 * SECOND);
         settings.trial_lease = Some(SECOND);
     });
@@ -191,7 +194,7 @@ fn the_settings_of_a_breaker_do_what_they_say() {
     assert!(breaker.try_acquire().is_ok());
     drop(hung);
     let breaker = built(&|settings| {
-        settings.failure_threshold = 1;
+        settings.failure_threshold = Some(1);
         settings.cancelled_after = Some(SECOND);
     });
     let guard = breaker.try_acquire().unwrap();
@@ -458,7 +461,7 @@ fn what_is_wrong_with_a_variable_is_told_with_its_name() {
     }
     let two = [("A__RETRY__BUDGET__QUOTA__TOKENS", "9"), ("A__RETRY__BUDGET__RATIO__RATIO", "0.1")];
     let error = from_vars::<StackSettings, _, _>("A", two).unwrap_err();
-    assert_eq!(error.to_string(), "A__RETRY__BUDGET: must be one of [\"quota\", \"ratio\"]");
+    assert_eq!(error.to_string(), "A__RETRY__BUDGET: must be one of [\"quota\", \"ratio\", \"share\"]");
 }
 
 // --- changes while in use ---
@@ -605,21 +608,21 @@ fn those_who_wait_are_retimed_and_let_in() {
 }
 
 #[test]
-fn a_new_name_or_new_settings_of_a_breaker_begin_anew() {
+fn with_a_new_name_everything_begins_anew() {
     let (live, _) = live(&some(), &ManualClock::new().clock());
     fail(&live.load());
     let mut settings = some();
-    settings.breaker.as_mut().unwrap().failure_threshold = 4;
-    live.reload(settings.clone()).unwrap();
-    assert_eq!(live.load().breaker().unwrap().stats().failures, 0);
-    assert_eq!(live.load().bucket().unwrap().available(), 9, "the rest goes on");
     settings.name = Some("other".into());
     live.reload(settings.clone()).unwrap();
     let stack = live.load();
     assert_eq!((stack.bucket().unwrap().available(), stack.breaker().unwrap().name()), (10, "other"));
+    assert_eq!(stack.breaker().unwrap().stats().failures, 0);
     settings.breaker = None;
-    live.reload(settings).unwrap();
+    live.reload(settings.clone()).unwrap();
     assert!(live.load().breaker().is_none());
+    settings.breaker = Some(BreakerSettings::default());
+    live.reload(settings).unwrap();
+    assert_eq!(live.load().breaker().unwrap().state(), State::Closed);
 }
 
 #[test]

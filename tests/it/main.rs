@@ -39,6 +39,7 @@ mod observe;
 mod oneshot;
 mod owned;
 mod pool;
+mod presets;
 mod registry;
 mod retry;
 mod runtimes;

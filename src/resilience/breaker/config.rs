@@ -22,6 +22,7 @@ pub enum OnCancel {
 
 /// What a half-open breaker does when its trials give no verdict in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum OnOverdue {
     /// Opens again, for the next break.

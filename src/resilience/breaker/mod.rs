@@ -103,6 +103,8 @@ pub use guard::{Guard, Handle, OwnedGuard};
 pub use keyed::{KeyedBreaker, KeyedBreakerBuilder, KeyedOpen};
 pub use outcome::{ByDefault, Classify, Outcome};
 pub use rules::Window;
+#[cfg(feature = "serde")]
+pub(super) use rules::{Kind as WindowKind, PARTS};
 pub use shutdown::Drained;
 pub use state::State;
 pub use stats::{BreakerStats, WindowCounts};

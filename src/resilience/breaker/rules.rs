@@ -19,13 +19,16 @@ use std::time::Duration;
 ///
 /// Ignored and cancelled calls are in neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Window(pub(super) Kind);
+pub struct Window(pub(in crate::resilience) Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(in crate::resilience) enum Kind {
     Calls(u32),
     Time { length: Duration, parts: u32 },
 }
+
+/// Of a window of time, unless told otherwise.
+pub(in crate::resilience) const PARTS: u32 = 10;
 
 impl Window {
     /// The last so many calls: at most 16,383.
@@ -35,7 +38,7 @@ impl Window {
 
     /// So much time, in ten parts.
     pub const fn time(length: Duration) -> Self {
-        Self(Kind::Time { length, parts: 10 })
+        Self(Kind::Time { length, parts: PARTS })
     }
 
     /// So much time, in so many parts of the same length (at most 60): the more, the more smoothly it slides.

@@ -123,9 +123,9 @@ impl Budget {
         }
     }
 
-    /// A call begins, and has ended when what is returned is dropped.
-    pub(super) fn call(&self) -> Counted<'_> {
-        let counted = match &*self.kind {
+    /// A call begins; where its end counts, it has ended when what is returned is dropped.
+    pub(super) fn call(&self) -> Option<Counted<'_>> {
+        match &*self.kind {
             _ if !self.earns => None,
             Kind::Quota(_) => None,
             Kind::Ratio(ratio) => {
@@ -134,10 +134,9 @@ impl Budget {
             }
             Kind::Share(share) => {
                 share.call();
-                Some(share)
+                Some(Counted(share))
             }
-        };
-        Counted(counted)
+        }
     }
 
     /// Pays for a retry, if there is enough.
@@ -171,13 +170,11 @@ impl fmt::Debug for Budget {
 }
 
 /// A call that is under way.
-pub(super) struct Counted<'a>(Option<&'a Share>);
+pub(super) struct Counted<'a>(&'a Share);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        if let Some(share) = self.0 {
-            share.end();
-        }
+        self.0.end();
     }
 }
 

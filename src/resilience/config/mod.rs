@@ -14,20 +14,24 @@ mod bulkhead;
 #[cfg(feature = "serde")]
 mod env;
 mod error;
+mod hedge;
 mod reload;
 mod retry;
 mod stack;
 mod standard;
 mod throttle;
+#[cfg(feature = "serde")]
+mod window;
 
 pub use backoff::{BackoffSettings, BackoffShape};
 pub use breaker::BreakerSettings;
-pub use bulkhead::BulkheadSettings;
+pub use bulkhead::{BulkheadSettings, OrderSettings};
 #[cfg(feature = "serde")]
 pub use env::{EnvError, from_env, from_vars};
 pub use error::{Problem, SettingsError};
+pub use hedge::{HedgeDelay, HedgeSettings, Hedging, NoHedge};
 pub use reload::{Reader, Reload, ReloadEvent, Reloadable};
 pub use retry::{BudgetSettings, RetrySettings};
-pub use stack::StackSettings;
-pub use standard::{StandardPolicies, StandardStack};
+pub use stack::{HedgedSettings, StackSettings};
+pub use standard::{HedgedStack, StandardPolicies, StandardStack};
 pub use throttle::ThrottleSettings;

@@ -32,6 +32,11 @@ pub struct RetrySettings {
     pub server_delay_cap: Duration,
     /// Whether an open circuit inside is tried again when it lets calls through.
     pub wait_for_breaker: bool,
+    /// An attempt that fails after it has run for so long starts everything anew.
+    #[cfg_attr(feature = "serde", serde(with = "crate::limit::serialized::duration::optional"))]
+    pub reset_after: Option<Duration>,
+    /// How many of the errors before the last one are carried by the error that comes out.
+    pub keep_errors: u32,
     /// Whether attempts are marked for retries inside.
     pub mark_attempts: bool,
     /// Whether it makes one attempt only inside another retry that marks them.
@@ -48,6 +53,8 @@ impl Default for RetrySettings {
             trim: false,
             server_delay_cap: Duration::from_secs(60),
             wait_for_breaker: false,
+            reset_after: None,
+            keep_errors: 0,
             mark_attempts: false,
             yield_to_outer: false,
         }
@@ -64,17 +71,21 @@ impl RetrySettings {
     }
 
     fn without_backoff(&self) -> RetryBuilder {
-        let builder = Retry::builder()
+        let mut builder = Retry::builder()
             .max_attempts(self.max_attempts)
+            .keep_errors(self.keep_errors as usize)
             .trim(self.trim)
             .server_delay_cap(self.server_delay_cap)
             .wait_for_breaker(self.wait_for_breaker)
             .mark_attempts(self.mark_attempts)
             .yield_to_outer(self.yield_to_outer);
-        match self.max_duration {
-            Some(limit) => builder.max_duration(limit),
-            None => builder,
+        if let Some(limit) = self.max_duration {
+            builder = builder.max_duration(limit);
         }
+        if let Some(quiet) = self.reset_after {
+            builder = builder.reset_after(quiet);
+        }
+        builder
     }
 
     /// The retry, with `budget` if there is one.
@@ -130,11 +141,24 @@ pub enum BudgetSettings {
         #[cfg_attr(feature = "serde", serde(default = "ten"))]
         min_per_second: f64,
     },
+    /// See [`Budget::share`].
+    Share {
+        /// Retries at the same time for each call under way.
+        share: f64,
+        /// So many at the same time that are allowed in any case.
+        #[cfg_attr(feature = "serde", serde(default = "three"))]
+        least: u32,
+    },
 }
 
 #[cfg(feature = "serde")]
 const fn five() -> u32 {
     5
+}
+
+#[cfg(feature = "serde")]
+const fn three() -> u32 {
+    3
 }
 
 #[cfg(feature = "serde")]
@@ -167,14 +191,17 @@ impl BudgetSettings {
                 .min_per_second(*min_per_second)
                 .clock(clock.clone())
                 .build(),
+            Self::Share { share, least } => Budget::share(*share).least(*least).build(),
         }
     }
 
-    /// Where its knobs stand.
-    pub(super) fn path(&self) -> &'static str {
-        match self {
-            Self::Quota { .. } => "retry.budget.quota",
-            Self::Ratio { .. } => "retry.budget.ratio",
-        }
+    /// The budget of the policy at `path`.
+    pub(super) fn make(&self, path: &str, clock: &Clock, problems: &mut Problems) -> Option<Budget> {
+        let kind = match self {
+            Self::Quota { .. } => "quota",
+            Self::Ratio { .. } => "ratio",
+            Self::Share { .. } => "share",
+        };
+        problems.of(&format!("{path}.budget.{kind}"), self.build(clock))
     }
 }

@@ -1,20 +1,25 @@
 //! The stack that settings make.
 
 use super::error::{Problems, SettingsError};
+use super::hedge::HedgeParts;
+use super::hedge::sealed::Sealed;
 use super::reload::Reload;
-use super::{BudgetSettings, StackSettings};
+use super::{BudgetSettings, HedgeSettings, Hedging, NoHedge, StackSettings};
 use crate::limit::TokenBucket;
 use crate::resilience::registry::static_name;
-use crate::resilience::{Budget, Bulkhead, Chain, CircuitBreaker, Retry, Stack, Throttle, Timeout};
+use crate::resilience::{Budget, Bulkhead, Chain, CircuitBreaker, Hedge, Retry, Stack, Throttle, Timeout};
 use crate::time::Clock;
 use std::fmt;
 use std::ops::Deref;
 
-type Outer = Chain<Chain<(), Option<Timeout>>, Option<Retry>>;
-type Inner = Chain<Chain<Chain<Outer, Option<CircuitBreaker>>, Option<Throttle>>, Option<Bulkhead>>;
+type Outer<H> = Chain<Chain<Chain<(), Option<Timeout>>, Option<Retry>>, <H as Sealed>::Layer>;
+type Inner<H> = Chain<Chain<Chain<Outer<H>, Option<CircuitBreaker>>, Option<Throttle>>, Option<Bulkhead>>;
 
 /// The policies of a [`StandardStack`].
-pub type StandardPolicies = Chain<Inner, Option<Timeout>>;
+pub type StandardPolicies<H = NoHedge> = Chain<Inner<H>, Option<Timeout>>;
+
+/// The stack that [`HedgedSettings`](super::HedgedSettings) make, for calls that can be run twice.
+pub type HedgedStack = StandardStack<HedgeSettings>;
 
 /// The stack that [`StackSettings`] make, and the parts that it is made of. It is used as a
 /// [`Stack`], which it derefs to.
@@ -24,19 +29,22 @@ pub type StandardPolicies = Chain<Inner, Option<Timeout>>;
 ///
 /// | part | kept | when it is not |
 /// |---|---|---|
-/// | breaker: state, counts | the breaker itself | its settings have changed: a new, closed one |
+/// | breaker: state, counts, window, those who observe it | the breaker itself, whose settings are [changed](CircuitBreaker::set): an open one opens for what the new break leaves of it, counted from when it opened; a half-open one begins its trials anew; the window is emptied if its kind or size is another; `enabled` disables it, or closes it | it was not there before |
 /// | throttle: tokens, those who wait | the bucket, whose quota is changed; who waits is planned anew | it was not there before |
-/// | bulkhead: who runs, who waits | the bulkhead, which is resized | its queue or wait limit has changed: a new one, beside which the calls under way keep their places in the old |
+/// | bulkhead: who runs, who waits | the bulkhead, which is resized | its queue, wait limit or order has changed: a new one, beside which the calls under way keep their places in the old |
 /// | retry: the budget | the budget | its settings have changed: a new one |
-/// | timeouts, backoff, numbers of attempts, wait limits | nothing: they are values | calls under way go on with theirs |
+/// | hedge: its own budget | the budget | its settings have changed: a new one |
+/// | hedge: how long calls take | what is remembered | the quantile, its window or its least number of calls has changed: it begins empty |
+/// | timeouts, backoff, numbers of attempts, wait limits, delays | nothing: they are values | calls under way go on with theirs |
 ///
 /// With another [name](StackSettings::name) everything is new. What is shared is changed for the calls that are under way,
-/// too: a smaller bulkhead waits for them to end, a lower rate holds them up where they wait for it.
-pub struct StandardStack {
-    settings: StackSettings,
+/// too: a smaller bulkhead waits for them to end, a lower rate holds them up where they wait for it. A breaker whose own
+/// settings are as they were is left alone, whatever somebody has made of it by hand.
+pub struct StandardStack<H: Hedging = NoHedge> {
+    settings: StackSettings<H>,
     clock: Clock,
     parts: Parts,
-    stack: Stack<StandardPolicies>,
+    stack: Stack<StandardPolicies<H>>,
 }
 
 /// What a stack is made of.
@@ -45,6 +53,8 @@ pub(super) struct Parts {
     total_timeout: Option<Timeout>,
     budget: Option<Budget>,
     retry: Option<Retry>,
+    hedge_parts: HedgeParts,
+    hedge: Option<Hedge>,
     breaker: Option<CircuitBreaker>,
     bucket: Option<TokenBucket>,
     throttle: Option<Throttle>,
@@ -53,16 +63,24 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(settings: &StackSettings, clock: &Clock, problems: &mut Problems) -> Self {
-        let budget = settings.retry.as_ref().and_then(|retry| retry.budget.as_ref());
+    pub(super) fn new<H: Hedging>(
+        settings: &StackSettings<H>,
+        clock: &Clock,
+        problems: &mut Problems,
+    ) -> Self {
+        let budget = budget_of(settings);
+        let hedge = settings.hedge.as_ref().map(Sealed::settings);
         let mut parts = Self {
-            budget: budget.and_then(|budget| problems.of(budget.path(), budget.build(clock))),
+            budget: budget.and_then(|budget| budget.make("retry", clock, problems)),
+            hedge_parts: hedge.map(|hedge| hedge.parts(clock, problems)).unwrap_or_default(),
             ..Self::default()
         };
         parts.add_values(settings, clock, problems);
         if let Some(breaker) = &settings.breaker {
-            let builder = breaker.builder().name(name(settings, "circuit breaker")).clock(clock.clone());
-            parts.breaker = problems.of("breaker", builder.build());
+            let builder = breaker.builder().and_then(|builder| {
+                builder.name(name(settings, "circuit breaker")).clock(clock.clone()).build()
+            });
+            parts.breaker = problems.of("breaker", builder);
         }
         if let Some(throttle) = &settings.throttle {
             let bucket = TokenBucket::builder(throttle.quota).clock(clock.clone()).build();
@@ -71,13 +89,20 @@ impl Parts {
         }
         if let Some(bulkhead) = &settings.bulkhead {
             let builder = bulkhead.builder().name(name(settings, "bulkhead")).clock(clock.clone());
-            parts.bulkhead = problems.of("bulkhead", builder.build());
+            let built = builder.build();
+            let path = built.as_ref().err().map_or("bulkhead", |error| bulkhead.path_of(error));
+            parts.bulkhead = problems.of(path, built);
         }
         parts
     }
 
     /// Those that are plain values, but for what they share.
-    fn add_values(&mut self, settings: &StackSettings, clock: &Clock, problems: &mut Problems) {
+    fn add_values<H: Hedging>(
+        &mut self,
+        settings: &StackSettings<H>,
+        clock: &Clock,
+        problems: &mut Problems,
+    ) {
         let timeout = |timeout: Timeout| timeout.name(name(settings, "timeout")).clock(clock.clone());
         self.total_timeout = settings.total_timeout.map(|limit| timeout(Timeout::total(limit)));
         self.attempt_timeout = settings.attempt_timeout.map(|limit| timeout(Timeout::attempt(limit)));
@@ -85,10 +110,14 @@ impl Parts {
             .retry
             .as_ref()
             .and_then(|retry| retry.make(name(settings, "retry"), clock, self.budget.clone(), problems));
+        self.hedge = settings.hedge.as_ref().map(Sealed::settings).and_then(|hedge| {
+            let shared = self.budget.as_ref();
+            hedge.make(name(settings, "hedge"), clock, &self.hedge_parts, shared, problems)
+        });
     }
 
     /// The throttle in front of the bucket.
-    fn add_throttle(&mut self, settings: &StackSettings, problems: &mut Problems) {
+    fn add_throttle<H>(&mut self, settings: &StackSettings<H>, problems: &mut Problems) {
         let (Some(throttle), Some(bucket)) = (&settings.throttle, &self.bucket) else { return };
         let builder = Throttle::builder(bucket.clone())
             .tokens(throttle.tokens)
@@ -98,17 +127,22 @@ impl Parts {
     }
 }
 
+fn budget_of<H>(settings: &StackSettings<H>) -> Option<&BudgetSettings> {
+    settings.retry.as_ref()?.budget.as_ref()
+}
+
 /// What the policies are called.
-fn name(settings: &StackSettings, kind: &'static str) -> &'static str {
+fn name<H>(settings: &StackSettings<H>, kind: &'static str) -> &'static str {
     settings.name.as_deref().map_or(kind, static_name)
 }
 
-impl StandardStack {
-    pub(super) fn new(settings: StackSettings, clock: Clock, parts: Parts) -> Self {
+impl<H: Hedging> StandardStack<H> {
+    pub(super) fn new(settings: StackSettings<H>, clock: Clock, parts: Parts) -> Self {
         let all = parts.clone();
         let stack = Stack::new()
             .layer(all.total_timeout)
             .layer(all.retry)
+            .layer(H::layer(all.hedge))
             .layer(all.breaker)
             .layer(all.throttle)
             .layer(all.bulkhead)
@@ -117,12 +151,12 @@ impl StandardStack {
     }
 
     /// What it was made from.
-    pub fn settings(&self) -> &StackSettings {
+    pub fn settings(&self) -> &StackSettings<H> {
         &self.settings
     }
 
     /// The stack.
-    pub fn stack(&self) -> &Stack<StandardPolicies> {
+    pub fn stack(&self) -> &Stack<StandardPolicies<H>> {
         &self.stack
     }
 
@@ -147,8 +181,15 @@ impl StandardStack {
     }
 }
 
-impl Deref for StandardStack {
-    type Target = Stack<StandardPolicies>;
+impl HedgedStack {
+    /// The hedge, if there is one.
+    pub fn hedge(&self) -> Option<&Hedge> {
+        self.parts.hedge.as_ref()
+    }
+}
+
+impl<H: Hedging> Deref for StandardStack<H> {
+    type Target = Stack<StandardPolicies<H>>;
 
     fn deref(&self) -> &Self::Target {
         &self.stack
@@ -156,15 +197,15 @@ impl Deref for StandardStack {
 }
 
 /// See the table at the [type](StandardStack).
-impl Reload for StandardStack {
-    type Settings = StackSettings;
+impl<H: Hedging> Reload for StandardStack<H> {
+    type Settings = StackSettings<H>;
     type Error = SettingsError;
 
-    fn check(&self, settings: &StackSettings) -> Result<(), SettingsError> {
+    fn check(&self, settings: &StackSettings<H>) -> Result<(), SettingsError> {
         settings.build_on(&self.clock).map(drop)
     }
 
-    fn reload(&self, settings: StackSettings) -> Result<Self, SettingsError> {
+    fn reload(&self, settings: StackSettings<H>) -> Result<Self, SettingsError> {
         // All that can fail comes first.
         let fresh = settings.build_on(&self.clock)?;
         let (old, new) = (&self.settings, &settings);
@@ -173,35 +214,35 @@ impl Reload for StandardStack {
         }
         let mut parts = fresh.parts;
         let fresh_throttle = (parts.bucket.clone(), parts.throttle.clone());
-        if old.breaker == new.breaker {
-            parts.breaker.clone_from(&self.parts.breaker);
-        }
-        let budget =
-            |settings: &StackSettings| -> Option<BudgetSettings> { settings.retry.as_ref()?.budget.clone() };
-        if budget(old) == budget(new) {
+        if budget_of(old) == budget_of(new) {
             parts.budget.clone_from(&self.parts.budget);
         }
-        if let (Some(old), Some(new)) = (&old.bulkhead, &new.bulkhead) {
-            if (old.queue, old.wait_limit) == (new.queue, new.wait_limit) {
-                parts.bulkhead.clone_from(&self.parts.bulkhead);
-            }
-        }
-        if old.throttle.is_some() && new.throttle.is_some() {
-            parts.bucket.clone_from(&self.parts.bucket);
+        if let (Some(old), Some(new)) = (&old.hedge, &new.hedge) {
+            new.settings().keep(old.settings(), &mut parts.hedge_parts, &self.parts.hedge_parts);
         }
         // From here on it is changed what the present stack shares.
-        if let (Some(bucket), Some(old), Some(new)) = (&parts.bucket, &old.throttle, &new.throttle) {
+        if let (Some(breaker), Some(old), Some(new)) = (&self.parts.breaker, &old.breaker, &new.breaker) {
+            // They were good a moment ago.
+            if new.put_in_force(breaker, old).is_ok() {
+                parts.breaker = Some(breaker.clone());
+            }
+        }
+        if let (Some(bucket), Some(old), Some(new)) = (&self.parts.bucket, &old.throttle, &new.throttle) {
             if old.quota != new.quota {
                 bucket.set_quota(new.quota);
             }
+            parts.bucket = Some(bucket.clone());
         }
-        if let (Some(bulkhead), Some(old), Some(new)) = (&parts.bulkhead, &old.bulkhead, &new.bulkhead) {
-            if old.running != new.running {
-                bulkhead.resize(new.running);
+        if let (Some(bulkhead), Some(old), Some(new)) = (&self.parts.bulkhead, &old.bulkhead, &new.bulkhead) {
+            if old.differs_in_size_alone(new) {
+                if old.running != new.running {
+                    bulkhead.resize(new.running);
+                }
+                parts.bulkhead = Some(bulkhead.clone());
             }
         }
-        // They were good a moment ago. Only the bucket may be smaller than its settings, while something temporary is in
-        // force: then the throttle begins anew.
+        // Only the bucket may be smaller than its settings, while something temporary is in force: then the throttle begins
+        // anew.
         let mut problems = Problems::default();
         parts.add_values(new, &self.clock, &mut problems);
         parts.add_throttle(new, &mut problems);
@@ -212,7 +253,7 @@ impl Reload for StandardStack {
     }
 }
 
-impl fmt::Debug for StandardStack {
+impl<H: Hedging> fmt::Debug for StandardStack<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StandardStack").field("settings", &self.settings).finish_non_exhaustive()
     }

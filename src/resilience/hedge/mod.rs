@@ -104,6 +104,7 @@ struct Shared {
 
 /// What a failure to be tried again brings about, while hedges are left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum OnFailure {
     /// The next hedge begins at once.

@@ -1,7 +1,7 @@
 //! One call: its first attempt, and those beside it.
 
 use super::{Delay, HedgeEvent, HedgeMark, OnFailure, Settings, Suppressed};
-use crate::resilience::budget::{Counted, Withdrawal};
+use crate::resilience::budget::{Budget, Counted, Withdrawal};
 use crate::resilience::retry::{Judge, Verdict};
 use crate::resilience::{Attempt, Error, Fork};
 use crate::shim::Ordering;
@@ -102,8 +102,9 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
         if matches!(settings.delay, Delay::Quantile { .. }) {
             self.began = Some(settings.clock.now());
         }
-        if let Some(budget) = &settings.budget {
-            self.rest().call = Some(budget.call());
+        // (Nothing is allocated for a budget that does not ask when a call ends.)
+        if let Some(call) = settings.budget.as_ref().and_then(Budget::call) {
+            self.rest().call = Some(call);
         }
         if settings.marks {
             self.rest().context = Some(marked(settings, 0));

@@ -1,7 +1,7 @@
 //! One run of a retry: from its first attempt to what comes out.
 
 use super::{AttemptMark, DelaySource, Judge, Next, RetryEvent, Settings, Verdict};
-use crate::resilience::budget::{Counted, Withdrawal};
+use crate::resilience::budget::{Budget, Counted, Withdrawal};
 use crate::resilience::timeout::{OutcomeOf, within};
 use crate::resilience::{Attempt, Error, Exhausted, GaveUp, Rejection, Scope};
 use crate::sync::{Context as TaskContext, ContextError, context};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// | state | `attempts` | `rest` | next |
 /// |---|---|---|---|
 /// | fresh | 0 | none | the first attempt begins |
-/// | the first attempt, with something to do at its beginning | 0 | no sleep | it comes out |
+/// | the first attempt, with something to do at its beginning | 0, and `begun` | none, or no sleep | it comes out |
 /// | asleep | n > 0 | a sleep, what was paid | the sleep is over: attempt n + 1 |
 /// | attempt n + 1 | n > 0 | none, or no sleep | it comes out |
 ///
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Run<'a, E> {
     /// Attempts that have come out.
     attempts: u32,
+    /// Whether what is to be done at the beginning has been done.
+    begun: bool,
     /// The operation's own last error; with `Rest::earlier`, the last of those no longer there.
     before: Option<E>,
     rest: Option<Box<Rest<'a, E>>>,
@@ -69,12 +71,12 @@ pub(super) enum Step {
 }
 
 impl<'a, E> Run<'a, E> {
-    pub(super) const FRESH: Self = Self { attempts: 0, before: None, rest: None };
+    pub(super) const FRESH: Self = Self { attempts: 0, begun: false, before: None, rest: None };
 
     /// Whether nothing has come out yet, and there is nothing to keep.
     #[inline]
     pub(super) fn is_fresh(&self) -> bool {
-        self.attempts == 0 && self.rest.is_none()
+        self.attempts == 0 && !self.begun && self.rest.is_none()
     }
 
     /// Whether another attempt can follow in a retry that is plain, without asking for more.
@@ -114,8 +116,15 @@ impl<'a, E> Run<'a, E> {
     /// Begins a run that has something to do at its beginning.
     #[cold]
     pub(super) fn begin(&mut self, settings: &'a Settings) {
+        self.begun = true;
+        let call = settings.budget.as_ref().and_then(Budget::call);
+        // Nothing is allocated for a budget that does not ask when a call ends.
+        let asks = call.is_some() || settings.max_duration.is_some() || settings.reset_after.is_some();
+        if !(asks || settings.attempt_timeout.is_some() || settings.marks || settings.yields) {
+            return;
+        }
         let rest = self.rest_or_new();
-        rest.call = settings.budget.as_ref().map(|budget| budget.call());
+        rest.call = call;
         if settings.max_duration.is_some() {
             rest.began = Some(settings.clock.now());
         }
@@ -256,7 +265,8 @@ impl<'a, E> Run<'a, E> {
         let number = attempt.saturating_add(1);
         let is_turn = attempt % TURN == 0;
         if delay.is_zero() && !is_turn {
-            if let Some(rest) = &mut self.rest {
+            if paid.is_some() || self.rest.is_some() {
+                let rest = self.rest_or_new();
                 rest.paid = paid;
                 rest.begin(settings, number);
             }
