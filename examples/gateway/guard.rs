@@ -92,7 +92,7 @@ impl Guard {
         let history = Arc::<History>::default();
         let changes = Arc::clone(&history);
         let breaker = stack.breaker.clone().unwrap_or_default();
-        let breaker = breaker.builder().clock(clock.clone()).observer(move |event: &BreakerEvent| {
+        let breaker = breaker.builder()?.clock(clock.clone()).observer(move |event: &BreakerEvent| {
             if let BreakerEvent::StateChanged { to, at, .. } = event {
                 let at = at.saturating_duration_since(started);
                 changes.push(Change { at, state: circuit(*to).word });

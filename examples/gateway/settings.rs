@@ -4,9 +4,8 @@
 use crate::args::Limits;
 use cofferdam::ConfigError;
 use cofferdam::resilience::chaos::Plan;
-use cofferdam::resilience::config::{
-    BackoffSettings, BreakerSettings, BudgetSettings, BulkheadSettings, RetrySettings, StackSettings,
-};
+use cofferdam::resilience::config::{BudgetSettings, BulkheadSettings, StackSettings};
+use cofferdam::resilience::presets;
 use cofferdam::resilience::{Budget, Hedge, HedgeBuilder, Latencies};
 use cofferdam::time::Clock;
 use std::time::Duration;
@@ -78,30 +77,29 @@ impl Settings {
     }
 }
 
+/// What suits most clients of a service, with the limits of the command line.
 fn stack(limits: &Limits, breaks: Breaks) -> StackSettings {
-    let mut backoff = BackoffSettings::default();
-    backoff.base = Duration::from_millis(5);
-    let mut retry = RetrySettings::default();
-    retry.max_attempts = 3;
-    retry.backoff = backoff;
-    // One further attempt for five requests, retry or hedge, and ten a second in any case.
-    let budget = BudgetSettings::Ratio { ratio: 0.2, window: Duration::from_secs(10), min_per_second: 10.0 };
-    retry.budget = Some(budget);
-    let mut breaker = BreakerSettings::default();
-    breaker.failure_threshold = 5;
-    breaker.recovery_time = breaks.first;
-    breaker.recovery_growth = 2.0;
-    breaker.recovery_cap = Some(breaks.longest);
+    let mut stack = presets::standard_client("upstream");
+    if let Some(retry) = &mut stack.retry {
+        retry.backoff.base = Duration::from_millis(5);
+        // One further attempt for five requests, retry or hedge, and ten a second in any case.
+        retry.budget =
+            Some(BudgetSettings::Ratio { ratio: 0.2, window: Duration::from_secs(10), min_per_second: 10.0 });
+    }
+    if let Some(breaker) = &mut stack.breaker {
+        // An upstream that is gone is seen to at once.
+        breaker.failure_threshold = Some(5);
+        breaker.slow_call = Some(limits.attempt_timeout.mul_f64(0.9));
+        breaker.recovery_time = breaks.first;
+        breaker.recovery_cap = Some(breaks.longest);
+    }
     let mut bulkhead = BulkheadSettings::new(limits.in_flight);
     bulkhead.queue = limits.in_flight.div_ceil(4);
     bulkhead.wait_limit = Some(limits.attempt_timeout / 2);
-    let mut stack = StackSettings::default();
-    stack.total_timeout = Some(limits.attempt_timeout.saturating_mul(4));
-    stack.retry = Some(retry);
-    stack.breaker = Some(breaker);
-    stack.bulkhead = Some(bulkhead);
-    stack.attempt_timeout = Some(limits.attempt_timeout);
     stack
+        .total_timeout(limits.attempt_timeout.saturating_mul(4))
+        .bulkhead(bulkhead)
+        .attempt_timeout(limits.attempt_timeout)
 }
 
 impl HedgeSettings {
