@@ -307,9 +307,7 @@ mod tests {
             for part in 0..100 {
                 timed.record(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true);
             }
-            let starts = timed.starts.get();
-            assert!(starts.is_some(), "what was recorded has starts");
-            let Some(starts) = starts else { return };
+            let starts = timed.starts.get().map(|starts| &**starts).unwrap_or_default();
             let (mut head, now) = (timed.load(), (99 + jump) * 100);
             while head.index() < 99 + jump {
                 let held = timed.read_at_head(starts, shape, 0);
