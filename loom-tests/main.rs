@@ -46,6 +46,7 @@ mod map;
 mod oneshot;
 mod pool;
 mod race;
+mod reload;
 mod ring;
 mod semaphore;
 mod tiered;

@@ -1,7 +1,7 @@
 //! For work for which nobody waits.
 
 use crate::resilience::config::{
-    BreakerSettings, BudgetSettings, BulkheadSettings, RetrySettings, StackSettings,
+    BackoffSettings, BreakerSettings, BudgetSettings, BulkheadSettings, RetrySettings, StackSettings,
 };
 use std::time::Duration;
 
@@ -35,23 +35,33 @@ use std::time::Duration;
 /// # }
 /// ```
 pub fn background_job(name: impl Into<String>) -> StackSettings {
-    let mut retry = RetrySettings::default();
-    retry.max_attempts = 15;
-    retry.backoff.base = Duration::from_secs(1);
-    retry.backoff.cap = Some(Duration::from_secs(300));
-    retry.max_duration = Some(Duration::from_secs(3600));
-    retry.budget =
-        Some(BudgetSettings::Ratio { ratio: 0.2, window: Duration::from_secs(60), min_per_second: 1.0 });
-    retry.server_delay_cap = Duration::from_secs(600);
-    retry.wait_for_breaker = true;
+    let retry = RetrySettings {
+        max_attempts: 15,
+        backoff: BackoffSettings {
+            base: Duration::from_secs(1),
+            cap: Some(Duration::from_secs(300)),
+            ..BackoffSettings::default()
+        },
+        max_duration: Some(Duration::from_secs(3600)),
+        budget: Some(BudgetSettings::Ratio {
+            ratio: 0.2,
+            window: Duration::from_secs(60),
+            min_per_second: 1.0,
+        }),
+        server_delay_cap: Duration::from_secs(600),
+        wait_for_breaker: true,
+        ..RetrySettings::default()
+    };
 
-    let mut breaker = BreakerSettings::default();
-    breaker.failure_threshold = Some(10);
-    breaker.recovery_time = Duration::from_secs(60);
-    breaker.recovery_growth = 2.0;
-    breaker.recovery_cap = Some(Duration::from_secs(600));
-    breaker.half_open_requests = 5;
-    breaker.success_threshold = Some(3);
+    let breaker = BreakerSettings {
+        failure_threshold: Some(10),
+        recovery_time: Duration::from_secs(60),
+        recovery_growth: 2.0,
+        recovery_cap: Some(Duration::from_secs(600)),
+        half_open_requests: 5,
+        success_threshold: Some(3),
+        ..BreakerSettings::default()
+    };
 
     let mut bulkhead = BulkheadSettings::new(8);
     bulkhead.queue = 1000;

@@ -2,7 +2,7 @@
 
 use crate::resilience::breaker::Window;
 use crate::resilience::config::{
-    BreakerSettings, BudgetSettings, BulkheadSettings, RetrySettings, StackSettings,
+    BackoffSettings, BreakerSettings, BudgetSettings, BulkheadSettings, RetrySettings, StackSettings,
 };
 use std::time::Duration;
 
@@ -40,25 +40,35 @@ use std::time::Duration;
 /// # }
 /// ```
 pub fn standard_client(name: impl Into<String>) -> StackSettings {
-    let mut retry = RetrySettings::default();
-    retry.max_attempts = 3;
-    retry.backoff.base = Duration::from_millis(100);
-    retry.backoff.cap = Some(Duration::from_secs(2));
-    retry.budget =
-        Some(BudgetSettings::Ratio { ratio: 0.1, window: Duration::from_secs(10), min_per_second: 10.0 });
-    retry.server_delay_cap = Duration::from_secs(10);
+    let retry = RetrySettings {
+        max_attempts: 3,
+        backoff: BackoffSettings {
+            base: Duration::from_millis(100),
+            cap: Some(Duration::from_secs(2)),
+            ..BackoffSettings::default()
+        },
+        budget: Some(BudgetSettings::Ratio {
+            ratio: 0.1,
+            window: Duration::from_secs(10),
+            min_per_second: 10.0,
+        }),
+        server_delay_cap: Duration::from_secs(10),
+        ..RetrySettings::default()
+    };
 
-    let mut breaker = BreakerSettings::default();
-    breaker.window = Some(Window::time(Duration::from_secs(30)));
-    breaker.minimum_calls = Some(20);
-    breaker.failure_rate = Some(0.5);
-    breaker.failure_threshold = Some(10);
-    breaker.slow_call = Some(Duration::from_secs(5));
-    breaker.slow_rate = Some(0.8);
-    breaker.count_cancelled_slow = true;
-    breaker.recovery_time = Duration::from_secs(5);
-    breaker.recovery_growth = 2.0;
-    breaker.recovery_cap = Some(Duration::from_secs(60));
+    let breaker = BreakerSettings {
+        window: Some(Window::time(Duration::from_secs(30))),
+        minimum_calls: Some(20),
+        failure_rate: Some(0.5),
+        failure_threshold: Some(10),
+        slow_call: Some(Duration::from_secs(5)),
+        slow_rate: Some(0.8),
+        count_cancelled_slow: true,
+        recovery_time: Duration::from_secs(5),
+        recovery_growth: 2.0,
+        recovery_cap: Some(Duration::from_secs(60)),
+        ..BreakerSettings::default()
+    };
 
     let mut bulkhead = BulkheadSettings::new(100);
     bulkhead.queue = 50;

@@ -151,7 +151,7 @@ fn it_is_disabled_and_enabled_by_its_settings_and_else_left_as_somebody_made_it(
     live.breaker().force_open().unwrap();
     live.change(|breaker| breaker.failure_threshold = Some(4)).unwrap();
     assert_eq!(live.breaker().state(), State::ForcedOpen);
-    let _ = block_on(live.breaker().shutdown());
+    block_on(live.breaker().shutdown());
     live.change(|breaker| breaker.enabled = false).unwrap();
     assert_eq!(live.breaker().state(), State::ShutDown, "for good");
 }
