@@ -253,7 +253,7 @@ const PATHS: &[Path] = &[
         measured(|| {
             let op = || {
                 calls += 1;
-                std::future::ready(if calls % 3 == 0 { Ok(calls) } else { Err(calls) })
+                std::future::ready(if calls.is_multiple_of(3) { Ok(calls) } else { Err(calls) })
             };
             assert!(poll(black_box(&retry).call(op)).is_ready());
         });
@@ -265,7 +265,7 @@ const PATHS: &[Path] = &[
         measured(|| {
             let op = || {
                 calls += 1;
-                std::future::ready(if calls % 2 == 0 { Ok(calls) } else { Err(calls) })
+                std::future::ready(if calls.is_multiple_of(2) { Ok(calls) } else { Err(calls) })
             };
             assert!(poll(black_box(&retry).call(op)).is_ready());
         });

@@ -47,13 +47,26 @@ impl Knock {
         }
         let mut patience = u64::MAX;
         let (capacity, after) = (self.joint.capacity(), self.next.saturating_sub(now).max(1));
+        let has_time = |want: &Want| want.limit > now || held && want.limit == now;
+        let denied = |want: &Want| Denied::after_nanos(Joint::NAME, want.n, capacity, after);
+        if let Some(first) =
+            self.queue.front_mut().filter(|first| first.verdict.is_none() && !has_time(first))
+        {
+            // Alone: the one behind, whose time may be over too, is first then, and is tried before that.
+            if !wakes.has_room() {
+                return false;
+            }
+            first.verdict = Some(denied(first));
+            self.queue.pop_front(Outcome::Impossible, wakes);
+            return true;
+        }
         let done = self.queue.settle(wakes, |want| {
             if want.verdict.is_none() {
-                if want.limit > now || held && want.limit == now {
+                if has_time(want) {
                     patience = patience.min(want.limit);
                     return None;
                 }
-                want.verdict = Some(Denied::after_nanos(Joint::NAME, want.n, capacity, after));
+                want.verdict = Some(denied(want));
             }
             Some(Outcome::Impossible)
         });
