@@ -34,7 +34,7 @@ pub fn from_env<T: DeserializeOwned>(prefix: &str) -> Result<T, EnvError> {
 /// assert_eq!(settings.attempt_timeout, Some(Duration::from_millis(250)));
 /// assert_eq!(settings.retry.unwrap().backoff.base, Duration::from_millis(20));
 ///
-/// let error = from_vars::<StackSettings>("SEARCH", [("SEARCH__RETRY__MAX_ATTEMPTS", "three")]).unwrap_err();
+/// let error = from_vars::<StackSettings, _, _>("SEARCH", [("SEARCH__RETRY__MAX_ATTEMPTS", "three")]).unwrap_err();
 /// assert_eq!(error.to_string(), "SEARCH__RETRY__MAX_ATTEMPTS: \"three\": must be a whole number of at least 0");
 /// # Ok::<(), cofferdam::resilience::config::EnvError>(())
 /// ```

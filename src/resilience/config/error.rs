@@ -35,7 +35,7 @@ impl fmt::Display for Problem {
 ///
 /// let mut settings = StackSettings::default();
 /// let mut breaker = BreakerSettings::default();
-/// breaker.failure_threshold = 0;
+/// breaker.failure_threshold = Some(0);
 /// let mut retry = RetrySettings::default();
 /// retry.backoff.factor = 0.5;
 /// settings.breaker = Some(breaker);
