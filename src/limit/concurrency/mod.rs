@@ -220,6 +220,7 @@ impl ConcurrencyLimiter {
     }
 
     /// As [`try_acquire_with`](Self::try_acquire_with), where that can be said without a lock and without a reason.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
     #[inline(always)]
     pub(crate) fn take_now(&self, request: Request) -> Option<Permit<&Self>> {
         let lane = self.inner.lane(request.partition);
