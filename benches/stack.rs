@@ -101,13 +101,16 @@ fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
     group.bench_function("backon", |b| {
         b.iter(|| run((|| black_box(&op)()).retry(black_box(backoff).build()).sleep(|_| ready(()))));
     });
-    let op = failing(failures);
-    group.bench_function("tokio-retry", |b| {
-        b.iter(|| {
-            let delays = tokio_retry::strategy::FixedInterval::new(Duration::ZERO).take(2);
-            run(tokio_retry::Retry::start(black_box(delays), || black_box(&op)()))
+    // Its sleeps, even of nothing, wait for the timer of tokio, which nobody drives here.
+    if failures == 0 {
+        let op = failing(failures);
+        group.bench_function("tokio-retry", |b| {
+            b.iter(|| {
+                let delays = tokio_retry::strategy::FixedInterval::new(Duration::ZERO).take(2);
+                run(tokio_retry::Retry::start(black_box(delays), || black_box(&op)()))
+            });
         });
-    });
+    }
     let op = Arc::new(failing(failures));
     let mut service = tower::retry::Retry::new(Again(2), service_fn(move |()| black_box(&*op)()));
     group.bench_function("tower", |b| b.iter(|| tower_call(black_box(&mut service))));
