@@ -1,10 +1,10 @@
 //! What extra attempts are paid from, and what goes on behind a timeout: looking and taking are one step.
 //!
-//! | property | threads | bound | what it is there to catch |
+//! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
 //! | tokens for one retry are taken by one | 2 | 3 | `take` of a quota as a load and a store |
 //! | tokens given back and taken at once add up | 2 | 3 | `take` or `put` of a quota as a load and a store |
-//! | no more retries at once than the share allows, and none is left at the end | 2 | 2 | `take` of a share as a load and an addition |
+//! | no more retries at once than the share allows, and none is left at the end | 2 | 2 | `take` of a share as a load and an addition; `give_back` of one as a load and a store |
 //! | no more work goes on than may | 2 | 3 | `Place::take` as a load and an addition |
 
 use cofferdam_loom::resilience::{Budget, Retry, Timeout};

@@ -95,6 +95,23 @@ impl<P: 'static> Stack<P> {
     /// # }
     /// ```
     ///
+    /// Nothing of the call may outlive the future, as all of it borrows from the share. So a policy that hands on what is
+    /// inside it, as a [`DetachingTimeout`](crate::resilience::DetachingTimeout) does, cannot be around one that borrows:
+    ///
+    /// ```compile_fail
+    /// use cofferdam::resilience::{Bulkhead, Stack, Timeout};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), cofferdam::ConfigError> {
+    /// let smol = |task: cofferdam::task::BoxTask| smol::spawn(task).detach();
+    /// let detaching = Timeout::attempt(Duration::from_secs(5)).detach(smol, 8)?;
+    /// let stack = Arc::new(Stack::new().layer(detaching).bulkhead(Bulkhead::new(1)?));
+    /// let call = stack.call_owned(|| async { Ok::<_, std::io::Error>(7) });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
     /// # Errors
     /// As [`call`](Self::call).

@@ -35,8 +35,8 @@ struct Planned {
     _timer: async_io::Timer,
 }
 
-/// The waker of the planned timer.
-struct GoOff;
+/// The waker of the planned timer. (Of no size it would be pointed to past its end, and so be a leak to those who look for any.)
+struct GoOff(&'static Host);
 
 impl Wake for GoOff {
     fn wake(self: Arc<Self>) {
@@ -44,7 +44,7 @@ impl Wake for GoOff {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let host = host();
+        let host = self.0;
         // One that was planned after this one has gone off is planned again.
         let gone_off = host.planned.lock().take();
         drop(gone_off);
@@ -64,7 +64,7 @@ impl Host {
     /// Sees to it that the reactor wakes us for the earliest timer.
     fn plan(&self) {
         static WAKER: OnceLock<Waker> = OnceLock::new();
-        let waker = WAKER.get_or_init(|| Waker::from(Arc::new(GoOff)));
+        let waker = WAKER.get_or_init(|| Waker::from(Arc::new(GoOff(host()))));
         loop {
             let mut planned = self.planned.lock();
             let Some(next) = self.timers.next() else { return };

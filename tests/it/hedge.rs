@@ -257,6 +257,9 @@ fn a_quantile_is_no_delay_before_there_are_enough_calls() {
     assert_eq!(clamped(ms(50), ms(60)).unwrap(), Some(ms(50)));
     assert_eq!(clamped(ms(1), ms(5)).unwrap(), Some(ms(5)));
     assert_eq!(clamped(ms(2), ms(1)).unwrap_err().knob(), "least_delay");
+    // What would have no effect is refused.
+    assert_eq!(Hedge::after(ms(1)).least_delay(ms(1)).build().unwrap_err().knob(), "least_delay");
+    assert_eq!(Hedge::after(ms(1)).most_delay(ms(1)).build().unwrap_err().knob(), "most_delay");
 }
 
 #[test]
@@ -354,6 +357,12 @@ fn a_hedge_that_an_inner_policy_refuses_does_not_count() {
         let script = Script::new(time.clock(), &[(50, Err("one"))]);
         assert_eq!(drive(&time, stack.call(script.op())), Err(Error::Inner("one")));
     }
+    // Nor is what runs given up for it where failures come out at once, though the refusal says when to come back.
+    let bucket = TokenBucket::builder(Quota::per_second(1)).clock(time.clock()).build().unwrap();
+    let throttle = Throttle::builder(bucket).build().unwrap();
+    let returns = hedge(&time).on_failure(OnFailure::ReturnNow).build().unwrap();
+    let script = Script::new(time.clock(), &[(50, Ok(1))]);
+    assert_eq!(drive(&time, Stack::new().hedge(returns).throttle(throttle).call(script.op())), Ok(1));
     // A first attempt that is refused comes out as that, at once.
     let closed = Bulkhead::new(1).unwrap();
     let full = Polled::new(closed.call(pending::<Result<u32, &str>>));

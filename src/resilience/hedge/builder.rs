@@ -15,6 +15,9 @@ use std::time::Duration;
 pub struct HedgeBuilder<J = Retryable> {
     settings: Settings,
     judge: J,
+    /// Between these is a delay that a quantile comes to, if it is told.
+    least_delay: Option<Duration>,
+    most_delay: Option<Duration>,
 }
 
 impl HedgeBuilder {
@@ -31,7 +34,7 @@ impl HedgeBuilder {
             clock: Clock::system(),
             shared: Arc::default(),
         };
-        Self { settings, judge: Retryable }
+        Self { settings, judge: Retryable, least_delay: None, most_delay: None }
     }
 }
 
@@ -43,7 +46,8 @@ impl<J> HedgeBuilder<J> {
     }
 
     fn with_judge<K>(self, change: impl FnOnce(J) -> K) -> HedgeBuilder<K> {
-        HedgeBuilder { settings: self.settings, judge: change(self.judge) }
+        let Self { settings, judge, least_delay, most_delay } = self;
+        HedgeBuilder { settings, judge: change(judge), least_delay, most_delay }
     }
 
     judged_by!(HedgeBuilder<J>);
@@ -70,22 +74,14 @@ impl<J> HedgeBuilder<J> {
         self.set(|settings| settings.last_error = last)
     }
 
-    /// The shortest delay that a quantile may come to. Default: none.
+    /// The shortest delay that a quantile may come to. Default: none. A fixed delay has no such bound.
     pub fn least_delay(self, least_delay: Duration) -> Self {
-        self.set(|settings| {
-            if let Delay::Quantile { least, .. } = &mut settings.delay {
-                *least = least_delay;
-            }
-        })
+        Self { least_delay: Some(least_delay), ..self }
     }
 
-    /// The longest delay that a quantile may come to. Default: none.
+    /// The longest delay that a quantile may come to. Default: none. A fixed delay has no such bound.
     pub fn most_delay(self, most_delay: Duration) -> Self {
-        self.set(|settings| {
-            if let Delay::Quantile { most, .. } = &mut settings.delay {
-                *most = most_delay;
-            }
-        })
+        Self { most_delay: Some(most_delay), ..self }
     }
 
     /// Whether each attempt runs in a [`Context`](crate::sync::Context) that knows its number, as a
@@ -113,19 +109,31 @@ impl<J> HedgeBuilder<J> {
     /// The policy.
     ///
     /// # Errors
-    /// No hedges at all, or more than a hundred; a shortest delay above the longest.
+    /// No hedges at all, or more than a hundred; a shortest delay above the longest, or either where the delay is fixed.
     pub fn build(self) -> Result<Hedge<J>, ConfigError> {
-        let Self { mut settings, judge } = self;
+        let Self { mut settings, judge, least_delay, most_delay } = self;
         let error = |knob, value: &dyn fmt::Display, rule| Err(ConfigError::new("hedge", knob, value, rule));
         if !(1..=100).contains(&settings.max_hedges) {
             return error("max_hedges", &settings.max_hedges, "must be from 1 to 100");
         }
-        let is_quantile = match &settings.delay {
-            Delay::Fixed(_) => false,
-            Delay::Quantile { least, most, .. } if least > most => {
-                return error("least_delay", &format_args!("{least:?}"), "must not be above most_delay");
+        let is_quantile = match &mut settings.delay {
+            Delay::Fixed(_) => {
+                for (knob, bound) in [("least_delay", least_delay), ("most_delay", most_delay)] {
+                    if let Some(bound) = bound {
+                        let rule = "is for a delay by quantile: this one is fixed";
+                        return error(knob, &format_args!("{bound:?}"), rule);
+                    }
+                }
+                false
             }
-            Delay::Quantile { .. } => true,
+            Delay::Quantile { least, most, .. } => {
+                (*least, *most) =
+                    (least_delay.unwrap_or(Duration::ZERO), most_delay.unwrap_or(Duration::MAX));
+                if *least > *most {
+                    return error("least_delay", &format_args!("{least:?}"), "must not be above most_delay");
+                }
+                true
+            }
         };
         settings.has_beginning = is_quantile || settings.budget.is_some() || settings.marks;
         Ok(Hedge { settings, judge })

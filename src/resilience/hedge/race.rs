@@ -197,7 +197,10 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
             Verdict::Done if !refused => return Some((number, outcome)),
             // A policy inside has no use for another attempt now.
             Verdict::Done => self.left = 0,
-            Verdict::Retry | Verdict::RetryAfter(_) if settings.on_failure == OnFailure::ReturnNow => {
+            // A hedge that was not let in is none: what runs is not given up for it.
+            Verdict::Retry | Verdict::RetryAfter(_)
+                if settings.on_failure == OnFailure::ReturnNow && (number == 0 || !is_refusal(&outcome)) =>
+            {
                 return Some((number, outcome));
             }
             Verdict::Retry => self.failed(settings, None),
@@ -335,6 +338,11 @@ impl<'a, A, T, E> Race<'a, A, T, E> {
             }
         }
     }
+}
+
+/// Whether a policy did not let it begin. What an inner timeout has ended had begun.
+fn is_refusal<T, E>(outcome: &Result<T, Error<E>>) -> bool {
+    matches!(outcome, Err(Error::Rejected(rejection)) if !rejection.is_timeout())
 }
 
 fn marked(settings: &Settings, number: u32) -> TaskContext {
