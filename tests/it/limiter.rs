@@ -1,5 +1,6 @@
 //! What every limiter can do while it runs, in virtual time: pauses, limits that hold for a while, jitter, a bounded queue.
 
+mod drains;
 mod hostile;
 mod jitter;
 mod late;

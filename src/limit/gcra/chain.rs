@@ -40,6 +40,8 @@ pub struct Chain {
     tail: u128,
     /// Waiters with a verdict, still to be told.
     dead: usize,
+    /// The end of a pause: until then nobody is served, and there may be tokens before the first waiter.
+    held: Option<u64>,
     /// By arrival time.
     promises: VecDeque<Promise>,
     granted: u64,
@@ -159,6 +161,7 @@ impl Line<Gcra> for Chain {
             head: 0,
             tail: 0,
             dead: 0,
+            held: None,
             promises: VecDeque::new(),
             granted: 0,
             cancelled: 0,
@@ -341,12 +344,25 @@ impl Line<Gcra> for Chain {
     }
 
     fn drain_to(&mut self, n: u64, now: u64) {
-        self.tat = self.terms.drained(self.tat, now, n);
+        let Some(first) = self.queue.front().filter(|_| self.held.is_some()) else {
+            self.tat = self.terms.drained(self.tat, now, n);
+            return;
+        };
+        // What a pause has gathered is before the first in line: what is drained there, he and all behind him wait for. Without
+        // a pause he is waiting for whatever is there.
+        let before = self.head.saturating_sub(self.terms.price(first.n));
+        let drained = self.terms.drained(before, now, n).saturating_sub(before);
+        for place in [&mut self.head, &mut self.tail, &mut self.tat] {
+            *place = place.saturating_add(drained);
+        }
+        // Some may now have to wait for too long.
+        self.retime(self.gcra, now, self.held);
     }
 
     /// Tokens, debts and waits are carried over as tokens, rounded by less than a unit, never in favour of the taker.
     fn retime(&mut self, next: Gcra, now: u64, held: Option<u64>) {
         self.forget_kept(now);
+        self.held = held;
         let (old, mut new) = (self.terms, next.terms);
         if new.limit == 0 && new.cost != 0 && old.cost != 0 {
             // Of a rate of zero any unit will do: this one keeps fractions of a token for the rate that comes next.

@@ -1,7 +1,8 @@
 //! Optional settings of a limiter.
 
 use super::Limiter;
-use super::inner::{Inner, Jittered, Settings};
+use super::inner::{Inner, Settings};
+use super::jittered::Jittered;
 use crate::ConfigError;
 use crate::limit::{Algorithm, Gcra};
 use crate::time::{Clock, Rng};

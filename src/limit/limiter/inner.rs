@@ -2,12 +2,14 @@
 
 use super::course::{Boundary, Course};
 use super::followers::{Follow, Followers};
+use super::jittered::Jittered;
 use super::line::{Ask, Entry, Line, Want};
+use super::seen::Seen;
 use super::word::{Publication, Published, Verdict, Word};
 use crate::limit::alarm::{Alarm, Orders};
 use crate::limit::{Algorithm, Denied};
 use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
-use crate::time::{Clock, Epoch, Rng, Sleep};
+use crate::time::{Clock, Epoch, Sleep};
 use crate::wait::{Panicked, Slot, Wakes};
 use std::future::Future;
 use std::pin::Pin;
@@ -38,12 +40,6 @@ pub(super) struct Tally {
     pub(super) denied: AtomicU64,
 }
 
-/// Waits are lengthened by up to a share of themselves.
-pub(super) struct Jittered {
-    share: f64,
-    rng: Mutex<Rng>,
-}
-
 /// What the mutex guards.
 pub(super) struct Ledger<A: Algorithm> {
     pub(super) line: A::Line,
@@ -52,6 +48,7 @@ pub(super) struct Ledger<A: Algorithm> {
     alarm: Alarm,
     /// Of those who were served when nobody could be woken.
     unwoken: Vec<Wakes>,
+    pub(super) seen: Seen,
 }
 
 /// The mutex after a change, for who may have to be told of it.
@@ -190,6 +187,7 @@ impl<A: Algorithm> Inner<A> {
             published: Published::new(),
             alarm: Alarm::default(),
             unwoken: Vec::new(),
+            seen: Seen::default(),
         };
         ledger.publish(&word, 0);
         Self {
@@ -337,15 +335,16 @@ impl<A: Algorithm> Inner<A> {
         self.change_then(Panicked::default(), nanos, change)
     }
 
-    /// As [`change`](Self::change), after serving who is due.
+    /// As [`change`](Self::change), now, after serving who is due.
     pub(super) fn serve_and_change<R>(
         self: &Arc<Self>,
-        nanos: u64,
-        change: impl FnOnce(&mut Ledger<A>) -> R,
+        change: impl FnOnce(&mut Ledger<A>, u64) -> R,
     ) -> (R, Changed<'_, A>) {
         let mut panicked = Panicked::default();
-        self.serve_keeping(self.lock(), nanos, &mut panicked);
-        self.change_then(panicked, nanos, change)
+        let mut ledger = self.lock();
+        let nanos = ledger.seen.read(&self.epoch);
+        self.serve_keeping(ledger, nanos, &mut panicked);
+        self.change_then(panicked, nanos, |ledger| change(ledger, nanos))
     }
 
     fn change_then<R>(
@@ -574,7 +573,9 @@ impl<A: Algorithm> Wake for Inner<A> {
     fn wake_by_ref(self: &Arc<Self>) {
         let old = self.lock().alarm.reset();
         drop(old);
-        self.serve(self.lock(), self.epoch.nanos());
+        let mut ledger = self.lock();
+        let now = ledger.seen.read(&self.epoch);
+        self.serve(ledger, now);
     }
 }
 
@@ -583,17 +584,5 @@ impl Tally {
         let counter = if allowed { &self.allowed } else { &self.denied };
         // Relaxed: a statistic.
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Jittered {
-    pub(super) fn new(share: f64, rng: Rng) -> Self {
-        Self { share, rng: Mutex::new(rng) }
-    }
-
-    /// By how much a wait of this length is lengthened.
-    pub(super) fn draw(&self, waited: u64) -> u64 {
-        let drawn = self.rng.lock().f64();
-        (waited as f64 * self.share * drawn) as u64
     }
 }

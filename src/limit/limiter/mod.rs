@@ -6,9 +6,11 @@ mod course;
 mod engine;
 mod followers;
 mod inner;
+mod jittered;
 pub(in crate::limit) mod line;
 mod plan;
 mod reservation;
+mod seen;
 mod word;
 
 pub use acquire::Acquire;
@@ -74,6 +76,11 @@ pub struct LimiterStats {
     pub granted: u64,
     /// Waits, grants and reservations that were given up before use.
     pub cancelled: u64,
+    /// How often the clock was found to have gone back. It never mints tokens, but makes those who wait wait longer.
+    ///
+    /// Looked for where it costs nothing: when somebody who waits is served, when the settings are changed or it is paused, and
+    /// here. A step back is counted if the clock then still says less than the last time it was looked for.
+    pub clock_steps_back: u64,
     /// Requests admitted and denied on the spot, if the limiter was built to [count](LimiterBuilder::counted) them.
     pub decided: Option<Decided>,
 }
@@ -356,8 +363,7 @@ impl<A: Algorithm> Limiter<A> {
 
     /// Changes what is in force, after serving who was due before.
     fn steer(&self, steer: impl FnOnce(&mut course::Course<A>, u64)) {
-        let now = self.inner.epoch.nanos();
-        let ((), changed) = self.inner.serve_and_change(now, |ledger| {
+        let ((), changed) = self.inner.serve_and_change(|ledger, now| {
             steer(&mut ledger.course, now);
             ledger.retime(now);
         });
@@ -366,9 +372,8 @@ impl<A: Algorithm> Limiter<A> {
 
     /// Leaves at most `n` tokens, for instance because a server has said that so many remain.
     pub fn drain_to(&self, n: u64) {
-        let now = self.inner.epoch.nanos();
         // Who is due has his tokens already, however late his timer is.
-        let ((), changed) = self.inner.serve_and_change(now, |ledger| ledger.line.drain_to(n, now));
+        let ((), changed) = self.inner.serve_and_change(|ledger, now| ledger.line.drain_to(n, now));
         changed.serve_all();
     }
 
@@ -382,8 +387,13 @@ impl<A: Algorithm> Limiter<A> {
 
     /// What it has done so far.
     pub fn stats(&self) -> LimiterStats {
-        let counts = self.inner.lock().line.counts();
+        let (counts, clock_steps_back) = {
+            let mut ledger = self.inner.lock();
+            let _ = ledger.seen.read(&self.inner.epoch);
+            (ledger.line.counts(), ledger.seen.backward())
+        };
         LimiterStats {
+            clock_steps_back,
             waiting: counts.waiting,
             granted: counts.granted,
             cancelled: counts.cancelled,

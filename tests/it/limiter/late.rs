@@ -3,7 +3,7 @@
 
 use super::{ms, waiting};
 use cofferdam::limit::{
-    Algorithm, Fixed, Leaky, Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog, Spacing,
+    Algorithm, Fixed, Gcra, Leaky, Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog, Spacing,
 };
 use cofferdam::testkit::ManualClock;
 use std::time::Duration;
@@ -178,4 +178,36 @@ fn who_is_due_when_it_is_drained_keeps_his_tokens() {
     limiter.drain_to(0);
     assert!(waiter.poll().unwrap().is_ok());
     assert_eq!(limiter.available(), 0);
+}
+
+// S41: the jump is counted, once, and mints nothing.
+#[test]
+fn a_clock_that_goes_back_is_counted_once_for_each_time() {
+    fn counted<A: Algorithm>(algorithm: A) {
+        let (time, limiter) = spent(algorithm, 5);
+        let start = time.clock().now();
+        let back = |limiter: &Limiter<A>| limiter.stats().clock_steps_back;
+        time.set(start + ms(10));
+        assert_eq!(back(&limiter), 0);
+        time.set(start);
+        assert!(limiter.try_acquire().is_err());
+        assert_eq!((back(&limiter), back(&limiter)), (1, 1), "seen by who looks");
+        time.set(start + ms(10));
+        assert!(limiter.try_acquire().is_err(), "no time is earned twice");
+        assert_eq!(back(&limiter), 1, "forward is no step back");
+        // Seen when the settings are changed, or when somebody is served.
+        time.set(start + ms(5));
+        limiter.resume();
+        time.set(start + ms(4));
+        limiter.drain_to(1);
+        let mut waiter = waiting(limiter.acquire());
+        time.set(start + ms(60_000));
+        assert!(waiter.poll().unwrap().is_ok());
+        time.set(start + ms(50_000));
+        assert_eq!(back(&limiter), 4);
+    }
+    let quota = Quota::per_second(1).burst(5);
+    counted(Gcra::new(quota));
+    counted(Leaky::from(quota));
+    counted(SlidingLog::new(5, ms(1000)).unwrap());
 }
