@@ -3,6 +3,7 @@
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
 //! | of two sets over the same members one is served, whole, and neither blocks the other | 2 | 3 | members held in the order in which they were given |
+//! | a member that is asked, and put back as another says no, loses and mints nothing of what is taken of it without a lock | 2 | 3 | the word only read where it is held |
 //! | a change at a member reaches the one who waits for the set | 2 | 3 | `refund` that does not tell the followers |
 
 use cofferdam_loom::limit::{AllOf, Joint, Quota, TokenBucket};
@@ -17,12 +18,31 @@ fn bounded(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn bucket(time: &ManualClock, tokens: u64) -> TokenBucket {
-    TokenBucket::builder(Quota::per_hour(1)).clock(time.clock()).initial(tokens).build().unwrap()
+    TokenBucket::builder(Quota::per_hour(1).burst(2)).clock(time.clock()).initial(tokens).build().unwrap()
 }
 
 fn set(members: [&TokenBucket; 2]) -> AllOf {
     let [a, b] = members;
     AllOf::of(Joint::builder().with("a", a.clone()).with("b", b.clone()).build().unwrap())
+}
+
+/// RL20, S43
+#[test]
+fn a_set_that_is_refused_puts_back_what_it_found_and_no_more() {
+    for tokens in [0, 1] {
+        bounded(move || {
+            let time = ManualClock::new();
+            let (a, b) = (bucket(&time, 1 + tokens), bucket(&time, tokens));
+            let all = set([&a, &b]);
+            let now = time.clock().now();
+            let alone = a.clone();
+            let thread = thread::spawn(move || alone.try_acquire_at(1, now).is_ok());
+            let mine = all.try_acquire_at(1, now).is_ok();
+            assert!(thread.join().unwrap(), "there is one for each");
+            assert_eq!(mine, tokens > 0);
+            assert_eq!((a.available(), b.available()), (0, 0));
+        });
+    }
 }
 
 /// RL20, S43

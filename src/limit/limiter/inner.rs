@@ -367,6 +367,11 @@ impl<A: Algorithm> Inner<A> {
         if ledger.course.paused().is_some() || ledger.course.due(nanos).is_some() {
             return false;
         }
+        if A::PACKED {
+            if let Some(taken) = ledger.published.take_if::<A>(&self.word, nanos, n, others) {
+                return taken;
+            }
+        }
         ledger.freeze(&self.word);
         let line = &mut ledger.line;
         // With somebody in line more is kept of what is taken than the state.

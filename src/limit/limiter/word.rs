@@ -209,6 +209,35 @@ impl Published {
         Some(algorithm.decode(word & STATE, self.base))
     }
 
+    /// Takes `n` tokens at `nanos` if they are there and `others` say so, who are asked while no lock-free decision can go
+    /// through. `None` if the word does not say. Decided as [`Word::take`] does, so nothing is unpacked, and nothing published:
+    /// the word stays of its generation.
+    #[inline]
+    pub(super) fn take_if<A: Algorithm>(
+        &self,
+        word: &Word,
+        nanos: u64,
+        n: u64,
+        others: &mut dyn FnMut() -> bool,
+    ) -> Option<bool> {
+        // Relaxed: the span is the mutex holder's.
+        let since = nanos.wrapping_sub(self.base);
+        if self.wide || since > word.span.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Relaxed, here and below: as in `freeze` and `publish`.
+        let held = word.word.fetch_or(SLOW, Ordering::Relaxed) & !SLOW;
+        let packed = Packed { word: held, tag: self.generation << WORD_BITS };
+        let (taken, next) = match A::step(&self.params, packed, since, n) {
+            Step::Free => (Some(others()), held),
+            Step::Next(next) if others() => (Some(true), next),
+            Step::Next(_) | Step::Denied(_) => (Some(false), held),
+            Step::Slow => (None, held),
+        };
+        word.word.store(next, Ordering::Relaxed);
+        taken
+    }
+
     /// The state, without keeping anybody from deciding; `None` if the mutex has it.
     pub(super) fn read<A: Algorithm>(&self, word: &Word, algorithm: &A) -> Option<A::State> {
         // Relaxed: the parameters are the mutex holder's; any moment of the state will do.
