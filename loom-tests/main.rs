@@ -12,6 +12,9 @@
 #[path = "../src/shim.rs"]
 mod shim;
 #[allow(dead_code, reason = "as above")]
+#[path = "../src/panics.rs"]
+mod panics;
+#[allow(dead_code, reason = "as above")]
 #[path = "../src/sync/ring.rs"]
 mod sync_ring;
 #[allow(dead_code, unused_imports, reason = "as above")]

@@ -2,8 +2,8 @@
 
 use super::timers::{HostedSleep, TimerHost, Timers};
 use super::{Sleep, system};
+use crate::panics::contain;
 use crate::shim::{AtomicBool, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -53,7 +53,7 @@ impl Host {
         loop {
             while let Some(waker) = self.timers.pop_due(system::now()) {
                 // A waker that panics must not take every other timer of the process with it.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                contain(|| waker.wake());
             }
             // An arming between this look and the park leaves an unpark token: the park returns at once.
             match self.timers.next() {
