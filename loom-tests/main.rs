@@ -49,6 +49,7 @@ mod map;
 mod oneshot;
 mod pool;
 mod race;
+mod registry;
 mod reload;
 mod ring;
 mod semaphore;

@@ -115,6 +115,36 @@ mod tests {
         assert!(std::pin::Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_pending());
     }
 
+    /// What it panics with panics when it is dropped.
+    struct Mine;
+
+    impl Drop for Mine {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("the drop"));
+        }
+    }
+
+    impl Wake for Mine {
+        fn wake(self: Arc<Self>) {
+            std::mem::forget(self);
+            std::panic::resume_unwind(Box::new(Self));
+        }
+    }
+
+    #[test]
+    fn a_waker_whose_panic_panics_takes_no_other_timer_with_it() {
+        for sleep_until in KINDS {
+            let (woken, wakes) = mpsc::channel();
+            let (mut first, mut second) = (sleep_until(after(5)), sleep_until(after(6)));
+            poll(&mut first, Waker::from(Arc::new(Mine)));
+            poll(&mut second, Waker::from(Arc::new(Send(2, woken.clone()))));
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(2));
+            let mut third = sleep_until(after(5));
+            poll(&mut third, Waker::from(Arc::new(Send(3, woken))));
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(3));
+        }
+    }
+
     #[test]
     fn an_earlier_sleep_overtakes_one_that_the_thread_waits_for() {
         for sleep_until in KINDS {

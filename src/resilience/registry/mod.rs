@@ -359,7 +359,11 @@ impl<C: 'static> RegistryBuilder<C> {
         if self.capacity == Some(0) {
             return Err(ConfigError::new("registry", "capacity", 0, "must be at least 1"));
         }
-        let builder = KeyedMap::<String, Entry<C>>::builder();
+        let mut builder = KeyedMap::<String, Entry<C>>::builder();
+        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) {
+            // In which of several a name is, its random hash would say: another one in each execution of a model.
+            builder = builder.shards(1);
+        }
         let map = match self.capacity {
             Some(names) => builder.capacity(names).build()?,
             None => builder.build()?,
