@@ -4,6 +4,9 @@
 
 #![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
 
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/panics.rs"]
+mod panics;
 #[allow(
     dead_code,
     unused_imports,
@@ -11,9 +14,6 @@
 )]
 #[path = "../src/shim.rs"]
 mod shim;
-#[allow(dead_code, reason = "as above")]
-#[path = "../src/panics.rs"]
-mod panics;
 #[allow(dead_code, reason = "as above")]
 #[path = "../src/sync/ring.rs"]
 mod sync_ring;

@@ -89,9 +89,10 @@ impl Guard {
     ) -> Result<Self, BoxError> {
         let stack = &settings.stack;
         stack.check()?;
-        let skewed = settings.chaos.has_skew().then(|| {
-            settings.chaos.skew().seed(settings.seed).clock(clock.clone()).build().clock()
-        });
+        let skewed = settings
+            .chaos
+            .has_skew()
+            .then(|| settings.chaos.skew().seed(settings.seed).clock(clock.clone()).build().clock());
         let clock = skewed.as_ref().unwrap_or(clock);
         let history = Arc::<History>::default();
         let changes = Arc::clone(&history);

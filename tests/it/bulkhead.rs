@@ -686,8 +686,8 @@ fn at_every_step_it_is_what_a_plain_queue_would_be() {
 
 mod settings_in_use {
     use super::*;
-    use std::sync::Mutex;
     use cofferdam::limit::concurrency::Discipline;
+    use std::sync::Mutex;
 
     /// One that has its queue in the semaphore, and one that has a line of its own.
     fn orders() -> [Discipline; 2] {
@@ -699,7 +699,8 @@ mod settings_in_use {
     fn without_places_it_pauses_if_told_to() {
         for order in orders() {
             let time = ManualClock::new();
-            let bulkhead = Bulkhead::builder(1).queue(2).wait_limit(ms(100)).order(order).at_zero(AtZero::Wait);
+            let bulkhead =
+                Bulkhead::builder(1).queue(2).wait_limit(ms(100)).order(order).at_zero(AtZero::Wait);
             let bulkhead = bulkhead.clock(time.clock()).build().unwrap();
             let mut running = Polled::new(bulkhead.call(forever));
             let mut before = Polled::new(bulkhead.call(|| done(1)));
@@ -711,7 +712,10 @@ mod settings_in_use {
             time.advance(ms(50));
             let mut heavy = Polled::new(bulkhead.clone().places(2).acquire());
             assert!(heavy.poll().is_none(), "how many there will be nobody knows");
-            assert!(Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err().is_full(), "its bound");
+            assert!(
+                Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err().is_full(),
+                "its bound"
+            );
             assert!(bulkhead.try_acquire().unwrap_err().is_full());
             assert_eq!((bulkhead.stats().limit, bulkhead.stats().waiting), (0, 2));
             time.advance(ms(50));
@@ -757,7 +761,9 @@ mod settings_in_use {
             let seen = Arc::new(Mutex::new(Vec::new()));
             let log = Arc::clone(&seen);
             bulkhead.observe(move |event: &BulkheadEvent| match event {
-                BulkheadEvent::Resized { from, to, .. } => log.lock().unwrap().push(format!("{from} to {to}")),
+                BulkheadEvent::Resized { from, to, .. } => {
+                    log.lock().unwrap().push(format!("{from} to {to}"))
+                }
                 BulkheadEvent::SettingsChanged { name, queue, .. } => {
                     log.lock().unwrap().push(format!("{name}: {queue}"));
                 }

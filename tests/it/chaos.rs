@@ -240,7 +240,8 @@ mod cancel {
     #[test]
     fn a_call_is_dropped_on_its_way_at_the_very_moment() {
         let time = ManualClock::new();
-        let chaos = Chaos::<u32, &str>::builder().cancel(1.0, ms(10)).name("monkey").clock(time.clock()).build();
+        let chaos =
+            Chaos::<u32, &str>::builder().cancel(1.0, ms(10)).name("monkey").clock(time.clock()).build();
         let (begun, dropped) = (Cell::new(0), Cell::new(0));
         let mut call = Polled::new(chaos.call(|| {
             begun.set(begun.get() + 1);
@@ -328,11 +329,8 @@ mod cancel {
     #[test]
     fn dropped_at_any_await_it_leaves_no_timer() {
         let time = ManualClock::new();
-        let chaos = Chaos::<u32, &str>::builder()
-            .latency(1.0, ms(1))
-            .cancel(1.0, ms(2))
-            .clock(time.clock())
-            .build();
+        let chaos =
+            Chaos::<u32, &str>::builder().latency(1.0, ms(1)).cancel(1.0, ms(2)).clock(time.clock()).build();
         let points = drop_at_every_await(
             || {
                 let (time, chaos) = (&time, &chaos);
@@ -388,7 +386,12 @@ mod skew {
     fn rules_step_as_often_as_they_say_as_the_seed_has_it_and_while_they_are_on() {
         let run = |seed| {
             let time = ManualClock::new();
-            let skew = ClockSkew::builder().clock(time.clock()).ahead(0.1, ms(3)).back(|| 0.1, ms(2)).seed(seed).build();
+            let skew = ClockSkew::builder()
+                .clock(time.clock())
+                .ahead(0.1, ms(3))
+                .back(|| 0.1, ms(2))
+                .seed(seed)
+                .build();
             let clock = skew.clock();
             let start = clock.now();
             let readings: Vec<_> = (0..2_000).map(|_| clock.now().saturating_duration_since(start)).collect();
@@ -404,7 +407,10 @@ mod skew {
         let on = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&on);
         let time = ManualClock::new();
-        let skew = ClockSkew::builder().clock(time.clock()).ahead(1.0, ms(1)).enabled(move || flag.load(Ordering::Relaxed));
+        let skew = ClockSkew::builder()
+            .clock(time.clock())
+            .ahead(1.0, ms(1))
+            .enabled(move || flag.load(Ordering::Relaxed));
         let skew = skew.build();
         assert_eq!(skew.clock().now(), time.clock().now());
         on.store(true, Ordering::Relaxed);
@@ -433,8 +439,11 @@ mod skew {
     fn a_breaker_on_a_clock_that_steps_opens_and_closes_as_the_clock_says() {
         let time = ManualClock::new();
         let skew = ClockSkew::builder().clock(time.clock()).build();
-        let breaker =
-            CircuitBreaker::builder().failure_threshold(1).recovery_time(ms(100)).success_threshold(1).clock(skew.clock());
+        let breaker = CircuitBreaker::builder()
+            .failure_threshold(1)
+            .recovery_time(ms(100))
+            .success_threshold(1)
+            .clock(skew.clock());
         let breaker = breaker.build().unwrap();
         let fail = || now(breaker.call(|| async { Err::<u32, _>("down") }));
         assert!(fail().is_err());
@@ -502,7 +511,14 @@ mod plan {
 
     #[test]
     fn what_is_printed_reads_as_the_same() {
-        for text in ["latency=50ms@10%,error@5%", "hang@0.1%,panic@0.28", "error@33.3%", "latency=2h@1", "cancel=3ms@1%,skew=+5s@0.1%", "skew=-1.5s@1"] {
+        for text in [
+            "latency=50ms@10%,error@5%",
+            "hang@0.1%,panic@0.28",
+            "error@33.3%",
+            "latency=2h@1",
+            "cancel=3ms@1%,skew=+5s@0.1%",
+            "skew=-1.5s@1",
+        ] {
             let plan: Plan = text.parse().unwrap();
             assert_eq!(plan.to_string().parse::<Plan>().unwrap(), plan, "{text}");
         }

@@ -91,7 +91,8 @@ impl ConcurrencyLimiterBuilder {
     /// [`Order::Priority`] or [`Order::Barging`].
     pub fn build(self) -> Result<ConcurrencyLimiter, ConfigError> {
         const ME: &str = "concurrency limiter";
-        let Self { limit, initial, discipline, partitions, max_waiting, wait_limit, waits_at_zero, clock } = self;
+        let Self { limit, initial, discipline, partitions, max_waiting, wait_limit, waits_at_zero, clock } =
+            self;
         if limit == 0 {
             return Err(ConfigError::new(ME, "limit", limit, "must be at least 1"));
         }

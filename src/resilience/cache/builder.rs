@@ -35,12 +35,7 @@ impl<K, V, E> CacheBuilder<K, V, E> {
             capacity,
             entries: usize::try_from(capacity).unwrap_or(usize::MAX),
             shards: threads.saturating_mul(4),
-            settings: Settings {
-                times: Times::default(),
-                ttl_of: None,
-                weigh: None,
-                name: "cache",
-            },
+            settings: Settings { times: Times::default(), ttl_of: None, weigh: None, name: "cache" },
             clock: Clock::system(),
             errors: std::marker::PhantomData,
         }

@@ -79,8 +79,11 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
             // This caller's own affair: it says nothing of the value.
             Err(error) if error.is_cancelled() || error.is_deadline_exceeded() => return Err(error),
             Err(error) => {
-                let keep =
-                    inner.settings.times.keep_errors().filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
+                let keep = inner
+                    .settings
+                    .times
+                    .keep_errors()
+                    .filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
                 let stored = keep.map(|ttl| {
                     let until = now.saturating_add(ttl);
                     Stored::Failure(Arc::new(Failure { error: error.clone(), until, old: None }))

@@ -51,13 +51,13 @@ use entry::{Entry, Failure, Stored};
 use event::Tally;
 use flight::Flights;
 use lookup::How;
+use set::Times;
 use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-use set::Times;
 use std::time::Duration;
 use store::{Evicted, Store};
 

@@ -88,12 +88,7 @@ pub struct ClockSkewStats {
 impl ClockSkew {
     /// Rules to be added.
     pub fn builder() -> ClockSkewBuilder {
-        ClockSkewBuilder {
-            clock: Clock::system(),
-            rules: Vec::new(),
-            switch: Switch::Always(true),
-            seed: 0,
-        }
+        ClockSkewBuilder { clock: Clock::system(), rules: Vec::new(), switch: Switch::Always(true), seed: 0 }
     }
 
     /// The clock, for what is to be built on it.
@@ -198,7 +193,10 @@ impl Timer for ClockSkew {
 
 impl fmt::Debug for ClockSkew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClockSkew").field("seed", &self.inner.seed).field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("ClockSkew")
+            .field("seed", &self.inner.seed)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
@@ -262,6 +260,9 @@ impl ClockSkewBuilder {
 impl fmt::Debug for ClockSkewBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps: Vec<_> = self.rules.iter().map(|(_, step)| step).collect();
-        f.debug_struct("ClockSkewBuilder").field("rules", &steps).field("seed", &self.seed).finish_non_exhaustive()
+        f.debug_struct("ClockSkewBuilder")
+            .field("rules", &steps)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
     }
 }

@@ -37,7 +37,10 @@ pub struct CacheSettings {
     /// How many values it keeps, or how much weight.
     pub capacity: u64,
     /// How long a value is fresh. 5 minutes unless told otherwise.
-    #[cfg_attr(feature = "serde", serde(with = "crate::limit::serialized::duration", default = "five_minutes"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::limit::serialized::duration", default = "five_minutes")
+    )]
     pub ttl: Duration,
     /// For how long after that it is handed out while one caller loads it anew. Not at all unless told otherwise.
     #[cfg_attr(feature = "serde", serde(with = "crate::limit::serialized::duration", default))]

@@ -81,7 +81,11 @@ impl SemaphoreBuilder {
             rule: self.order.rule(),
             ageing: self.order.ageing(),
             passed: AtomicU32::new(0),
-            queue: Mutex::new(Queue::new(self.capacity, self.capacity.saturating_sub(initial), self.waits_at_zero)),
+            queue: Mutex::new(Queue::new(
+                self.capacity,
+                self.capacity.saturating_sub(initial),
+                self.waits_at_zero,
+            )),
             epoch: Epoch::new(self.clock),
             name: self.name,
         }

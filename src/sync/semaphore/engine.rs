@@ -220,8 +220,8 @@ impl Semaphore {
             // As it is by now: it may have been changed once more, and this is asked of later comers too.
             let most = queue.most();
             if !settled {
-                settled = self
-                    .settle(queue, wakes, |want| (want.permits > most).then_some(Outcome::Impossible));
+                settled =
+                    self.settle(queue, wakes, |want| (want.permits > most).then_some(Outcome::Impossible));
             }
             settled && self.serve(queue, wakes, true)
         });
