@@ -53,9 +53,11 @@ impl<K, V, E> Lifecycle<Hashed<K>, Stored<V, E>> for Collect<K, V, E> {
     }
 }
 
+type Entries<K, V, E> = Cache<Hashed<K>, Stored<V, E>, ByWeight, AsIs, Collect<K, V, E>>;
+
 /// The hashes are the caller's: the key's own `Hash` is never run in here.
 pub(super) struct Store<K, V, E> {
-    cache: Cache<Hashed<K>, Stored<V, E>, ByWeight, AsIs, Collect<K, V, E>>,
+    cache: Entries<K, V, E>,
     shrunk: Arc<Mutex<Evicted<K, V, E>>>,
 }
 
