@@ -4,7 +4,7 @@
 
 #![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
 
-#[allow(dead_code, reason = "as above")]
+#[allow(dead_code, reason = "a private room, compiled here since others name it")]
 #[path = "../src/panics.rs"]
 mod panics;
 #[allow(
