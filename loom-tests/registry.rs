@@ -3,10 +3,10 @@
 //! What a name stands for is in a map; an entry says itself whether it is still that of its name. Changes are numbered under one
 //! lock, and what they are is told in that order.
 //!
-//! | property | threads | bound |
-//! |---|---|---|
-//! | a name that is made while it is removed stands for one component at a time, and each change is told in its turn | 2 | 3 |
-//! | what replaces a component that is removed meanwhile is not lost | 2 | 3 |
+//! | property | threads | bound | planted bug it was seen to catch |
+//! |---|---|---|---|
+//! | a name that is made while it is removed stands for one component at a time, and each change is told in its turn | 2 | 3 | a removal that takes the lock of the changes after the name is gone |
+//! | what replaces a component that is removed meanwhile is not lost | 2 | 3 | `replace` that does not look whether its entry was removed |
 
 use crate::race::race;
 use cofferdam_loom::resilience::Registry;
