@@ -4,6 +4,9 @@
 
 #![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
 
+#[allow(dead_code, reason = "a private room, compiled here since others name it")]
+#[path = "../src/panics.rs"]
+mod panics;
 #[allow(
     dead_code,
     unused_imports,
@@ -46,6 +49,7 @@ mod map;
 mod oneshot;
 mod pool;
 mod race;
+mod registry;
 mod reload;
 mod ring;
 mod semaphore;

@@ -6,10 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+use crate::panics::contain;
 use crate::shim::{AtomicBool, AtomicU64, Mutex, Ordering};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Sees the events of a component.
@@ -150,7 +150,7 @@ impl<E: 'static> Observers<E> {
     fn deliver(&self, event: &E) {
         let list = self.list.lock().clone();
         for observer in list.as_deref().unwrap_or_default() {
-            if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
+            if contain(|| observer.observe(event)).is_none() {
                 self.panics.fetch_add(1, Ordering::Relaxed);
             }
         }

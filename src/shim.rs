@@ -67,6 +67,22 @@ pub(crate) fn serial() -> u64 {
     NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
 }
 
+/// What one process has once, under a lock that no checker sees: a `static` outlives the executions of a model. Only for what
+/// no order of the holders shows in.
+#[allow(dead_code, reason = "used by the rooms behind features")]
+pub(crate) struct Unmodelled<T>(std::sync::Mutex<T>);
+
+#[allow(dead_code, reason = "as above")]
+impl<T> Unmodelled<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
+        look(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
 /// A `SeqCst` load, for the second half of "publish, then look for sleepers".
 ///
 /// Where the first half is a `SeqCst` read-modify-write on another word, this needs no fence on the real machine: both

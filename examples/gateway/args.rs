@@ -389,7 +389,8 @@ mod tests {
         assert_eq!(plan("--listen 127.0.0.1:0 --upstream http://a --chaos hang@1%"), "hang@0.01");
         assert_eq!(
             err("--chaos error@2%,mayhem@1%"),
-            "--chaos \"error@2%,mayhem@1%\": must look like latency=50ms@10%, hang@1%, error@5% or panic@1%"
+            "--chaos \"error@2%,mayhem@1%\": must look like latency=50ms@10%, hang@1%, error@5%, panic@1%, \
+             cancel=20ms@1% or skew=-5s@1%"
         );
         assert_eq!(
             err("--chaos error@200%"),

@@ -89,6 +89,11 @@ impl Guard {
     ) -> Result<Self, BoxError> {
         let stack = &settings.stack;
         stack.check()?;
+        let skewed = settings
+            .chaos
+            .has_skew()
+            .then(|| settings.chaos.skew().seed(settings.seed).clock(clock.clone()).build().clock());
+        let clock = skewed.as_ref().unwrap_or(clock);
         let history = Arc::<History>::default();
         let changes = Arc::clone(&history);
         let breaker = stack.breaker.clone().unwrap_or_default();
@@ -138,7 +143,7 @@ impl Guard {
             repeated: Stack::new().layer(total()).layer(retry.clone()).breaker(breaker.clone()),
             hedge,
             slot: Stack::new().bulkhead(bulkhead.clone()).layer(each),
-            chaos: (!settings.chaos.is_empty()).then(chaos),
+            chaos: settings.chaos.has_faults().then(chaos),
             outbound: Outbound::new(limits, clock)?,
             breaker,
             bulkhead,
@@ -489,6 +494,14 @@ mod tests {
             assert!(call(&guard, false, fails).await.unwrap_err().is_timeout());
             let AttemptStats { attempts, sent, unsent, .. } = guard.stats().attempts;
             assert_eq!((attempts, sent, unsent), (1, 0, 1));
+
+            let guard = made(&sim, &limits("cancel=20ms@100%"));
+            let error = call(&guard, true, std::future::pending).await.unwrap_err();
+            assert!(error.is_cancelled());
+            let stats = guard.stats();
+            let AttemptStats { attempts, sent, cut, .. } = stats.attempts;
+            assert_eq!((attempts, sent, cut, stats.chaos.unwrap().cancels), (1, 1, 1, 1));
+            assert_eq!((stats.breaker.failures, stats.in_flight), (0, 0), "it is nobody's failure");
 
             let guard = made(&sim, &limits("panic@100%"));
             let panicked = AssertUnwindSafe(call(&guard, true, fails)).catch_unwind().await;

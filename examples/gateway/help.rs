@@ -33,9 +33,11 @@ Both
                            is sent once more, and the first answer counts; one
                            budget pays for these and for retries
   --chaos PLAN             faults towards every upstream, as the rules
-                           latency=50ms@10%, error@2%, hang@1%, panic@1%, with
-                           commas between, or repeated: each strikes this share
-                           of the attempts
+                           latency=50ms@10%, error@2%, hang@1%, panic@1%,
+                           cancel=20ms@1%, with commas between, or repeated:
+                           each strikes this share of the attempts; skew=+1s@1%
+                           and skew=-1s@1% step the clock of the policies at
+                           this share of its readings
 
 Rates, as 500/s, \"50/s burst 100\", \"30 per minute\" or unlimited
   --client-rate QUOTA      requests of one client: above it, 429 (default 1000/s;

@@ -154,7 +154,8 @@ impl Report {
         line(f, "injected delays", &of(|chaos| chaos.latencies))?;
         line(f, "injected errors", &of(|chaos| chaos.faults))?;
         line(f, "injected hangs", &of(|chaos| chaos.hangs))?;
-        line(f, "injected panics", &of(|chaos| chaos.panics))
+        line(f, "injected panics", &of(|chaos| chaos.panics))?;
+        line(f, "injected cancellations", &of(|chaos| chaos.cancels))
     }
 
     /// What the limits towards the upstreams did.

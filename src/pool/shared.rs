@@ -24,6 +24,7 @@ use super::handle::TaskId;
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
+use crate::panics::{contain, forget};
 use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
 use crate::sync::ring::PushError;
 use crate::sync::{Context, ContextError, context};
@@ -172,7 +173,7 @@ impl Shared {
     #[inline]
     pub(super) fn admit(&self) {
         if self.room.is_crowded() {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.room.admit(|| self.free())));
+            contain(|| self.room.admit(|| self.free()));
         }
     }
 
@@ -238,7 +239,7 @@ impl Shared {
         job.resolve(Some(JoinError::dropped()));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
-            forget_panic(payload);
+            forget(payload);
         }
     }
 
@@ -271,9 +272,7 @@ impl Shared {
     pub(super) fn panicked(&self, task: TaskId, payload: &(dyn Any + Send)) {
         if let Some(on_panic) = &self.settings.on_panic {
             let panic = TaskPanic { pool: &self.settings.name, task, payload };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| on_panic(&panic))) {
-                forget_panic(payload);
-            }
+            contain(|| on_panic(&panic));
         }
     }
 }
@@ -284,12 +283,5 @@ pub(super) fn within<R>(context: Option<&Context>, body: impl FnOnce() -> R) -> 
     match context {
         None => body(),
         Some(context) => context.scope_sync(body),
-    }
-}
-
-/// Drops what somebody panicked with. A payload that panics when dropped is leaked rather than let on.
-pub(super) fn forget_panic(payload: Box<dyn Any + Send>) {
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(another);
     }
 }

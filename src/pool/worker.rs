@@ -5,8 +5,9 @@
 use super::crew::Rest;
 use super::error::JoinError;
 use super::handle::TaskId;
-use super::shared::{Shared, forget_panic, within};
+use super::shared::{Shared, within};
 use super::slot::{Job, Step};
+use crate::panics::{contain, forget};
 use crate::shim::Arc;
 use crate::sync::ring::PopError;
 use crate::sync::{Context as WorkContext, ContextError, RunInContext};
@@ -117,9 +118,9 @@ impl Hand {
         let rest = self.project().rest;
         if !rest.is_idle() && shared.crew.get_up(rest.as_ref()) == Rest::Woken {
             // Somebody counts on this worker to look at the queue.
-            contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+            contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
         }
-        contained(|| shared.worker_left(true));
+        contain(|| shared.worker_left(true));
     }
 
     /// Takes up a job.
@@ -197,7 +198,7 @@ impl Hand {
         let this = self.project();
         if this.task.context.is_some() || this.task.sleep.is_some() {
             // Contexts hold values of the user's, timers may be the user's.
-            contained(|| *this.task = Task::default());
+            contain(|| *this.task = Task::default());
         }
     }
 
@@ -224,7 +225,7 @@ impl Hand {
                 Ok(None) => {}
                 Err(payload) => {
                     shared.panicked(this.task.id, &*payload);
-                    forget_panic(payload);
+                    forget(payload);
                 }
             }
         }
@@ -258,7 +259,7 @@ impl Hand {
         if !shared.backlog.is_poppable() {
             match self.as_mut().watch_base(shared, cx) {
                 None => return true,
-                Some(error) => contained(|| shared.abort(Some(error))),
+                Some(error) => drop(contain(|| shared.abort(Some(error)))),
             }
         }
         *searching = shared.crew.get_up(self.project().rest.as_ref()) == Rest::Woken;
@@ -301,7 +302,7 @@ impl Future for Worker {
                         shared.admit();
                         match hand.as_mut().watch_base(shared, cx) {
                             None => return Poll::Pending,
-                            Some(error) => contained(|| shared.abort(Some(error))),
+                            Some(error) => drop(contain(|| shared.abort(Some(error)))),
                         }
                         End::Cut
                     }
@@ -320,7 +321,7 @@ impl Future for Worker {
                 Ok(id) => {
                     if searching {
                         searching = false;
-                        contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+                        contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
                     }
                     freed += 1;
                     if freed >= shared.batch {
@@ -345,10 +346,10 @@ impl Future for Worker {
                 }
                 Err(PopError::Closed) => {
                     if searching {
-                        contained(|| shared.crew.stop_searching(|| true));
+                        contain(|| shared.crew.stop_searching(|| true));
                     }
                     *this.done = true;
-                    contained(|| shared.worker_left(false));
+                    contain(|| shared.worker_left(false));
                     return Poll::Ready(());
                 }
             }
@@ -364,12 +365,5 @@ impl fmt::Debug for Worker {
             .field("running", &!self.hand.job.is_empty())
             .field("done", &self.done)
             .finish_non_exhaustive()
-    }
-}
-
-/// Wakers are their executors' code: one that panics must not take a worker with it.
-fn contained(body: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
-        forget_panic(payload);
     }
 }

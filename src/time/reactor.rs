@@ -6,9 +6,9 @@
 
 use super::timers::{HostedSleep, TimerHost, Timers};
 use super::{Sleep, system};
+use crate::panics::contain;
 use crate::shim::Mutex;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
@@ -57,7 +57,7 @@ impl Host {
     fn wake_due(&self) {
         while let Some(waker) = self.timers.pop_due(system::now()) {
             // A waker that panics must not take every other timer of the process with it.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contain(|| waker.wake());
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::timers::{HostedSleep, TimerHost, Timers};
 use super::{Sleep, system};
+use crate::panics::contain;
 use crate::shim::{AtomicBool, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -53,7 +53,7 @@ impl Host {
         loop {
             while let Some(waker) = self.timers.pop_due(system::now()) {
                 // A waker that panics must not take every other timer of the process with it.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                contain(|| waker.wake());
             }
             // An arming between this look and the park leaves an unpark token: the park returns at once.
             match self.timers.next() {
@@ -113,6 +113,36 @@ mod tests {
     fn poll(sleep: &mut Sleep, waker: Waker) {
         use std::future::Future;
         assert!(std::pin::Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+
+    /// What it panics with panics when it is dropped.
+    struct Mine;
+
+    impl Drop for Mine {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("the drop"));
+        }
+    }
+
+    impl Wake for Mine {
+        fn wake(self: Arc<Self>) {
+            std::mem::forget(self);
+            std::panic::resume_unwind(Box::new(Self));
+        }
+    }
+
+    #[test]
+    fn a_waker_whose_panic_panics_takes_no_other_timer_with_it() {
+        for sleep_until in KINDS {
+            let (woken, wakes) = mpsc::channel();
+            let (mut first, mut second) = (sleep_until(after(5)), sleep_until(after(6)));
+            poll(&mut first, Waker::from(Arc::new(Mine)));
+            poll(&mut second, Waker::from(Arc::new(Send(2, woken.clone()))));
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(2));
+            let mut third = sleep_until(after(5));
+            poll(&mut third, Waker::from(Arc::new(Send(3, woken))));
+            assert_eq!(wakes.recv_timeout(Duration::from_secs(30)), Ok(3));
+        }
     }
 
     #[test]

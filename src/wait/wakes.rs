@@ -1,7 +1,7 @@
 //! Wakers collected under a lock, woken after it.
 
+use crate::panics::{Payload, contain, forget, keep};
 use crate::shim::WAKE_BATCH;
-use std::any::Any;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
@@ -60,16 +60,16 @@ impl Wakes {
 
     /// Wakes everyone; the first panic of a waker is kept for later.
     #[cold]
-    fn wake_catching(&mut self, panicked: &mut Option<Box<dyn Any + Send>>) {
+    fn wake_catching(&mut self, panicked: &mut Option<Payload>) {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.wake())) {
-            panicked.get_or_insert(payload);
+            keep(panicked, payload);
         }
     }
 
     #[cold]
     fn wake_rest(&mut self) {
         while self.next < self.len {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.wake()));
+            contain(|| self.wake());
         }
     }
 }
@@ -77,7 +77,7 @@ impl Wakes {
 /// The first panic of foreign code, kept until all is done that others wait for.
 #[derive(Default)]
 #[must_use]
-pub(crate) struct Panicked(Option<Box<dyn Any + Send>>);
+pub(crate) struct Panicked(Option<Payload>);
 
 #[allow(dead_code, reason = "used by the rooms behind features")]
 impl Panicked {
@@ -91,18 +91,14 @@ impl Panicked {
 
     pub(crate) fn catch(&mut self, act: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(act)) {
-            self.0.get_or_insert(payload);
+            keep(&mut self.0, payload);
         }
     }
 
     /// Lets it go on; not if the thread is panicking already, since a second panic would abort the process.
     #[inline]
     pub(crate) fn resume(self) {
-        if let Some(payload) = self.0 {
-            if !panicking() {
-                resume_unwind(payload);
-            }
-        }
+        resume_unless_panicking(self.0);
     }
 }
 
@@ -151,9 +147,15 @@ fn go_on(mut wakes: Wakes, mut collect: impl FnMut(&mut Wakes) -> bool) {
             break;
         }
     }
-    if let Some(payload) = panicked {
-        if !panicking() {
-            resume_unwind(payload);
-        }
+    resume_unless_panicking(panicked);
+}
+
+/// A second panic would abort the process.
+#[inline]
+fn resume_unless_panicking(panicked: Option<Payload>) {
+    match panicked {
+        Some(payload) if panicking() => forget(payload),
+        Some(payload) => resume_unwind(payload),
+        None => {}
     }
 }

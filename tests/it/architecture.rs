@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("shim", 0),
     ("error", 0),
+    ("panics", 0),
     ("time", 1),
     ("task", 1),
     ("observe", 1),

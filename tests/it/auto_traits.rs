@@ -328,6 +328,12 @@ table! {
     chaos::ChaosStats                           => yes yes yes;
     chaos::Injected                             => yes yes yes;
     chaos::Plan                                 => yes yes yes;
+    chaos::ClockSkew                            => yes yes yes;
+    chaos::ClockSkewBuilder                     => yes yes yes;
+    chaos::ClockSkewStats                       => yes yes yes;
+    resilience::AtZero                          => yes yes yes;
+    resilience::config::CacheSettings           => yes yes yes;
+    resilience::config::ChaosSettings           => yes yes yes;
 
     // resilience: bulkhead, retry
     resilience::Bulkhead                        => yes yes yes;

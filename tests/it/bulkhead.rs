@@ -683,3 +683,130 @@ fn at_every_step_it_is_what_a_plain_queue_would_be() {
         assert_eq!((bulkhead.stats().running, bulkhead.stats().waiting), (0, 0), "seed {seed}");
     }
 }
+
+mod settings_in_use {
+    use super::*;
+    use cofferdam::limit::concurrency::Discipline;
+    use std::sync::Mutex;
+
+    /// One that has its queue in the semaphore, and one that has a line of its own.
+    fn orders() -> [Discipline; 2] {
+        [Order::Fifo.into(), Discipline::AdaptiveLifo { interval: ms(1_000) }]
+    }
+
+    // S69
+    #[test]
+    fn without_places_it_pauses_if_told_to() {
+        for order in orders() {
+            let time = ManualClock::new();
+            let bulkhead =
+                Bulkhead::builder(1).queue(2).wait_limit(ms(100)).order(order).at_zero(AtZero::Wait);
+            let bulkhead = bulkhead.clock(time.clock()).build().unwrap();
+            let mut running = Polled::new(bulkhead.call(forever));
+            let mut before = Polled::new(bulkhead.call(|| done(1)));
+            assert!(running.poll().is_none() && before.poll().is_none());
+            assert_eq!(bulkhead.resize(0), 1);
+            assert!(before.poll().is_none(), "who waits goes on waiting");
+            drop(running);
+            assert!(before.poll().is_none());
+            time.advance(ms(50));
+            let mut heavy = Polled::new(bulkhead.clone().places(2).acquire());
+            assert!(heavy.poll().is_none(), "how many there will be nobody knows");
+            assert!(
+                Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err().is_full(),
+                "its bound"
+            );
+            assert!(bulkhead.try_acquire().unwrap_err().is_full());
+            assert_eq!((bulkhead.stats().limit, bulkhead.stats().waiting), (0, 2));
+            time.advance(ms(50));
+            assert!(before.poll().unwrap().unwrap_err().is_full(), "its wait limit has passed");
+            let mut after = Polled::new(bulkhead.call(|| done(4)));
+            assert!(after.poll().is_none());
+            bulkhead.resize(1);
+            assert!(heavy.poll().unwrap().unwrap_err().is_full(), "more than there are");
+            assert_eq!(after.poll(), Some(Ok(4)));
+            assert_eq!(bulkhead.stats().running, 0);
+        }
+    }
+
+    #[test]
+    fn without_places_it_refuses_in_every_order_unless_told_otherwise() {
+        for order in orders() {
+            let bulkhead = Bulkhead::builder(1).queue(2).order(order).build().unwrap();
+            bulkhead.resize(0);
+            assert!(Polled::new(bulkhead.call(|| done(1))).poll().unwrap().unwrap_err().is_full());
+            bulkhead.resize(1);
+            assert_eq!(Polled::new(bulkhead.call(|| done(1))).poll(), Some(Ok(1)));
+        }
+    }
+
+    #[test]
+    fn it_may_begin_without_places() {
+        let bulkhead = Bulkhead::builder(0).queue(1).at_zero(AtZero::Wait).build().unwrap();
+        let mut waits = Polled::new(bulkhead.call(|| done(1)));
+        assert!(waits.poll().is_none());
+        bulkhead.set(&Bulkhead::builder(1).queue(1).at_zero(AtZero::Wait)).unwrap();
+        assert_eq!(waits.poll(), Some(Ok(1)));
+        assert_eq!(Bulkhead::builder(0).queue(1).build().unwrap_err().knob(), "running");
+    }
+
+    #[test]
+    fn queue_and_wait_limit_change_for_those_who_come() {
+        for order in orders() {
+            let time = ManualClock::new();
+            let builder = |running, queue| {
+                Bulkhead::builder(running).queue(queue).order(order.clone()).name("other").clock(time.clock())
+            };
+            let bulkhead = builder(1, 2).name("db").build().unwrap();
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&seen);
+            bulkhead.observe(move |event: &BulkheadEvent| match event {
+                BulkheadEvent::Resized { from, to, .. } => {
+                    log.lock().unwrap().push(format!("{from} to {to}"))
+                }
+                BulkheadEvent::SettingsChanged { name, queue, .. } => {
+                    log.lock().unwrap().push(format!("{name}: {queue}"));
+                }
+                _ => {}
+            });
+            let mut running = Polled::new(bulkhead.call(forever));
+            let mut old = [1, 2].map(|number| Polled::new(bulkhead.call(move || done(number))));
+            assert!(running.poll().is_none() && old.iter_mut().all(|call| call.poll().is_none()));
+            bulkhead.set(&builder(1, 1).wait_limit(ms(10))).unwrap();
+            assert!(old.iter_mut().all(|call| call.poll().is_none()), "nobody is sent away");
+            assert!(Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err().is_full());
+            bulkhead.set(&builder(1, 3).wait_limit(ms(10))).unwrap();
+            let mut new = Polled::new(bulkhead.call(|| done(3)));
+            assert!(new.poll().is_none());
+            time.advance(ms(10));
+            assert!(new.poll().unwrap().unwrap_err().is_full());
+            assert!(old.iter_mut().all(|call| call.poll().is_none()), "without a limit, as they began");
+            // No queue at all is a bound as well.
+            bulkhead.set(&builder(1, 0)).unwrap();
+            assert!(Polled::new(bulkhead.call(|| done(3))).poll().unwrap().unwrap_err().is_full());
+            bulkhead.set(&builder(3, 0)).unwrap();
+            assert!(old.iter_mut().all(|call| call.poll().is_some()));
+            let expected = ["db: 1", "db: 3", "db: 0", "1 to 3", "db: 0"];
+            assert_eq!(*seen.lock().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_or_cannot_be_changed_changes_nothing() {
+        let bulkhead = Bulkhead::builder(2).queue(2).partition("live", 80).build().unwrap();
+        let good = || Bulkhead::builder(5).queue(5).partition("live", 80);
+        for (settings, knob) in [
+            (Bulkhead::builder(0).queue(5).partition("live", 80), "running"),
+            (Bulkhead::builder(5).wait_limit(ms(1)).partition("live", 80), "wait_limit"),
+            (good().order(Order::Lifo), "order"),
+            (good().partition("batch", 10), "partition"),
+            (good().at_zero(AtZero::Wait), "at_zero"),
+        ] {
+            assert_eq!(bulkhead.set(&settings).unwrap_err().knob(), knob);
+            assert_eq!(bulkhead.stats().limit, 2);
+            assert!(format!("{bulkhead:?}").contains("queue: 2"), "{bulkhead:?}");
+        }
+        bulkhead.set(&good()).unwrap();
+        assert_eq!(bulkhead.stats().limit, 5);
+    }
+}

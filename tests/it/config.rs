@@ -337,6 +337,10 @@ fn each_bad_setting_is_told_with_its_path() {
         ),
         (json!({"bulkhead": {"running": 0}}), "bulkhead.running: 0: must be at least 1"),
         (
+            json!({"bulkhead": {"running": 0, "at_zero": "wait", "wait_limit": "1s"}}),
+            "bulkhead.wait_limit: 1s: needs a queue to wait in",
+        ),
+        (
             json!({"bulkhead": {"running": 1, "wait_limit": "1s"}}),
             "bulkhead.wait_limit: 1s: needs a queue to wait in",
         ),
@@ -459,9 +463,107 @@ fn what_is_wrong_with_a_variable_is_told_with_its_name() {
         let error = from_vars::<StackSettings, _, _>("A", vars).unwrap_err();
         assert!(error.to_string().ends_with("is both a value and the beginning of other names"), "{error}");
     }
+    let twice = [("A__RETRY__TRIM", "true"), ("a__Retry__trim", "false")];
+    let error = from_vars::<StackSettings, _, _>("A", twice).unwrap_err();
+    assert_eq!(error.to_string(), "a__Retry__trim: is given twice, as A__RETRY__TRIM too");
+    let error = from_vars::<StackSettings, _, _>("A", [twice[0], twice[0]]).unwrap_err();
+    assert_eq!(error.to_string(), "A__RETRY__TRIM: is given twice");
     let two = [("A__RETRY__BUDGET__QUOTA__TOKENS", "9"), ("A__RETRY__BUDGET__RATIO__RATIO", "0.1")];
     let error = from_vars::<StackSettings, _, _>("A", two).unwrap_err();
     assert_eq!(error.to_string(), "A__RETRY__BUDGET: must be one of [\"quota\", \"ratio\", \"share\"]");
+}
+
+// --- policies that are in no stack of settings ---
+
+#[test]
+fn the_settings_of_a_cache_are_read_checked_and_put_in_force() {
+    let time = ManualClock::new();
+    let read: CacheSettings = from_str(
+        r#"{"capacity": 64, "ttl": "10s", "stale_while_revalidate": "5s", "stale_if_error": "7s", "keep_errors": "1s"}"#,
+    )
+    .unwrap();
+    assert_eq!(from_str::<CacheSettings>(&to_string(&read).unwrap()).unwrap(), read);
+    assert_eq!(from_str::<CacheSettings>(r#"{"capacity": 5}"#).unwrap(), CacheSettings::new(5));
+    let error = from_str::<CacheSettings>(r#"{"capacity": 5, "tll": "1s"}"#).unwrap_err().to_string();
+    assert!(error.starts_with("unknown field `tll`"), "{error}");
+    let read_vars: CacheSettings = from_vars("C", [("C__CAPACITY", "64"), ("C__TTL", "10s")]).unwrap();
+    assert_eq!((read_vars.capacity, read_vars.ttl), (64, 10 * SECOND));
+    let cache = read.builder::<u32, u32, &str>().shards(1).clock(time.clock()).build().unwrap();
+    for (knob, bad) in [
+        ("capacity", CacheSettings::new(0)),
+        ("ttl", from_str(r#"{"capacity": 5, "ttl": "0s"}"#).unwrap()),
+        ("keep_errors", from_str(r#"{"capacity": 5, "keep_errors": "0s"}"#).unwrap()),
+    ] {
+        assert_eq!(bad.build::<u32, u32, &str>().unwrap_err().knob(), knob);
+        assert_eq!(bad.apply(&cache).unwrap_err().knob(), knob);
+    }
+    assert_eq!(cache.capacity(), 64, "nothing has changed");
+
+    let load = |value: Result<u32, &'static str>| {
+        let mut load = Polled::new(cache.get_or_load(&1, || async move { value }));
+        load.poll().unwrap().map(|cached| *cached)
+    };
+    (0..64).for_each(|key| cache.insert(key, key));
+    // Those that are there keep their time; how long they may be stale is asked each time.
+    let mut next = CacheSettings::new(32);
+    next.ttl = 2 * SECOND;
+    next.apply(&cache).unwrap();
+    assert_eq!((cache.capacity(), cache.stats().entries), (32, 32), "what has to go goes at once");
+    assert_eq!(cache.stats().evictions, 32);
+    cache.insert(1, 1);
+    cache.insert_for(2, 2, 10 * SECOND);
+    time.advance(2 * SECOND);
+    assert_eq!(cache.get(&1).as_deref(), None, "the new time to live");
+    assert_eq!(load(Err("down")), Err(Error::Inner("down")), "no longer handed out when it is stale");
+    assert_eq!(load(Ok(5)), Ok(5), "errors are no longer kept");
+    time.advance(2 * SECOND);
+    read.apply(&cache).unwrap();
+    assert_eq!(load(Err("down")), Ok(5), "handed out again");
+    time.advance(10 * SECOND);
+    assert_eq!(load(Err("down")), Err(Error::Inner("down")));
+    assert_eq!(load(Ok(6)), Err(Error::Inner("down")), "errors are kept again");
+}
+
+/// A value may do with the cache what it likes when it goes, also for want of room.
+#[test]
+fn what_a_smaller_cache_evicts_is_dropped_outside_its_locks() {
+    use cofferdam::resilience::Cache;
+    struct Nosy(Arc<Mutex<Option<Cache<u32, Nosy>>>>);
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let cache = self.0.lock().unwrap().clone();
+            if let Some(cache) = cache {
+                cache.invalidate(&7);
+            }
+        }
+    }
+    let home = Arc::new(Mutex::new(None));
+    let cache: Cache<u32, Nosy> = Cache::builder(64).shards(1).build().unwrap();
+    *home.lock().unwrap() = Some(cache.clone());
+    (0..64).for_each(|key| cache.insert(key, Nosy(Arc::clone(&home))));
+    CacheSettings::new(32).apply(&cache).unwrap();
+    assert!(cache.stats().entries <= 32);
+    home.lock().unwrap().take();
+}
+
+#[test]
+fn the_settings_of_a_chaos_are_read_and_put_in_force() {
+    let read: ChaosSettings = from_str(r#"{"plan": "error@100%, latency=5ms@0", "seed": 3}"#).unwrap();
+    assert!(read.enabled && read.seed == 3);
+    assert_eq!(to_string(&read).unwrap(), r#"{"enabled":true,"plan":"error@1,latency=5ms@0","seed":3}"#);
+    assert_eq!(from_str::<ChaosSettings>(&to_string(&read).unwrap()).unwrap(), read);
+    assert_eq!(from_str::<ChaosSettings>("{}").unwrap(), ChaosSettings::default());
+    let error = from_vars::<ChaosSettings, _, _>("C", [("C__PLAN", "error@200%")]).unwrap_err();
+    assert_eq!(error.to_string(), "C__PLAN: chaos: share = 200%: must be from 0% to 100%, or from 0 to 1");
+    let vars = [("C__PLAN", "error@1"), ("C__ENABLED", "false")];
+    let off: ChaosSettings = from_vars("C", vars).unwrap();
+    let chaos = read.builder(|| "injected").build();
+    let call = || block_on(chaos.call(|| async { Ok(7) }));
+    assert_eq!(call(), Err(Error::Inner("injected")));
+    off.apply(&chaos, || "injected");
+    assert_eq!(call(), Ok(7));
+    read.apply(&chaos, || "another");
+    assert_eq!(call(), Err(Error::Inner("another")));
 }
 
 // --- changes while in use ---
@@ -600,8 +702,19 @@ fn those_who_wait_are_retimed_and_let_in() {
     settings.bulkhead.as_mut().unwrap().running = 3;
     live.reload(settings.clone()).unwrap();
     assert_eq!((held[2].wakes(), stack.bulkhead().unwrap().stats().waiting), (1, 0));
-    // Another queue is another bulkhead: who holds a place in the old one keeps it.
-    settings.bulkhead.as_mut().unwrap().queue = 6;
+    // Another queue is of the same bulkhead.
+    settings.bulkhead.as_mut().unwrap().queue = 1;
+    settings.bulkhead.as_mut().unwrap().wait_limit = Some(SECOND);
+    live.reload(settings.clone()).unwrap();
+    let mut fourth = hold();
+    assert!(fourth.poll().is_none(), "one may wait");
+    assert!(hold().poll().unwrap().unwrap_err().is_full(), "and no other");
+    time.advance(SECOND);
+    assert!(fourth.poll().unwrap().unwrap_err().is_full(), "no longer than that");
+    let new = live.load();
+    assert_eq!(new.bulkhead().unwrap().stats().running, 3);
+    // Another order is another bulkhead: who holds a place in the old one keeps it.
+    settings.bulkhead.as_mut().unwrap().order = OrderSettings::Lifo;
     live.reload(settings).unwrap();
     let new = live.load();
     assert_eq!((new.bulkhead().unwrap().stats().running, stack.bulkhead().unwrap().stats().running), (0, 3));

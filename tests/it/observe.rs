@@ -65,6 +65,29 @@ fn an_observer_that_panics_is_counted_and_keeps_the_others_from_nothing() {
     assert_eq!(observers.panics(), 3);
 }
 
+/// What it panics with panics in its turn when it is dropped, and so does what comes of that.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            std::panic::resume_unwind(Box::new(Self(left)));
+        }
+    }
+}
+
+#[test]
+fn what_an_observer_panics_with_may_panic_itself() {
+    let observers = Observers::new();
+    observers.add(|depth: &u32| std::panic::resume_unwind(Box::new(Bomb(*depth))));
+    let last = keep(&observers);
+    for depth in 0..3 {
+        observers.emit(|| depth);
+    }
+    observers.emit_in_order(0, 2);
+    assert_eq!((take(&last), observers.panics()), (vec![0, 1, 2, 2], 4));
+}
+
 #[test]
 fn an_observer_may_add_emit_and_print() {
     let observers = Arc::new(Observers::<u32>::new());

@@ -273,3 +273,46 @@ fn whole_stacks_have_names_too() {
     let again = registry.get_or_create("search").unwrap();
     assert!(std::ptr::eq(stack.describe()[1].name(), again.describe()[1].name()));
 }
+
+/// Names are kept for as long as the process lives, so this is seen in a process of its own.
+#[test]
+fn names_beyond_the_last_that_is_kept_are_refused_and_called_by_no_other() {
+    const ME: &str = "registry::names_beyond_the_last_that_is_kept_are_refused_and_called_by_no_other";
+    const CHILD: &str = "COFFERDAM_TEST_HAS_A_PROCESS_OF_ITS_OWN";
+    if std::env::var_os(CHILD).is_none() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([ME, "--exact", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let registry =
+        |capacity| Registry::builder(|name| Ok::<_, ConfigError>(name)).capacity(capacity).build().unwrap();
+    let first = registry(100_000);
+    let most = 65_536;
+    for number in 0..most {
+        let name = number.to_string();
+        assert_eq!(*first.get_or_create(&name).unwrap(), name);
+    }
+    let error = first.get_or_create("one more").unwrap_err();
+    assert!(error.is_full());
+    assert_eq!(
+        error.to_string(),
+        "registry: no room for \"one more\", all 65536 names of the process are taken"
+    );
+    assert!(error.source().is_none());
+    let refused = first.insert("one more", "mine").unwrap_err();
+    assert!(refused.is_full() && !refused.is_taken());
+    assert!(first.replace("one more", "mine").is_err());
+    assert_eq!(first.len(), most, "nothing is added");
+    // One that is known costs nothing, whose registry ever it is.
+    assert_eq!(*registry(5).get_or_create("17").unwrap(), "17");
+    let settings = cofferdam::resilience::config::StackSettings::default().name("another");
+    assert_eq!(
+        settings.check().unwrap_err().to_string(),
+        "name: \"another\": is one too many: the process has as many names as it keeps"
+    );
+}

@@ -189,7 +189,7 @@ fn poll_line(
             return Poll::Ready(Ok(()));
         }
         let wanted = (request.permits, lane);
-        match line.enter(&inner.semaphore, slot, wanted, inner.max_waiting, cx.waker()) {
+        match line.enter(&inner.semaphore, slot, wanted, inner.queue.most(), cx.waker()) {
             Entry::Queued { shed_at, allowed } => {
                 ends.shed_at = shed_at;
                 ends.allowed = Duration::from_nanos(allowed);
@@ -233,7 +233,7 @@ fn poll_alarm(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     alarm.poll(inner.clock(), cx, |clock| {
-        let limit = request.wait_limit.unwrap_or(inner.wait_limit);
+        let limit = request.wait_limit.unwrap_or_else(|| inner.queue.wait());
         let now = clock.now();
         let mut end = (Deadline::after(now, limit), Why::Limit(limit));
         let ambient = context::deadline();

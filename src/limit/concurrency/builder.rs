@@ -1,7 +1,7 @@
 //! Settings.
 
 use super::line::Line;
-use super::{ConcurrencyLimiter, Discipline, Inner};
+use super::{Bounds, ConcurrencyLimiter, Discipline, Inner};
 use crate::ConfigError;
 use crate::sync::{Order, Semaphore};
 use crate::time::Clock;
@@ -19,6 +19,7 @@ pub struct ConcurrencyLimiterBuilder {
     partitions: Vec<(Cow<'static, str>, u32)>,
     max_waiting: u32,
     wait_limit: Duration,
+    waits_at_zero: bool,
     clock: Clock,
 }
 
@@ -31,6 +32,7 @@ impl ConcurrencyLimiterBuilder {
             partitions: Vec::new(),
             max_waiting: u32::MAX,
             wait_limit: Duration::MAX,
+            waits_at_zero: false,
             clock: Clock::system(),
         }
     }
@@ -70,6 +72,12 @@ impl ConcurrencyLimiterBuilder {
         Self { wait_limit: limit, ..self }
     }
 
+    /// Whether a limit of zero holds up those who come, in place of refusing them.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn waits_at_zero(self, waits_at_zero: bool) -> Self {
+        Self { waits_at_zero, ..self }
+    }
+
     /// The clock of time limits, ageing and disciplines. Default: the system's.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
@@ -83,7 +91,8 @@ impl ConcurrencyLimiterBuilder {
     /// [`Order::Priority`] or [`Order::Barging`].
     pub fn build(self) -> Result<ConcurrencyLimiter, ConfigError> {
         const ME: &str = "concurrency limiter";
-        let Self { limit, initial, discipline, partitions, max_waiting, wait_limit, clock } = self;
+        let Self { limit, initial, discipline, partitions, max_waiting, wait_limit, waits_at_zero, clock } =
+            self;
         if limit == 0 {
             return Err(ConfigError::new(ME, "limit", limit, "must be at least 1"));
         }
@@ -117,13 +126,14 @@ impl ConcurrencyLimiterBuilder {
         let semaphore = Semaphore::builder(limit)
             .initial(initial.min(limit))
             .order(order)
+            .waits_at_zero(waits_at_zero)
             .clock(clock.clone())
             .name(ME)
             .build()?;
         let line = rule.map(|rule| Line::new(rule, &shares, clock.clone()));
         let names = names.into_boxed_slice();
-        let inner =
-            Inner { semaphore: Arc::new(semaphore), line, discipline, names, max_waiting, wait_limit, clock };
+        let queue = Bounds::new(max_waiting, wait_limit);
+        let inner = Inner { semaphore: Arc::new(semaphore), line, discipline, names, queue, clock };
         Ok(ConcurrencyLimiter { inner: Arc::new(inner) })
     }
 }

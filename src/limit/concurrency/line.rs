@@ -186,20 +186,17 @@ impl Line {
         let waker = waker.clone();
         let now = self.now();
         let mut lanes = self.lanes.lock();
-        // Under the lock, as `follow_capacity` has it: of a shrink either this sees it, or it sees the waiter. The lock of
-        // the semaphore is a leaf. (There is always one permit.)
-        let capacity = if n > 1 { semaphore.capacity() } else { u32::MAX };
         // ORDERING: Acquire and Release, against `release`: see the top of the file.
         self.crowd.fetch_add(1, Ordering::AcqRel);
         let refusal = if semaphore.is_closed() {
             Some(Entry::Closed)
-        } else if n > capacity {
-            Some(Entry::Above(capacity))
         } else if lanes.len() == 0 && semaphore.take_free(n) {
             self.count(n, lane);
             Some(Entry::Admitted)
         } else {
-            None
+            // Under the lock, as `follow_capacity` has it: of a shrink either this sees it, or it sees the waiter. The lock of
+            // the semaphore is a leaf.
+            (n > semaphore.most()).then(|| Entry::Above(semaphore.capacity()))
         };
         if let Some(entry) = refusal {
             self.leave_crowd(1);
@@ -296,9 +293,9 @@ impl Line {
             let lanes = &mut *self.lanes.lock();
             if !settled {
                 // As it is by now: it may have been changed once more.
-                let capacity = semaphore.capacity();
+                let (most, capacity) = (semaphore.most(), semaphore.capacity());
                 let (ended, done) = lanes.settle(wakes, |want| {
-                    (want.permits > capacity).then(|| {
+                    (want.permits > most).then(|| {
                         want.verdict = Verdict::Above(capacity);
                         Outcome::Impossible
                     })

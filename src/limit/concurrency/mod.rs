@@ -20,6 +20,7 @@ pub use error::AcquireError;
 pub use permit::{Handle, OwnedPermit, Permit};
 
 use crate::ConfigError;
+use crate::shim::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Semaphore};
 use crate::time::Clock;
 use error::Kind;
@@ -90,9 +91,36 @@ struct Inner {
     discipline: Discipline,
     /// Of the partitions but the rest.
     names: Box<[Cow<'static, str>]>,
-    max_waiting: u32,
-    wait_limit: Duration,
+    queue: Bounds,
     clock: Clock,
+}
+
+/// Of the queue. Relaxed: each is read for itself by whoever is about to wait.
+struct Bounds {
+    most: AtomicU32,
+    /// In nanoseconds; the largest is no limit.
+    wait: AtomicU64,
+}
+
+impl Bounds {
+    fn new(most: u32, wait: Duration) -> Self {
+        Self { most: AtomicU32::new(most), wait: AtomicU64::new(nanos(wait)) }
+    }
+
+    fn most(&self) -> u32 {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self) -> Duration {
+        match self.wait.load(Ordering::Relaxed) {
+            u64::MAX => Duration::MAX,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Inner {
@@ -272,8 +300,8 @@ impl ConcurrencyLimiter {
                 Err(_) => self.full(),
             },
             Some(_) if semaphore.is_closed() => Kind::Closed,
-            Some(line) => match self.limit() {
-                limit if n > limit => Kind::Above { wanted: n, limit },
+            Some(line) => match semaphore.most() {
+                most if n > most => Kind::Above { wanted: n, limit: self.limit() },
                 _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return Ok(()),
                 _ => self.full(),
             },
@@ -297,7 +325,7 @@ impl ConcurrencyLimiter {
     }
 
     fn semaphore_request(&self, request: &Request) -> sync::Request {
-        sync::Request::new(request.permits).priority(request.priority).max_waiting(self.inner.max_waiting)
+        sync::Request::new(request.permits).priority(request.priority).max_waiting(self.inner.queue.most())
     }
 
     #[inline]
@@ -369,7 +397,8 @@ impl ConcurrencyLimiter {
         Ok(self.resize_to(limit))
     }
 
-    /// As [`resize`](Self::resize); zero refuses all who wait, and all who come.
+    /// As [`resize`](Self::resize); zero refuses all who wait, and all who come, or [holds them
+    /// up](ConcurrencyLimiterBuilder::waits_at_zero).
     pub(crate) fn resize_to(&self, limit: u32) -> u32 {
         let inner = &*self.inner;
         let old = inner.semaphore.resize(limit);
@@ -377,6 +406,20 @@ impl ConcurrencyLimiter {
             line.follow_capacity(&inner.semaphore);
         }
         old
+    }
+
+    /// Changes how many may wait, and how long: for those who come from now on.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn set_queue(&self, most: u32, wait_limit: Duration) {
+        self.inner.queue.most.store(most, Ordering::Relaxed);
+        self.inner.queue.wait.store(nanos(wait_limit), Ordering::Relaxed);
+    }
+
+    /// How many may wait.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    #[inline]
+    pub(crate) fn queue(&self) -> u32 {
+        self.inner.queue.most()
     }
 
     #[allow(dead_code, reason = "asked by the policy")]

@@ -34,6 +34,7 @@
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
 
 use super::{Data, INLINE, Job, Ops, Step, data, empty};
+use crate::panics::contain;
 use crate::pool::error::JoinError;
 use crate::pool::handle::TaskId;
 use crate::pool::nudge::Nudge;
@@ -151,7 +152,7 @@ impl<T> Head<T> {
         let old = self.result.with_mut(|cell| unsafe { (*cell).replace(result) });
         if old.is_some() {
             // A result whose future panicked when it was dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+            contain(|| drop(old));
         }
     }
 
@@ -164,7 +165,7 @@ impl<T> Head<T> {
         self.join.with(|waker| unsafe {
             if let Some(waker) = &*waker {
                 // The executor's code, in our worker's poll.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref()));
+                contain(|| waker.wake_by_ref());
             }
         });
     }
@@ -337,7 +338,7 @@ where
             // A result that nobody took is dropped here, in our worker's poll.
             let cell = self.cell;
             // SAFETY: the other side has left (P4), and the job is over.
-            let _ = catch_unwind(AssertUnwindSafe(|| unsafe { drop(Box::from_raw(cell.as_ptr())) }));
+            contain(|| unsafe { drop(Box::from_raw(cell.as_ptr())) });
         }
     }
 }

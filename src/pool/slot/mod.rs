@@ -12,12 +12,12 @@ pub(super) use cell::{Joint, submit_joined};
 use super::error::JoinError;
 use super::handle::TaskId;
 use super::shared::Shared;
+use crate::panics::contain;
 use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
@@ -175,7 +175,7 @@ impl Drop for Job {
         if !self.is_empty() {
             // SAFETY: it is being dropped: nothing moves it any more.
             let mut job = unsafe { Pin::new_unchecked(self) };
-            let _ = catch_unwind(AssertUnwindSafe(|| job.as_mut().discard()));
+            contain(|| job.as_mut().discard());
             job.resolve(Some(JoinError::dropped()));
         }
     }

@@ -4,7 +4,7 @@ use super::rules::{Rules, share};
 use super::verdict::Rule;
 use super::window::Shape;
 use super::{Outcome, Trigger, Window, WindowCounts};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::panics::contain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ impl Config {
         let length = match &self.knobs.growth {
             Growth::Factor(factor) => grown(base, *factor, trip.opens),
             // It may run in the drop of a guard while another panic unwinds: its own must not get out.
-            Growth::With(length) => catch_unwind(AssertUnwindSafe(|| length(trip))).unwrap_or(base),
+            Growth::With(length) => contain(|| length(trip)).unwrap_or(base),
         };
         nanos(length.max(trip.retry_after.unwrap_or_default()).min(self.cap))
     }

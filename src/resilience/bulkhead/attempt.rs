@@ -42,7 +42,7 @@ fn take_or_refuse<'a>(policy: &'a Bulkhead, place: &mut Option<Borrowed<'a>>) ->
     let inner: &Inner = &policy.inner;
     match inner.limiter.try_acquire_with(policy.request) {
         Ok(permit) => *place = Some(Held::admitted(inner, permit, None)),
-        Err(error) if inner.queue == 0 => return Err(inner.refused(&error, false)),
+        Err(error) if inner.limiter.queue() == 0 => return Err(inner.refused(&error, false)),
         Err(_) => {}
     }
     Ok(())

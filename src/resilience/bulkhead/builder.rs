@@ -1,5 +1,6 @@
 //! Settings.
 
+use super::set::{AtZero, Made};
 use super::{Bulkhead, Inner, Refused};
 use crate::ConfigError;
 use crate::limit::ConcurrencyLimiter;
@@ -20,6 +21,7 @@ pub struct BulkheadBuilder {
     wait_limit: Duration,
     order: Discipline,
     partitions: Vec<(Cow<'static, str>, u32)>,
+    at_zero: AtZero,
     name: &'static str,
     clock: Clock,
 }
@@ -32,6 +34,7 @@ impl BulkheadBuilder {
             wait_limit: Duration::MAX,
             order: Discipline::default(),
             partitions: Vec::new(),
+            at_zero: AtZero::Refuse,
             name: "bulkhead",
             clock: Clock::system(),
         }
@@ -60,6 +63,11 @@ impl BulkheadBuilder {
         self
     }
 
+    /// What becomes of calls while there are [no places at all](Bulkhead::resize): refused, or held up. Default: refused.
+    pub fn at_zero(self, at_zero: AtZero) -> Self {
+        Self { at_zero, ..self }
+    }
+
     /// What errors call it. Default: "bulkhead".
     pub fn name(self, name: &'static str) -> Self {
         Self { name, ..self }
@@ -73,29 +81,59 @@ impl BulkheadBuilder {
     /// The policy.
     ///
     /// # Errors
-    /// No place at all; a wait limit without a queue to wait in; an order or partitions that the
+    /// No place at all, unless calls are [held up](Self::at_zero) then; a wait limit without a queue to wait in; an order or partitions that the
     /// [limiter](crate::limit::concurrency::ConcurrencyLimiterBuilder::build) refuses.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
-        let Self { running, queue, wait_limit, order, partitions, name, clock } = self;
-        if running == 0 {
-            return Err(ConfigError::new("bulkhead", "running", 0, "must be at least 1"));
-        }
-        if queue == 0 && wait_limit != Duration::MAX {
-            let value = format_args!("{wait_limit:?}");
-            return Err(ConfigError::new("bulkhead", "wait_limit", value, "needs a queue to wait in"));
-        }
-        let mut limiter = ConcurrencyLimiter::builder(running)
+        self.check()?;
+        let Self { running, queue, wait_limit, order, partitions, at_zero, name, clock } = self;
+        let mut limiter = ConcurrencyLimiter::builder(running.max(1))
             .queue(queue)
             .wait_limit(wait_limit)
             .discipline(order)
+            .waits_at_zero(at_zero == AtZero::Wait)
             .clock(clock);
+        let made = Made { order, partitions: partitions.clone(), at_zero };
         for (name, percent) in partitions {
             limiter = limiter.partition(name, percent);
         }
         let limiter = limiter.build()?;
+        if running == 0 {
+            limiter.resize_to(0);
+        }
         let (observers, refused) = (Observers::new(), Refused::default());
-        let inner = Inner { limiter, queue, name, observers, refused };
+        let inner = Inner { limiter, made, name, observers, refused };
         Ok(Bulkhead { inner: Arc::new(inner), request: Request::new(1) })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { running, queue, wait_limit, at_zero, .. } = self;
+        if *running == 0 && *at_zero == AtZero::Refuse {
+            return Err(ConfigError::new("bulkhead", "running", 0, "must be at least 1"));
+        }
+        if *queue == 0 && *wait_limit != Duration::MAX {
+            let value = format_args!("{wait_limit:?}");
+            return Err(ConfigError::new("bulkhead", "wait_limit", value, "needs a queue to wait in"));
+        }
+        Ok(())
+    }
+
+    /// The places, the bound of the queue, and how long one may wait: if the rest is as it was `made`.
+    pub(super) fn changeable(&self, made: &Made) -> Result<(u32, u32, Duration), ConfigError> {
+        self.check()?;
+        let other = |knob, value: &dyn fmt::Debug| {
+            let rule = "must be as it was when the bulkhead was made";
+            Err(ConfigError::new("bulkhead", knob, format_args!("{value:?}"), rule))
+        };
+        if self.order != made.order {
+            return other("order", &self.order);
+        }
+        if self.partitions != made.partitions {
+            return other("partition", &self.partitions);
+        }
+        if self.at_zero != made.at_zero {
+            return other("at_zero", &self.at_zero);
+        }
+        Ok((self.running, self.queue, self.wait_limit))
     }
 }
 
@@ -107,6 +145,7 @@ impl fmt::Debug for BulkheadBuilder {
             .field("wait_limit", &(self.wait_limit < Duration::MAX).then_some(self.wait_limit))
             .field("order", &self.order)
             .field("partitions", &self.partitions)
+            .field("at_zero", &self.at_zero)
             .field("name", &self.name)
             .field("clock", &self.clock)
             .finish()

@@ -44,6 +44,14 @@ pub enum BulkheadEvent {
         /// How long it was held, if somebody was observing when it was taken.
         held: Option<Duration>,
     },
+    /// Other settings were [put in force](super::Bulkhead::set). If the number of places is another, `Resized` has told of that.
+    #[non_exhaustive]
+    SettingsChanged {
+        /// The bulkhead.
+        name: &'static str,
+        /// How many calls may wait from now on.
+        queue: u32,
+    },
     /// The number of places was changed.
     #[non_exhaustive]
     Resized {

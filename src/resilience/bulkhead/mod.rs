@@ -4,12 +4,14 @@ mod attempt;
 mod builder;
 mod event;
 mod place;
+mod set;
 mod wait;
 
 pub use attempt::BulkheadAttempt;
 pub use builder::BulkheadBuilder;
 pub use event::BulkheadEvent;
 pub use place::{AcquirePlace, Place};
+pub use set::AtZero;
 
 use super::{Call, Component, Error, Kind, Layer, Once, Policy, Reason, Rejection, Shortage, Single};
 use crate::ConfigError;
@@ -18,6 +20,7 @@ use crate::limit::concurrency::{AcquireError, Partition, Request};
 use crate::observe::{Observe, Observers};
 use crate::shim::{AtomicU64, Ordering};
 use crate::sync::Priority;
+use set::Made;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -101,7 +104,7 @@ pub struct Bulkhead {
 /// What the clones share. The places and the queue are those of a [`ConcurrencyLimiter`].
 struct Inner {
     limiter: ConcurrencyLimiter,
-    queue: u32,
+    made: Made,
     name: &'static str,
     observers: Observers<BulkheadEvent>,
     refused: Refused,
@@ -253,7 +256,8 @@ impl Bulkhead {
     }
 
     /// Changes how many calls may run at once, and returns the old number. More are let in at once; fewer take effect as
-    /// calls end, nobody is interrupted. Zero keeps everybody out, those who wait included.
+    /// calls end, nobody is interrupted. Zero keeps everybody out: those who wait and those who come are refused, or held up, as
+    /// [`at_zero`](BulkheadBuilder::at_zero) says. [`set`](Self::set) changes the queue as well.
     pub fn resize(&self, running: u32) -> u32 {
         let old = self.inner.limiter.resize_to(running);
         let name = self.inner.name;
@@ -335,10 +339,10 @@ impl From<Arc<Self>> for Bulkhead {
 
 impl fmt::Debug for Bulkhead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { limiter, queue, name, .. } = &*self.inner;
+        let Inner { limiter, name, .. } = &*self.inner;
         f.debug_struct("Bulkhead")
             .field("name", name)
-            .field("queue", queue)
+            .field("queue", &limiter.queue())
             .field("request", &self.request)
             .field("limiter", limiter)
             .finish()

@@ -36,7 +36,7 @@ impl<H: Handle> Wait<H> {
         let this = self.project();
         match this.acquire.poll(cx) {
             Poll::Ready(Ok(permit)) => Poll::Ready(Ok(Held::admitted(policy.clone(), permit, *this.since))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(policy.refused(&error, policy.queue > 0))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(policy.refused(&error, policy.limiter.queue() > 0))),
             Poll::Pending => {
                 if !std::mem::replace(this.queued, true) && policy.observers.is_watched() {
                     *this.since = Some(policy.limiter.clock().now());

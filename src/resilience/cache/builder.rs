@@ -2,6 +2,7 @@
 
 use super::event::Tally;
 use super::flight::Flights;
+use super::set::Times;
 use super::store::Store;
 use super::{Cache, Inner, Settings};
 use crate::ConfigError;
@@ -24,9 +25,6 @@ pub struct CacheBuilder<K, V, E> {
     errors: std::marker::PhantomData<fn(E)>,
 }
 
-/// How long a value is good unless told otherwise.
-const TTL: Duration = Duration::from_secs(5 * 60);
-
 /// Locks of the table of loads under way.
 const PARTS: usize = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 16 };
 
@@ -37,23 +35,15 @@ impl<K, V, E> CacheBuilder<K, V, E> {
             capacity,
             entries: usize::try_from(capacity).unwrap_or(usize::MAX),
             shards: threads.saturating_mul(4),
-            settings: Settings {
-                ttl: TTL,
-                stale_while_revalidate: Duration::ZERO,
-                stale_if_error: Duration::ZERO,
-                failures: None,
-                ttl_of: None,
-                weigh: None,
-                name: "cache",
-            },
+            settings: Settings { times: Times::default(), ttl_of: None, weigh: None, name: "cache" },
             clock: Clock::system(),
             errors: std::marker::PhantomData,
         }
     }
 
     /// How long a value is fresh. [`Duration::MAX`] is for ever. Default: 5 minutes.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.settings.ttl = ttl;
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.settings.times.set_ttl(ttl);
         self
     }
 
@@ -66,22 +56,22 @@ impl<K, V, E> CacheBuilder<K, V, E> {
 
     /// For how long after its time a value is still handed out to all but one caller, who loads it anew (RFC 5861, 3).
     /// Default: not at all.
-    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
-        self.settings.stale_while_revalidate = window;
+    pub fn stale_while_revalidate(self, window: Duration) -> Self {
+        self.settings.times.set_stale_while_revalidate(window);
         self
     }
 
     /// For how long after its time a value is still handed out where loading it anew fails (RFC 5861, 4). Default: not at
     /// all.
-    pub fn stale_if_error(mut self, window: Duration) -> Self {
-        self.settings.stale_if_error = window;
+    pub fn stale_if_error(self, window: Duration) -> Self {
+        self.settings.times.set_stale_if_error(window);
         self
     }
 
     /// Keeps errors of the operation for so long, so that what fails is not tried for each call; not refusals of policies, and
     /// not where a value is there that can be handed out instead, fresh or old. Default: errors are not kept.
-    pub fn keep_errors(mut self, ttl: Duration) -> Self {
-        self.settings.failures = Some(ttl);
+    pub fn keep_errors(self, ttl: Duration) -> Self {
+        self.settings.times.set_keep_errors(ttl);
         self
     }
 
@@ -112,6 +102,27 @@ impl<K, V, E> CacheBuilder<K, V, E> {
         Self { clock, ..self }
     }
 
+    /// Whether it can be built, so far as that can be said before.
+    fn check(&self) -> Result<(), ConfigError> {
+        let zero = |knob| Err(ConfigError::new("cache", knob, 0, "must be at least 1"));
+        if self.capacity == 0 {
+            return zero("capacity");
+        }
+        if self.entries == 0 {
+            return zero("entries");
+        }
+        if self.shards == 0 {
+            return zero("shards");
+        }
+        self.settings.times.check()
+    }
+
+    /// What can be changed while it is in use.
+    pub(super) fn changeable(self) -> Result<(u64, Times), ConfigError> {
+        self.check()?;
+        Ok((self.capacity, self.settings.times))
+    }
+
     /// The cache.
     ///
     /// # Errors
@@ -120,26 +131,10 @@ impl<K, V, E> CacheBuilder<K, V, E> {
     where
         K: Hash + Eq,
     {
+        self.check()?;
         let Self { capacity, entries, shards, settings, clock, .. } = self;
-        let zero = |knob| Err(ConfigError::new("cache", knob, 0, "must be at least 1"));
-        let no_time = |knob| Err(ConfigError::new("cache", knob, "0s", "must be above zero"));
-        if capacity == 0 {
-            return zero("capacity");
-        }
-        if entries == 0 {
-            return zero("entries");
-        }
-        if shards == 0 {
-            return zero("shards");
-        }
-        if settings.ttl.is_zero() {
-            return no_time("ttl");
-        }
-        if settings.failures == Some(Duration::ZERO) {
-            return no_time("keep_errors");
-        }
         let hasher = Seeded::default();
-        let Some(store) = Store::new(entries, capacity, shards, hasher.clone()) else {
+        let Some(store) = Store::new(entries, capacity, shards) else {
             return Err(ConfigError::new("cache", "capacity", capacity, "must be a size that can be kept"));
         };
         Ok(Cache {

@@ -2,7 +2,7 @@
 
 use super::entry::{Cached, Entry, Failure, Origin, Stored};
 use super::flight::{End, Flight, Part};
-use super::{Cache, CacheEvent, Found, Inner, Outcome, event, nanos};
+use super::{Cache, CacheEvent, Found, Inner, Outcome, event};
 use crate::resilience::{Attempt, Error, Rejection};
 use crate::sync::context;
 use crate::sync::striped::lane;
@@ -79,10 +79,13 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
             // This caller's own affair: it says nothing of the value.
             Err(error) if error.is_cancelled() || error.is_deadline_exceeded() => return Err(error),
             Err(error) => {
-                let keep =
-                    inner.settings.failures.filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
+                let keep = inner
+                    .settings
+                    .times
+                    .keep_errors()
+                    .filter(|_| old.is_none() && matches!(error, Error::Inner(_)));
                 let stored = keep.map(|ttl| {
-                    let until = now.saturating_add(nanos(ttl));
+                    let until = now.saturating_add(ttl);
                     Stored::Failure(Arc::new(Failure { error: error.clone(), until, old: None }))
                 });
                 (Err(error), stored)
@@ -100,11 +103,11 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
             let mut part = part.lock();
             seat = part.take(hash, &flight);
             if let (Some(_), Some(new)) = (&seat, &mut stored) {
-                // If the key's `Hash` or `Eq` panics in there, the turn is passed on to the next who waits.
-                replaced = inner.store.peek(key);
+                // If the key's `Eq` panics in there, the turn is passed on to the next who waits.
+                replaced = inner.store.peek(hash, key);
                 if new.displaces(replaced.as_ref(), |there| inner.may_stand_in(there, now)) {
                     let pair = self.key.take().zip(stored.take());
-                    evicted = pair.map(|(key, stored)| inner.store.insert(key, stored));
+                    evicted = pair.map(|(key, stored)| inner.store.insert(hash, key, stored));
                 }
             }
         }
@@ -240,7 +243,7 @@ impl<K: Hash + Eq, V, E: Clone> Lookup<K, V, E> {
     {
         if self.turn.is_none() {
             if self.waits.is_none() && !how.refresh {
-                if let Found::Fresh(entry) = cache.inner.find(key, None) {
+                if let Found::Fresh(entry) = cache.inner.find(cache.inner.hash(key), key, None) {
                     return Poll::Ready(Ok(cache.inner.hit(entry, key)));
                 }
             }
@@ -352,7 +355,7 @@ impl<K: Hash + Eq, V, E: Clone> Lookup<K, V, E> {
         let way;
         {
             let mut part = inner.flights.part(hash)?.lock();
-            found = if how.refresh { Found::Missing } else { inner.find(key, now) };
+            found = if how.refresh { Found::Missing } else { inner.find(hash, key, now) };
             let flight = part.find(hash, key).map(Arc::clone);
             way = match (&found, flight) {
                 (Found::Fresh(_) | Found::Failed(_), _) | (Found::Stale(_), Some(_)) => Way::Serve,

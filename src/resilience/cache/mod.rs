@@ -25,9 +25,11 @@ mod builder;
 mod entry;
 mod event;
 mod flight;
+mod hashed;
 mod layer;
 mod loader;
 mod lookup;
+mod set;
 mod stale;
 mod store;
 
@@ -49,6 +51,7 @@ use entry::{Entry, Failure, Stored};
 use event::Tally;
 use flight::Flights;
 use lookup::How;
+use set::Times;
 use std::borrow::Borrow;
 use std::convert::Infallible;
 use std::fmt;
@@ -106,11 +109,11 @@ use store::{Evicted, Store};
 /// the fallback: a hit spends no tokens, takes no place, and is no success of the callee.
 ///
 /// # Locks
-/// A hit is one hash and a shared lock of one shard; a miss also takes a lock of a part of the table of loads. Keys' `Hash`, `Eq`
-/// and `Drop` run under these locks, and must not use the cache; so does `Clone` in [`for_each`](Self::for_each) and
-/// [`remove_expired`](Self::remove_expired). Nothing of the values does, nor the functions given to the builder. A panic of an `Eq`
-/// or a `Hash` is the caller's own; but one of a key that has gone through both before, in the middle of a change, leaves the
-/// shard unusable: all that is asked of it from then on panics.
+/// A hit is one hash and a shared lock of one shard; a miss also takes a lock of a part of the table of loads. A key's `Hash` is run
+/// before all locks. Its `Eq` and `Drop` run under them, and must not use the cache; so does `Clone` in [`for_each`](Self::for_each) and
+/// [`remove_expired`](Self::remove_expired). Nothing of the values does, nor the functions given to the builder. A panic of a key's
+/// `Hash` or `Eq` is the caller's own and harms nobody else. (An `Eq` that says at first whether two keys are the same, and panics
+/// when it is asked again in the middle of a change, counts as saying that they are not.)
 ///
 /// # When to use something else
 /// Where a value must not be older than the last write: no cache can do that. For state that is shared, not copied from elsewhere
@@ -136,10 +139,7 @@ pub(super) struct Inner<K, V, E> {
 
 /// The functions are the user's, and never called under a lock.
 struct Settings<K, V> {
-    ttl: Duration,
-    stale_while_revalidate: Duration,
-    stale_if_error: Duration,
-    failures: Option<Duration>,
+    times: Times,
     ttl_of: Option<Box<Ask<K, V, Option<Duration>>>>,
     weigh: Option<Box<Ask<K, V, u64>>>,
     name: &'static str,
@@ -183,7 +183,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        match self.inner.find(key, None) {
+        match self.inner.find(self.inner.hash(key), key, None) {
             Found::Fresh(entry) => Some(self.inner.hit(entry, key)),
             _ => {
                 self.inner.tally.add::<{ event::MISSES }>(lane());
@@ -198,7 +198,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        let stored = self.inner.store.peek(key)?;
+        let stored = self.inner.store.peek(self.inner.hash(key), key)?;
         let entry = Arc::clone(stored.entry()?);
         let is_fresh = self.inner.is_fresh(&entry, None);
         Some(Cached { entry, origin: if is_fresh { Origin::Hit } else { Origin::Stale } })
@@ -345,8 +345,8 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let Some(part) = inner.flights.part(hash) else { return };
         let mut part = part.lock();
         let void = part.void(hash, &key);
-        let old = inner.store.peek(&key);
-        let evicted = inner.store.insert(key, stored);
+        let old = inner.store.peek(hash, &key);
+        let evicted = inner.store.insert(hash, key, stored);
         drop(part);
         inner.stored(hash);
         inner.evicted(&evicted, old.as_ref());
@@ -363,7 +363,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let Some(part) = self.inner.flights.part(hash) else { return };
         let mut part = part.lock();
         let void = part.void(hash, key);
-        let old = self.inner.store.remove(key);
+        let old = self.inner.store.remove(hash, key);
         drop(part);
         drop((void, old));
     }
@@ -389,15 +389,15 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
             if !matches!(inner.judge(&stored, Some(now)), Found::Missing) {
                 continue;
             }
-            let hash = inner.hash(&key);
+            let (hash, key) = (key.hash_of(), key.into_key());
             let Some(part) = inner.flights.part(hash) else { continue };
             let part = part.lock();
             // Somebody may have put another one in.
-            let outdated = inner.store.peek(&key);
+            let outdated = inner.store.peek(hash, &key);
             let expired = outdated
                 .as_ref()
                 .is_some_and(|outdated| matches!(inner.judge(outdated, Some(now)), Found::Missing));
-            let old = if expired { inner.store.remove(&key) } else { None };
+            let old = if expired { inner.store.remove(hash, &key) } else { None };
             drop(part);
             gone += usize::from(old.is_some());
             drop((old, outdated));
@@ -413,6 +413,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     {
         for (key, stored) in self.inner.store.iter() {
             let found = self.inner.judge(&stored, None);
+            let key = key.into_key();
             drop(stored);
             match found {
                 Found::Fresh(entry) => f(key, Cached { entry, origin: Origin::Hit }),
@@ -476,12 +477,12 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
     }
 
     #[inline]
-    fn find<Q>(&self, key: &Q, now: Option<u64>) -> Found<V, E>
+    fn find<Q>(&self, hash: u64, key: &Q, now: Option<u64>) -> Found<V, E>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq,
     {
-        match self.store.get(key) {
+        match self.store.get(hash, key) {
             None => Found::Missing,
             Some(Stored::Value(entry)) if self.is_fresh(&entry, now) => Found::Fresh(entry),
             Some(stored) => self.judge(&stored, now),
@@ -498,28 +499,28 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
             }
         };
         let now = now.unwrap_or_else(|| self.epoch.nanos());
-        let within = |window: Duration| now < entry.fresh_until.saturating_add(nanos(window));
-        match () {
-            () if within(self.settings.stale_while_revalidate) => Found::Stale(Arc::clone(entry)),
-            () if within(self.settings.stale_if_error) => Found::Old(Arc::clone(entry)),
-            () => Found::Missing,
+        let within = |window: u64| now < entry.fresh_until.saturating_add(window);
+        match &self.settings.times {
+            times if within(times.stale_while_revalidate()) => Found::Stale(Arc::clone(entry)),
+            times if within(times.stale_if_error()) => Found::Old(Arc::clone(entry)),
+            _ => Found::Missing,
         }
     }
 
     /// Whether this entry may still stand in for a load that has failed.
     fn may_stand_in(&self, entry: &Entry<V>, now: u64) -> bool {
-        let Settings { stale_while_revalidate, stale_if_error, .. } = &self.settings;
-        let window = nanos(*stale_while_revalidate.max(stale_if_error));
+        let times = &self.settings.times;
+        let window = times.stale_while_revalidate().max(times.stale_if_error());
         entry.fresh_until == u64::MAX || now < entry.fresh_until.saturating_add(window)
     }
 
     /// Runs the functions of the settings.
     fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
-        let Settings { ttl: default, ttl_of, weigh, .. } = &self.settings;
+        let Settings { times, ttl_of, weigh, .. } = &self.settings;
         let own = ttl.or_else(|| ttl_of.as_ref().and_then(|ttl_of| ttl_of(key, &value)));
         let weight = weigh.as_ref().map_or(1, |weigh| weigh(key, &value)).max(1);
         let loaded_at = self.clock().now();
-        let life = nanos(own.unwrap_or(*default));
+        let life = own.map_or_else(|| times.ttl(), nanos);
         let fresh_until = self.epoch.nanos_at(loaded_at).saturating_add(life);
         Entry { value, loaded_at, fresh_until, weight }
     }
@@ -561,10 +562,7 @@ impl<K, V> fmt::Debug for Settings<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("name", &self.name)
-            .field("ttl", &self.ttl)
-            .field("stale_while_revalidate", &self.stale_while_revalidate)
-            .field("stale_if_error", &self.stale_if_error)
-            .field("keep_errors", &self.failures)
+            .field("times", &self.times)
             .finish_non_exhaustive()
     }
 }

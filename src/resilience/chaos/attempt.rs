@@ -1,13 +1,15 @@
 //! What is inside a chaos.
 
-use super::{Behaviour, Chaos, Injection};
-use crate::resilience::{Attempt, Error, Fork};
+use super::{Behaviour, Chaos, Injection, Rules};
+use crate::resilience::{Attempt, Error, Fork, Reason, Rejection};
 use crate::time::Sleep;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// How far an attempt is.
 enum Stage {
@@ -30,12 +32,33 @@ pin_project! {
         #[pin]
         inner: A,
         stage: Stage,
+        // With which it began.
+        rules: Option<Arc<Rules<T, E>>>,
+        cut: Cut,
+    }
+}
+
+/// Whether the attempt is to be cancelled on its way.
+enum Cut {
+    Never,
+    /// So long after what is inside begins.
+    After(Duration),
+    Armed(Sleep),
+}
+
+impl Cut {
+    /// Of several, the shortest.
+    fn set(&mut self, after: Duration) {
+        *self = match self {
+            Self::After(earlier) => Self::After(after.min(*earlier)),
+            _ => Self::After(after),
+        };
     }
 }
 
 impl<'a, A, T, E> ChaosAttempt<'a, A, T, E> {
     pub(super) fn new(policy: &'a Chaos<T, E>, inner: A) -> Self {
-        Self { policy, inner, stage: Stage::Before }
+        Self { policy, inner, stage: Stage::Before, rules: None, cut: Cut::Never }
     }
 }
 
@@ -44,12 +67,14 @@ impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
     type Err = E;
 
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
-        let this = self.project();
+        let mut this = self.project();
         let policy = &*this.policy.inner;
         let outcome = loop {
             let next = match this.stage {
-                Stage::Before if policy.switch.is_on() => 0,
-                Stage::Before => usize::MAX,
+                Stage::Before => {
+                    let rules = this.rules.insert(policy.rules());
+                    if rules.switch.is_on() { 0 } else { usize::MAX }
+                }
                 Stage::Rule(next) => *next,
                 Stage::Delay(next, delay) => {
                     ready!(Pin::new(delay).poll(cx));
@@ -60,14 +85,27 @@ impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
                     *next
                 }
                 Stage::Hang => return Poll::Pending,
-                Stage::Inner => break ready!(this.inner.poll_attempt(cx)),
+                Stage::Inner => {
+                    // Its end beats the clock.
+                    if let Poll::Ready(outcome) = this.inner.as_mut().poll_attempt(cx) {
+                        break outcome;
+                    }
+                    if let Cut::After(after) = this.cut {
+                        *this.cut = Cut::Armed(policy.clock.sleep(*after));
+                    }
+                    let Cut::Armed(sleep) = this.cut else { return Poll::Pending };
+                    ready!(Pin::new(sleep).poll(cx));
+                    this.inner.as_mut().cancel();
+                    break Err(Rejection::new(policy.name, Reason::Cancelled).into());
+                }
             };
-            let Some(rule) = policy.rules.get(next) else {
+            let rules = this.rules.as_deref();
+            let Some((rules, rule)) = rules.and_then(|rules| Some((rules, rules.rules.get(next)?))) else {
                 *this.stage = Stage::Inner;
                 continue;
             };
             *this.stage = Stage::Rule(next + 1);
-            if !policy.strikes(rule) {
+            if !policy.strikes(rules, rule) {
                 continue;
             }
             match &rule.injection {
@@ -78,21 +116,25 @@ impl<A: Attempt<Ok = T, Err = E>, T, E> Attempt for ChaosAttempt<'_, A, T, E> {
                     *this.stage = Stage::Behaviour(next + 1, behaviour());
                 }
                 Injection::Hang => *this.stage = Stage::Hang,
+                Injection::Cancel(after) => this.cut.set(after()),
                 Injection::Fault(fault) => break Err(Error::Inner(fault())),
                 Injection::Outcome(outcome) => break outcome().map_err(Error::Inner),
                 Injection::Panic(message) => {
                     *this.stage = Stage::Before;
+                    *this.cut = Cut::Never;
                     std::panic::panic_any(*message);
                 }
             }
         };
         *this.stage = Stage::Before;
+        *this.cut = Cut::Never;
         Poll::Ready(outcome)
     }
 
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         *this.stage = Stage::Before;
+        *this.cut = Cut::Never;
         this.inner.cancel();
     }
 }

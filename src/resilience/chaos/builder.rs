@@ -1,9 +1,9 @@
 //! Settings.
 
 use super::rate::Switch;
-use super::{Chaos, Injection, Inner, IntoDelay, IntoRate, IntoSwitch, Rule};
+use super::{Chaos, Injection, Inner, IntoDelay, IntoRate, IntoSwitch, Rule, Rules};
 use crate::observe::Observers;
-use crate::shim::AtomicU64;
+use crate::shim::{AtomicU64, Mutex};
 use crate::time::Clock;
 use std::fmt;
 use std::future::Future;
@@ -45,6 +45,12 @@ impl<T, E> ChaosBuilder<T, E> {
         self.rule(rate, Injection::Hang)
     }
 
+    /// Cancels calls on their way: what is inside is dropped `after` it has begun, unless it has ended by then. With a delay of nothing
+    /// that is after its first poll.
+    pub fn cancel(self, rate: impl IntoRate, after: impl IntoDelay) -> Self {
+        self.rule(rate, Injection::Cancel(after.into_delay()))
+    }
+
     /// Runs something before calls: to break a connection, to fill a disk.
     pub fn behaviour<F, Fut>(self, rate: impl IntoRate, behaviour: F) -> Self
     where
@@ -83,7 +89,7 @@ impl<T, E> ChaosBuilder<T, E> {
         Self { seed, ..self }
     }
 
-    /// The clock of delays. Default: the system's.
+    /// The clock of delays and cancellations. Default: the system's.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
@@ -95,19 +101,22 @@ impl<T, E> ChaosBuilder<T, E> {
 
     /// The policy.
     pub fn build(self) -> Chaos<T, E> {
-        let Self { rules, switch, seed, clock, name } = self;
+        let (clock, name) = (self.clock.clone(), self.name);
         Chaos {
             inner: Arc::new(Inner {
-                rules: rules.into_boxed_slice(),
-                switch,
-                seed,
-                decisions: AtomicU64::new(0),
+                rules: Mutex::new(self.into_rules()),
                 injected: std::array::from_fn(|_| AtomicU64::new(0)),
                 clock,
                 name,
                 observers: Observers::new(),
             }),
         }
+    }
+
+    pub(super) fn into_rules(self) -> Arc<Rules<T, E>> {
+        let Self { rules, switch, seed, .. } = self;
+        let decisions = AtomicU64::new(0);
+        Arc::new(Rules { rules: rules.into_boxed_slice(), switch, seed, decisions })
     }
 }
 

@@ -4,15 +4,17 @@ mod attempt;
 mod builder;
 mod plan;
 mod rate;
+mod skew;
 
 pub use attempt::ChaosAttempt;
 pub use builder::ChaosBuilder;
 pub use plan::Plan;
 pub use rate::{IntoDelay, IntoRate, IntoSwitch};
+pub use skew::{ClockSkew, ClockSkewBuilder, ClockSkewStats};
 
 use super::{Attempt, Call, Component, Kind, Layer, Once, Policy, Single};
 use crate::observe::{Observe, Observers};
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicU64, Mutex, Ordering};
 use crate::time::Clock;
 use rate::{Rate, Switch};
 use std::fmt;
@@ -21,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Makes some calls slow, fail, panic, hang or come out otherwise, at random, by rate and seed.
+/// Makes some calls slow, fail, panic, hang, be cancelled or come out otherwise, at random, by rate and seed.
 ///
 /// Everything outside of it takes what it does for the callee's doing: an injected error is an
 /// [`Inner`](super::Error::Inner) one, which breakers count and retries try again.
@@ -47,11 +49,22 @@ use std::time::Duration;
 ///
 /// # What is decided when
 /// The rules are gone through in the order in which they were given, at the beginning of each attempt: each injects if a random number below
-/// 1 is below its rate, for itself. The first that ends the attempt (a fault, an outcome, a panic) ends it; what delays it adds up. Rates and the
-/// switch may be functions, of a feature flag, say, and are asked for each attempt. A rate is clamped to 0 to 1; what is no number is 0.
+/// 1 is below its rate, for itself. The first that ends the attempt (a fault, an outcome, a panic) ends it; what delays it adds up; of
+/// those that cancel it, the shortest counts. Rates and the switch may be functions, of a feature flag, say, and are asked for each attempt. A rate is clamped to 0 to 1; what is no number is 0.
 ///
 /// The numbers follow from the [seed](ChaosBuilder::seed) and the count of decisions so far, so a program that makes its calls in the same
 /// order gets the same faults.
+///
+/// # Cancellation
+/// A [cancelled](ChaosBuilder::cancel) attempt begins, and what is inside is dropped on its way, as a caller who goes away would drop
+/// it: that is where cleaning up is forgotten. What is outside gets a [cancellation](super::Error::is_cancelled), as if the surrounding work had
+/// been cancelled: a retry gives up, a breaker counts nothing, a fallback does not run unless told to.
+///
+/// # Clocks
+/// A clock that is wrong is nothing that happens to a call: see [`ClockSkew`].
+///
+/// # Other rules while it is in use
+/// By [`set`](Self::set).
 ///
 /// # Where it sits
 /// Innermost, in the place of the callee: whatever is inside of it is spared. The lint says so.
@@ -65,15 +78,20 @@ pub struct Chaos<T, E> {
 }
 
 struct Inner<T, E> {
+    /// Those in force. An attempt keeps those with which it began.
+    rules: Mutex<Arc<Rules<T, E>>>,
+    /// By kind.
+    injected: [AtomicU64; 7],
+    clock: Clock,
+    name: &'static str,
+    observers: Observers<ChaosEvent>,
+}
+
+struct Rules<T, E> {
     rules: Box<[Rule<T, E>]>,
     switch: Switch,
     seed: u64,
     decisions: AtomicU64,
-    /// By kind.
-    injected: [AtomicU64; 6],
-    clock: Clock,
-    name: &'static str,
-    observers: Observers<ChaosEvent>,
 }
 
 /// What is injected, and how often.
@@ -88,6 +106,7 @@ type Behaviour = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum Injection<T, E> {
     Latency(Made<Duration>),
     Hang,
+    Cancel(Made<Duration>),
     Behaviour(Made<Behaviour>),
     Fault(Made<E>),
     Outcome(Made<Result<T, E>>),
@@ -103,6 +122,7 @@ impl<T, E> Injection<T, E> {
             Self::Fault(_) => Injected::Fault,
             Self::Outcome(_) => Injected::Outcome,
             Self::Panic(_) => Injected::Panic,
+            Self::Cancel(_) => Injected::Cancel,
         }
     }
 }
@@ -123,6 +143,8 @@ pub enum Injected {
     Outcome,
     /// A panic in place of the call.
     Panic,
+    /// The call is cancelled on its way, unless it ends before that.
+    Cancel,
 }
 
 /// What a [`Chaos`] tells those who observe it.
@@ -155,6 +177,8 @@ pub struct ChaosStats {
     pub outcomes: u64,
     /// Panics.
     pub panics: u64,
+    /// Cancellations, those that a call has forestalled by its end included.
+    pub cancels: u64,
 }
 
 impl<T, E> Chaos<T, E> {
@@ -169,7 +193,7 @@ impl<T, E> Chaos<T, E> {
     /// Dropping the future drops what is running.
     ///
     /// # Errors
-    /// The operation's own, or an injected one.
+    /// The operation's own, an injected one, or an injected cancellation.
     ///
     /// # Panics
     /// If a panic is injected.
@@ -194,7 +218,28 @@ impl<T, E> Chaos<T, E> {
             faults: count(Injected::Fault),
             outcomes: count(Injected::Outcome),
             panics: count(Injected::Panic),
+            cancels: count(Injected::Cancel),
         }
+    }
+
+    /// Puts the rules, the switch and the seed of `settings` in force, for all clones; decisions are counted from none again. The name and
+    /// the clock stay as they are. An attempt that is under way goes on with the rules with which it began.
+    ///
+    /// ```
+    /// use cofferdam::resilience::Chaos;
+    ///
+    /// # futures_executor::block_on(async {
+    /// let chaos = Chaos::builder().fault(1.0, || "injected").build();
+    /// assert!(chaos.call(|| async { Ok(7) }).await.is_err());
+    /// chaos.set(Chaos::builder());
+    /// assert_eq!(chaos.call(|| async { Ok(7) }).await, Ok(7));
+    /// # });
+    /// ```
+    pub fn set(&self, settings: ChaosBuilder<T, E>) {
+        let rules = settings.into_rules();
+        let old = std::mem::replace(&mut *self.inner.rules.lock(), rules);
+        // Holds functions of the user's: outside the lock.
+        drop(old);
     }
 
     /// Shows all further events to `observer`, of all clones.
@@ -204,12 +249,16 @@ impl<T, E> Chaos<T, E> {
 }
 
 impl<T, E> Inner<T, E> {
+    fn rules(&self) -> Arc<Rules<T, E>> {
+        Arc::clone(&self.rules.lock())
+    }
+
     /// Whether this rule injects now.
-    fn strikes(&self, rule: &Rule<T, E>) -> bool {
+    fn strikes(&self, rules: &Rules<T, E>, rule: &Rule<T, E>) -> bool {
         let rate = rule.rate.get();
         // Relaxed: the number is all there is to it.
-        let decision = self.decisions.fetch_add(1, Ordering::Relaxed);
-        if !rate::strikes(self.seed, decision, rate) {
+        let decision = rules.decisions.fetch_add(1, Ordering::Relaxed);
+        if !rate::strikes(rules.seed, decision, rate) {
             return false;
         }
         let (name, kind) = (self.name, rule.injection.kind());
@@ -229,11 +278,12 @@ impl<T, E> Clone for Chaos<T, E> {
 
 impl<T, E> fmt::Debug for Chaos<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds: Vec<_> = self.inner.rules.iter().map(|rule| rule.injection.kind()).collect();
+        let rules = self.inner.rules();
+        let kinds: Vec<_> = rules.rules.iter().map(|rule| rule.injection.kind()).collect();
         f.debug_struct("Chaos")
             .field("name", &self.inner.name)
             .field("rules", &kinds)
-            .field("seed", &self.inner.seed)
+            .field("seed", &rules.seed)
             .finish_non_exhaustive()
     }
 }

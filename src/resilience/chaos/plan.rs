@@ -1,6 +1,6 @@
 //! Chaos as people write it.
 
-use super::{Chaos, ChaosBuilder};
+use super::{Chaos, ChaosBuilder, ClockSkew, ClockSkewBuilder};
 use crate::ConfigError;
 use crate::limit::Rate;
 use std::fmt;
@@ -11,9 +11,13 @@ use std::time::Duration;
 ///
 /// ```text
 /// plan  = rule { "," rule }
-/// rule  = ( "latency=" duration | "hang" | "error" | "panic" ) "@" share
+/// rule  = ( "latency=" duration | "hang" | "error" | "panic" | "cancel=" duration | "skew=" sign duration ) "@" share
+/// sign  = "+" | "-"
 /// share = number "%" | number from 0 to 1
 /// ```
+///
+/// `cancel` cancels a call so long after it has begun. `skew` is a step of the clock, ahead or back, at a share of its readings: see
+/// [`skew`](Self::skew). All else is for [`chaos`](Self::chaos).
 ///
 /// ```
 /// use cofferdam::resilience::chaos::Plan;
@@ -37,6 +41,15 @@ enum What {
     Hang,
     Error,
     Panic,
+    Cancel(Duration),
+    Ahead(Duration),
+    Back(Duration),
+}
+
+impl What {
+    fn is_of_the_clock(self) -> bool {
+        matches!(self, Self::Ahead(_) | Self::Back(_))
+    }
 }
 
 impl Plan {
@@ -47,7 +60,38 @@ impl Plan {
             What::Hang => builder.hang(*rate),
             What::Error => builder.fault(*rate, fault.clone()),
             What::Panic => builder.panic(*rate, "injected panic"),
+            What::Cancel(after) => builder.cancel(*rate, *after),
+            What::Ahead(_) | What::Back(_) => builder,
         })
+    }
+
+    /// The clock that its `skew` rules make, to be completed: with a seed, and the clock that is right.
+    ///
+    /// ```
+    /// use cofferdam::resilience::chaos::Plan;
+    ///
+    /// let plan: Plan = "error@5%, skew=+5s@0.1%, skew=-100ms@1%".parse()?;
+    /// assert!(plan.has_skew());
+    /// let clock = plan.skew().seed(7).build().clock();
+    /// # let _ = clock;
+    /// # Ok::<(), cofferdam::ConfigError>(())
+    /// ```
+    pub fn skew(&self) -> ClockSkewBuilder {
+        self.0.iter().fold(ClockSkew::builder(), |builder, (what, rate)| match what {
+            What::Ahead(by) => builder.ahead(*rate, *by),
+            What::Back(by) => builder.back(*rate, *by),
+            _ => builder,
+        })
+    }
+
+    /// Whether there is a rule for the clock.
+    pub fn has_skew(&self) -> bool {
+        self.0.iter().any(|(what, _)| what.is_of_the_clock())
+    }
+
+    /// Whether there is a rule for calls.
+    pub fn has_faults(&self) -> bool {
+        self.0.iter().any(|(what, _)| !what.is_of_the_clock())
     }
 
     /// Whether it injects nothing.
@@ -70,23 +114,33 @@ fn refuse(knob: &'static str, value: &str, rule: &'static str) -> ConfigError {
 }
 
 fn rule(text: &str) -> Result<(What, f64), ConfigError> {
-    const LIKE: &str = "must look like latency=50ms@10%, hang@1%, error@5% or panic@1%";
+    const LIKE: &str =
+        "must look like latency=50ms@10%, hang@1%, error@5%, panic@1%, cancel=20ms@1% or skew=-5s@1%";
     let (what, share) = text.split_once('@').ok_or_else(|| refuse("rule", text, LIKE))?;
     let what = match what.trim() {
         "hang" => What::Hang,
         "error" => What::Error,
         "panic" => What::Panic,
         what => match what.split_once('=') {
-            Some((name, delay)) if name.trim() == "latency" => What::Latency(duration(delay.trim())?),
-            _ => return Err(refuse("rule", text, LIKE)),
+            Some((name, value)) => match (name.trim(), value.trim()) {
+                ("latency", delay) => What::Latency(duration("latency", delay)?),
+                ("cancel", after) => What::Cancel(duration("cancel", after)?),
+                ("skew", by) => match (by.strip_prefix('+'), by.strip_prefix('-')) {
+                    (Some(by), _) => What::Ahead(duration("skew", by)?),
+                    (_, Some(by)) => What::Back(duration("skew", by)?),
+                    _ => return Err(refuse("skew", by, "must begin with + or -, like +5s or -100ms")),
+                },
+                _ => return Err(refuse("rule", text, LIKE)),
+            },
+            None => return Err(refuse("rule", text, LIKE)),
         },
     };
     Ok((what, self::share(share.trim())?))
 }
 
 /// As rates are read, which know all units.
-fn duration(text: &str) -> Result<Duration, ConfigError> {
-    let wrong = || refuse("latency", text, "must be a duration above zero, like 50ms or 1.5s");
+fn duration(knob: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let wrong = || refuse(knob, text, "must be a duration above zero, like 50ms or 1.5s");
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return Err(wrong());
     }
@@ -116,10 +170,30 @@ impl fmt::Display for Plan {
                 What::Hang => f.write_str("hang")?,
                 What::Error => f.write_str("error")?,
                 What::Panic => f.write_str("panic")?,
+                What::Cancel(after) => write!(f, "cancel={after:?}")?,
+                What::Ahead(by) => write!(f, "skew=+{by:?}")?,
+                What::Back(by) => write!(f, "skew=-{by:?}")?,
             }
             // Not in percent, which may take rounding.
             write!(f, "@{share}")?;
         }
         Ok(())
+    }
+}
+
+/// As its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From such a text.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Plan {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a plan such as \"latency=50ms@10%, error@5%\"";
+        deserializer.deserialize_str(crate::limit::serialized::Text { expected, parse: str::parse })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::ConfigError;
 use crate::limit::concurrency::Discipline;
-use crate::resilience::{Bulkhead, BulkheadBuilder};
+use crate::resilience::{AtZero, Bulkhead, BulkheadBuilder};
 use crate::sync::Order;
 use std::time::Duration;
 
@@ -79,17 +79,24 @@ pub struct BulkheadSettings {
     /// `controlled_delay` with its times. Who came first, unless told otherwise.
     #[cfg_attr(feature = "serde", serde(default))]
     pub order: OrderSettings,
+    /// What becomes of calls while `running` is 0: in configuration `refuse`, or `wait`, with which 0 pauses a bulkhead that is in use. To
+    /// refuse, unless told otherwise; then 0 is an error.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub at_zero: AtZero,
 }
 
 impl BulkheadSettings {
     /// So many calls at once, and none that wait.
     pub const fn new(running: u32) -> Self {
-        Self { running, queue: 0, wait_limit: None, order: OrderSettings::Fifo }
+        Self { running, queue: 0, wait_limit: None, order: OrderSettings::Fifo, at_zero: AtZero::Refuse }
     }
 
     /// A builder with these settings, for a name and a clock.
     pub fn builder(&self) -> BulkheadBuilder {
-        let builder = Bulkhead::builder(self.running).queue(self.queue).order(self.order.discipline());
+        let builder = Bulkhead::builder(self.running)
+            .queue(self.queue)
+            .order(self.order.discipline())
+            .at_zero(self.at_zero);
         match self.wait_limit {
             Some(limit) => builder.wait_limit(limit),
             None => builder,
@@ -109,8 +116,9 @@ impl BulkheadSettings {
         if error.component() == "bulkhead" { "bulkhead" } else { self.order.path() }
     }
 
-    /// Whether a bulkhead of the one becomes a bulkhead of the other by being resized.
-    pub(super) fn differs_in_size_alone(&self, other: &Self) -> bool {
-        (self.queue, self.wait_limit, &self.order) == (other.queue, other.wait_limit, &other.order)
+    /// Puts these settings in force in a bulkhead that had those of `old`. False if that takes a new one.
+    pub(super) fn put_in_force(&self, bulkhead: &Bulkhead, old: &Self) -> bool {
+        // As it is, if nothing is to change: somebody may have resized it by hand.
+        self == old || bulkhead.set(&self.builder()).is_ok()
     }
 }

@@ -12,7 +12,8 @@ use std::fmt;
 /// difference. Where there are no such variables, everything has its default.
 ///
 /// # Errors
-/// A variable that names no setting, a value that cannot be read, each with its name.
+/// A variable that names no setting, one that is given twice (in letters of different case), a value that cannot be read; each with
+/// its name.
 pub fn from_env<T: DeserializeOwned>(prefix: &str) -> Result<T, EnvError> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     from_vars(prefix, std::env::vars_os().map(|(name, value)| (text(name), text(value))))
@@ -124,7 +125,16 @@ impl Tree {
                     place.insert(Node { name: name.to_owned(), tree: Branch::Value(value) });
                     Ok(())
                 }
-                std::collections::btree_map::Entry::Occupied(_) => Err(conflict()),
+                std::collections::btree_map::Entry::Occupied(there) => Err(match &there.get().tree {
+                    Branch::Below(_) => conflict(),
+                    Branch::Value(_) if there.get().name == name => {
+                        EnvError::custom("is given twice").at(name)
+                    }
+                    Branch::Value(_) => {
+                        let other = &there.get().name;
+                        EnvError::custom(format_args!("is given twice, as {other} too")).at(name)
+                    }
+                }),
             };
         };
         let begins = name.len() - rest.len() - SEPARATOR.len();

@@ -7,10 +7,23 @@
 //!
 //! What can be said by a function alone (which results are failures, what is worth a retry) is no setting: for that, build
 //! the stack by hand from the settings of its policies.
+//!
+//! # Settings of policies that are in no stack of settings
+//! [`CacheSettings`] and `ChaosSettings` (with the feature `chaos`) are for policies that have types of the call in them: the stack is put
+//! behind the one, and in front of the other. Both change what is in use: `apply`.
+//!
+//! A [`Fallback`](crate::resilience::Fallback) has no settings. What it gives is a value of the call's own type or a function of the error, and which errors it runs
+//! for is a function, too; all that a text could say is its name, and whether it is there. Where the value stands in configuration,
+//! read it as any other, and give it to [`Fallback::value`](crate::resilience::Fallback::value); where it is to change while it is in use, give
+//! [`Fallback::with`](crate::resilience::Fallback::with) a function that reads it each time. Whether it is there is an `Option`, which is a
+//! policy as well.
 
 mod backoff;
 mod breaker;
 mod bulkhead;
+mod cache;
+#[cfg(feature = "chaos")]
+mod chaos;
 #[cfg(feature = "serde")]
 mod env;
 mod error;
@@ -26,6 +39,9 @@ mod window;
 pub use backoff::{BackoffSettings, BackoffShape};
 pub use breaker::BreakerSettings;
 pub use bulkhead::{BulkheadSettings, OrderSettings};
+pub use cache::CacheSettings;
+#[cfg(feature = "chaos")]
+pub use chaos::ChaosSettings;
 #[cfg(feature = "serde")]
 pub use env::{EnvError, from_env, from_vars};
 pub use error::{Problem, SettingsError};

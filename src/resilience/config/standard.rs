@@ -5,6 +5,7 @@ use super::hedge::HedgeParts;
 use super::hedge::sealed::Sealed;
 use super::reload::Reload;
 use super::{BudgetSettings, HedgeSettings, Hedging, NoHedge, StackSettings};
+use crate::ConfigError;
 use crate::limit::TokenBucket;
 use crate::resilience::registry::static_name;
 use crate::resilience::{Budget, Bulkhead, Chain, CircuitBreaker, Hedge, Retry, Stack, Throttle, Timeout};
@@ -31,7 +32,7 @@ pub type HedgedStack = StandardStack<HedgeSettings>;
 /// |---|---|---|
 /// | breaker: state, counts, window, those who observe it | the breaker itself, whose settings are [changed](CircuitBreaker::set): an open one opens for what the new break leaves of it, counted from when it opened; a half-open one begins its trials anew; the window is emptied if its kind or size is another; `enabled` disables it, or closes it | it was not there before |
 /// | throttle: tokens, those who wait | the bucket, whose quota is changed; who waits is planned anew | it was not there before |
-/// | bulkhead: who runs, who waits | the bulkhead, which is resized | its queue, wait limit or order has changed: a new one, beside which the calls under way keep their places in the old |
+/// | bulkhead: who runs, who waits | the bulkhead, which is [changed](Bulkhead::set): who waits already keeps the wait limit with which it began | its order, or what it does without places, has changed: a new one, beside which the calls under way keep their places in the old |
 /// | retry: the budget | the budget | its settings have changed: a new one |
 /// | hedge: its own budget | the budget | its settings have changed: a new one |
 /// | hedge: how long calls take | what is remembered | the quantile, its window or its least number of calls has changed: it begins empty |
@@ -68,6 +69,10 @@ impl Parts {
         clock: &Clock,
         problems: &mut Problems,
     ) -> Self {
+        if let Some(name) = settings.name.as_deref().filter(|name| static_name(name).is_none()) {
+            let rule = "is one too many: the process has as many names as it keeps";
+            problems.add("", ConfigError::new("stack", "name", format_args!("{name:?}"), rule));
+        }
         let budget = budget_of(settings);
         let hedge = settings.hedge.as_ref().map(Sealed::settings);
         let mut parts = Self {
@@ -133,7 +138,7 @@ fn budget_of<H>(settings: &StackSettings<H>) -> Option<&BudgetSettings> {
 
 /// What the policies are called.
 fn name<H>(settings: &StackSettings<H>, kind: &'static str) -> &'static str {
-    settings.name.as_deref().map_or(kind, static_name)
+    settings.name.as_deref().and_then(static_name).unwrap_or(kind)
 }
 
 impl<H: Hedging> StandardStack<H> {
@@ -234,10 +239,7 @@ impl<H: Hedging> Reload for StandardStack<H> {
             parts.bucket = Some(bucket.clone());
         }
         if let (Some(bulkhead), Some(old), Some(new)) = (&self.parts.bulkhead, &old.bulkhead, &new.bulkhead) {
-            if old.differs_in_size_alone(new) {
-                if old.running != new.running {
-                    bulkhead.resize(new.running);
-                }
+            if new.put_in_force(bulkhead, old) {
                 parts.bulkhead = Some(bulkhead.clone());
             }
         }

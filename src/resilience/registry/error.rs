@@ -1,6 +1,6 @@
 //! Why a registry has nothing of a name, or does not take what it is given.
 
-use crate::limit::TooManyKeys;
+use super::MOST_NAMES;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -28,13 +28,19 @@ struct Inner {
 
 #[derive(Debug)]
 enum Why {
-    Full(TooManyKeys),
+    /// There may be so many.
+    Full(usize),
+    Names,
     Failed(Box<dyn Error + Send + Sync>),
 }
 
 impl RegistryError {
-    pub(super) fn full(name: &str, full: TooManyKeys) -> Self {
-        Self(Box::new(Inner { name: name.to_owned(), why: Why::Full(full) }))
+    pub(super) fn full(name: &str, most: usize) -> Self {
+        Self(Box::new(Inner { name: name.to_owned(), why: Why::Full(most) }))
+    }
+
+    pub(super) fn names(name: &str) -> Self {
+        Self(Box::new(Inner { name: name.to_owned(), why: Why::Names }))
     }
 
     pub(super) fn failed(name: &str, error: Box<dyn Error + Send + Sync>) -> Self {
@@ -46,9 +52,9 @@ impl RegistryError {
         &self.0.name
     }
 
-    /// Whether there are as many names as there may be.
+    /// Whether there are as many names as there may be, in the registry or in the process.
     pub fn is_full(&self) -> bool {
-        matches!(self.0.why, Why::Full(_))
+        matches!(self.0.why, Why::Full(_) | Why::Names)
     }
 }
 
@@ -56,8 +62,9 @@ impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { name, why } = &*self.0;
         match why {
-            Why::Full(full) => {
-                write!(f, "registry: no room for {name:?}, all {} names are taken", full.capacity())
+            Why::Full(most) => write!(f, "registry: no room for {name:?}, all {most} names are taken"),
+            Why::Names => {
+                write!(f, "registry: no room for {name:?}, all {MOST_NAMES} names of the process are taken")
             }
             Why::Failed(_) => write!(f, "registry: {name:?} could not be made"),
         }
@@ -67,7 +74,7 @@ impl fmt::Display for RegistryError {
 impl Error for RegistryError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0.why {
-            Why::Full(_) => None,
+            Why::Full(_) | Why::Names => None,
             Why::Failed(error) => Some(&**error),
         }
     }
@@ -77,8 +84,8 @@ impl Error for RegistryError {
 pub struct InsertError<C> {
     pub(super) name: String,
     pub(super) component: Arc<C>,
-    /// `None`: the name is taken.
-    pub(super) full: Option<TooManyKeys>,
+    /// How many names there may be; `None`: the name is taken.
+    pub(super) full: Option<usize>,
 }
 
 impl<C> InsertError<C> {
@@ -117,9 +124,7 @@ impl<C> fmt::Display for InsertError<C> {
         let name = &self.name;
         match self.full {
             None => write!(f, "registry: there is a {name:?} already"),
-            Some(full) => {
-                write!(f, "registry: no room for {name:?}, all {} names are taken", full.capacity())
-            }
+            Some(most) => write!(f, "registry: no room for {name:?}, all {most} names are taken"),
         }
     }
 }

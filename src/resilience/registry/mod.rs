@@ -6,7 +6,7 @@ mod names;
 
 pub use error::{InsertError, RegistryError};
 pub use event::RegistryEvent;
-pub(super) use names::static_name;
+pub(super) use names::{MOST_NAMES, static_name};
 
 use crate::ConfigError;
 use crate::limit::{CreateError, Idle, KeyedMap};
@@ -41,7 +41,7 @@ use std::sync::Arc;
 /// Nothing is forgotten unless it is [removed](Self::remove). There is room for as many names as the
 /// [builder](RegistryBuilder::capacity) says, and further ones are refused. The factory gets a name that lives as long as the process,
 /// which is what components want: it stays in memory, once, when it is removed. So this is for names that stand in a
-/// program or its configuration.
+/// program or its configuration: after 65,536 different ones, of all registries and settings of the process together, further ones are refused.
 ///
 /// # Cost
 /// A look-up takes two short locks and reads the clock. Keep the handle where that is too much.
@@ -91,6 +91,26 @@ impl<C> Entry<C> {
 impl<C> Idle for Entry<C> {
     fn is_idle(&self) -> bool {
         false
+    }
+}
+
+/// Why there is no entry of a name.
+enum EnterError<E> {
+    /// There are so many, which is all.
+    Full(usize),
+    /// The process has no room for another name.
+    Names,
+    Failed(E),
+}
+
+impl<E> EnterError<E> {
+    /// How many names there may be, where that is what is wrong.
+    fn full(&self) -> Option<usize> {
+        match self {
+            Self::Full(most) => Some(*most),
+            Self::Names => Some(MOST_NAMES),
+            Self::Failed(_) => None,
+        }
     }
 }
 
@@ -150,8 +170,9 @@ impl<C: 'static> Registry<C> {
     {
         let found = self.enter(name, |name| make(name).map(Arc::new));
         found.map(|(entry, _)| entry.component()).map_err(|error| match error {
-            CreateError::TooManyKeys(full) => RegistryError::full(name, full),
-            CreateError::Failed(error) => RegistryError::failed(name, error.into()),
+            EnterError::Full(most) => RegistryError::full(name, most),
+            EnterError::Names => RegistryError::names(name),
+            EnterError::Failed(error) => RegistryError::failed(name, error.into()),
         })
     }
 
@@ -163,8 +184,8 @@ impl<C: 'static> Registry<C> {
         let new = component.into();
         let full = match self.enter(name, |_| Ok::<_, ()>(Arc::clone(&new))) {
             Ok((_, true)) => return Ok(new),
-            Err(CreateError::TooManyKeys(full)) => Some(full),
-            _ => None,
+            Err(error) => error.full(),
+            Ok(_) => None,
         };
         Err(InsertError { name: name.to_owned(), component: new, full })
     }
@@ -184,10 +205,10 @@ impl<C: 'static> Registry<C> {
             let entry = match self.enter(name, |_| Ok::<_, ()>(Arc::clone(&new))) {
                 Ok((_, true)) => return Ok(None),
                 Ok((entry, false)) => entry,
-                Err(CreateError::TooManyKeys(full)) => {
-                    return Err(InsertError { name: name.to_owned(), component: new, full: Some(full) });
+                Err(error) => {
+                    let full = error.full();
+                    return Err(InsertError { name: name.to_owned(), component: new, full });
                 }
-                Err(_) => continue,
             };
             let mut changes = self.inner.changes.lock();
             let mut place = entry.place.lock();
@@ -226,13 +247,17 @@ impl<C: 'static> Registry<C> {
         &self,
         name: &str,
         make: impl FnOnce(&'static str) -> Result<Arc<C>, E>,
-    ) -> Result<(Arc<Entry<C>>, bool), CreateError<E>> {
+    ) -> Result<(Arc<Entry<C>>, bool), EnterError<E>> {
         let mut added = None;
         let entry = self.inner.map.get_or_try_create(name, || {
-            let name = static_name(name);
-            let component = make(name)?;
+            let name = static_name(name).ok_or(EnterError::Names)?;
+            let component = make(name).map_err(EnterError::Failed)?;
             added = Some((number(&mut self.inner.changes.lock()), Arc::clone(&component)));
             Ok(Entry::new(name, component))
+        });
+        let entry = entry.map_err(|error| match error {
+            CreateError::TooManyKeys(full) => EnterError::Full(full.capacity()),
+            CreateError::Failed(error) => error,
         })?;
         let is_new = added.is_some();
         if let Some((order, component)) = added {
@@ -315,7 +340,7 @@ pub struct RegistryBuilder<C: 'static> {
 }
 
 impl<C: 'static> RegistryBuilder<C> {
-    /// How many names there may be. Default: 65,536.
+    /// How many names there may be. Default: 65,536, which is also how many different ones the whole process may have in its life.
     pub fn capacity(self, names: usize) -> Self {
         Self { capacity: Some(names), ..self }
     }
@@ -334,7 +359,11 @@ impl<C: 'static> RegistryBuilder<C> {
         if self.capacity == Some(0) {
             return Err(ConfigError::new("registry", "capacity", 0, "must be at least 1"));
         }
-        let builder = KeyedMap::<String, Entry<C>>::builder();
+        let mut builder = KeyedMap::<String, Entry<C>>::builder();
+        if cfg!(any(cofferdam_loom, cofferdam_shuttle)) {
+            // In which of several a name is, its random hash would say: another one in each execution of a model.
+            builder = builder.shards(1);
+        }
         let map = match self.capacity {
             Some(names) => builder.capacity(names).build()?,
             None => builder.build()?,

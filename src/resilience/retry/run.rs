@@ -207,6 +207,7 @@ impl<'a, E> Run<'a, E> {
                     rest.spread = None;
                     rest.earlier.clear();
                     self.before = None;
+                    settings.shared.counters.reset(self.attempts);
                     self.attempts = 0;
                 }
             }

@@ -6,7 +6,8 @@ use crate::shim::{AtomicU64, Ordering};
 /// What came of the runs of a [`Retry`](super::Retry) that were more than one attempt that went well; see
 /// [`Retry::stats`](super::Retry::stats).
 ///
-/// A run counts when it ends. One that is dropped on the way is in none of these.
+/// A run counts when it ends; one that is dropped on the way is in none of these. But where a [quiet time](super::RetryBuilder::reset_after)
+/// starts it anew, the retries up to then count at once: such a run may go on for as long as the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
@@ -63,6 +64,11 @@ impl Counters {
                 self.retries.fetch_add(retries, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The run starts anew: what it has come to up to now will not be in the count at its end.
+    pub(super) fn reset(&self, retries: u32) {
+        self.retries.fetch_add(u64::from(retries), Ordering::Relaxed);
     }
 
     pub(super) fn aborted(&self, retries: u32) {

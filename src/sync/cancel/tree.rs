@@ -5,6 +5,7 @@
 //! own drop. Everything that walks the tree is a loop, so its depth costs heap and never stack.
 
 use super::Cause;
+use crate::panics::keep;
 use crate::shim::{AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::wait::{List, Outcome, Slot, wake_all};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -97,7 +98,7 @@ impl Node {
         let mut panicked = None;
         for node in std::iter::once(self).chain(below.iter().map(|node| &**node)) {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| node.wake())) {
-                panicked.get_or_insert(payload);
+                keep(&mut panicked, payload);
             }
         }
         if let Some(payload) = panicked {

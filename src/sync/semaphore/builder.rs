@@ -18,6 +18,7 @@ pub struct SemaphoreBuilder {
     order: Order,
     clock: Clock,
     name: Cow<'static, str>,
+    waits_at_zero: bool,
 }
 
 impl SemaphoreBuilder {
@@ -28,6 +29,7 @@ impl SemaphoreBuilder {
             order: Order::default(),
             clock: Clock::system(),
             name: Cow::Borrowed("semaphore"),
+            waits_at_zero: false,
         }
     }
 
@@ -49,6 +51,11 @@ impl SemaphoreBuilder {
     /// A name for errors and logs. Default: "semaphore".
     pub fn name(self, name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), ..self }
+    }
+
+    /// Whether a capacity of zero holds up those who come, in place of refusing them.
+    pub(crate) fn waits_at_zero(self, waits_at_zero: bool) -> Self {
+        Self { waits_at_zero, ..self }
     }
 
     /// The semaphore.
@@ -74,7 +81,11 @@ impl SemaphoreBuilder {
             rule: self.order.rule(),
             ageing: self.order.ageing(),
             passed: AtomicU32::new(0),
-            queue: Mutex::new(Queue::new(self.capacity, self.capacity.saturating_sub(initial))),
+            queue: Mutex::new(Queue::new(
+                self.capacity,
+                self.capacity.saturating_sub(initial),
+                self.waits_at_zero,
+            )),
             epoch: Epoch::new(self.clock),
             name: self.name,
         }

@@ -82,7 +82,7 @@ impl Semaphore {
         let word = self.word.load(Ordering::Acquire);
         if word & CLOSED != 0 {
             Err(TryAcquireError::CLOSED)
-        } else if n == 0 || n > queue.capacity {
+        } else if n == 0 || n > queue.most() {
             Err(TryAcquireError::weight(n, queue.capacity))
         } else if (self.rule == Rule::Barging || queue.is_empty()) && self.take_locked(&queue, n, 0) {
             Ok(n)
@@ -218,10 +218,10 @@ impl Semaphore {
         wake_all(|wakes| {
             let queue = &mut *self.queue.lock();
             // As it is by now: it may have been changed once more, and this is asked of later comers too.
-            let capacity = queue.capacity;
+            let most = queue.most();
             if !settled {
-                settled = self
-                    .settle(queue, wakes, |want| (want.permits > capacity).then_some(Outcome::Impossible));
+                settled =
+                    self.settle(queue, wakes, |want| (want.permits > most).then_some(Outcome::Impossible));
             }
             settled && self.serve(queue, wakes, true)
         });
@@ -272,7 +272,7 @@ impl Semaphore {
         let mut queue = self.queue.lock();
         let n = if request.all { queue.capacity } else { request.permits };
         let word = self.word.load(Ordering::Acquire);
-        if word & CLOSED != 0 || n == 0 || n > queue.capacity {
+        if word & CLOSED != 0 || n == 0 || n > queue.most() {
             return Poll::Ready(Err(self.refuse(queue, waker, n, request)));
         }
         // Publish that somebody waits, then look: see "why no wake-up is lost". Where the flag is set already it
@@ -300,7 +300,7 @@ impl Semaphore {
         let word = self.word.load(Ordering::Relaxed);
         let kind = if word & CLOSED != 0 {
             Kind::Closed
-        } else if n == 0 || n > queue.capacity {
+        } else if n == 0 || n > queue.most() {
             Kind::Weight { wanted: n, capacity: queue.capacity }
         } else {
             Kind::QueueFull { allowed: request.max_waiting }

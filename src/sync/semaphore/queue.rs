@@ -24,6 +24,8 @@ const CLASSES: usize = 4;
 
 pub(super) struct Queue {
     pub(super) capacity: u32,
+    /// Whether a capacity of zero holds up those who come, in place of refusing them.
+    waits_at_zero: bool,
     /// Permits that [`initial`](super::SemaphoreBuilder::initial) held back and that have not been added yet.
     pub(super) withheld: u32,
     next_ticket: u64,
@@ -38,9 +40,10 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: u32, withheld: u32) -> Self {
+    pub(super) fn new(capacity: u32, withheld: u32, waits_at_zero: bool) -> Self {
         Self {
             capacity,
+            waits_at_zero,
             withheld,
             next_ticket: 0,
             classes: [const { List::new() }; CLASSES],
@@ -185,6 +188,12 @@ impl Queue {
     #[inline]
     pub(super) fn set_waker(&mut self, slot: Pin<&Slot<Want>>, waker: &mut Option<Waker>) -> Option<Waker> {
         self.list_of(slot)?.set_waker(slot, waker)
+    }
+
+    /// What wants more than this is refused.
+    #[inline]
+    pub(super) fn most(&self) -> u32 {
+        if self.capacity == 0 && self.waits_at_zero { u32::MAX } else { self.capacity }
     }
 
     /// Requests for the whole capacity want what it is now. Of none they want one, which there is not: a request for nothing

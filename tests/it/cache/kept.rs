@@ -250,6 +250,62 @@ fn a_key_whose_eq_panics_harms_nobody_else() {
     assert_eq!(*waits.poll().unwrap().unwrap(), 3, "who waits takes over");
 }
 
+/// Its `Hash` and `Eq` panic when they have been asked so often: 0 is never.
+#[derive(Clone, Debug)]
+struct Fuse<'a>(u32, &'a AtomicU32);
+
+impl Fuse<'_> {
+    fn burn(&self) {
+        let left = self.1.load(Ordering::Relaxed);
+        self.1.store(left.saturating_sub(1), Ordering::Relaxed);
+        assert_ne!(left, 1, "burnt");
+    }
+}
+
+impl PartialEq for Fuse<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.burn();
+        self.0 == other.0
+    }
+}
+
+impl Eq for Fuse<'_> {}
+
+impl std::hash::Hash for Fuse<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.burn();
+        self.0.hash(state);
+    }
+}
+
+/// Whenever it panics, in the midst of a change or not, what is asked later finds a whole cache.
+#[test]
+fn a_key_that_panics_in_the_midst_of_a_change_takes_no_shard_with_it() {
+    for burns in 1..30 {
+        let fuse = &AtomicU32::new(0);
+        let cache: Cache<Fuse<'_>, u32, &str> = Cache::builder(32).shards(1).build().unwrap();
+        let acts: [&dyn Fn(); 4] = [
+            &|| cache.insert(Fuse(1_000, fuse), 5),
+            &|| cache.insert(Fuse(40, fuse), 5),
+            &|| cache.invalidate(&Fuse(39, fuse)),
+            &|| drop(now(cache.get_or_load(&Fuse(2_000, fuse), || ok(5)))),
+        ];
+        for (at, act) in acts.iter().enumerate() {
+            // Full, and with some that were used, so that room is made by moving others about.
+            for key in 0..64 {
+                cache.insert(Fuse(key, fuse), key);
+                cache.get(&Fuse(key / 2, fuse));
+            }
+            fuse.store(burns, Ordering::Relaxed);
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+            fuse.store(0, Ordering::Relaxed);
+            cache.insert(Fuse(7, fuse), 7);
+            assert_eq!(cache.get(&Fuse(7, fuse)).as_deref(), Some(&7), "act {at}, burns {burns}");
+            assert!(cache.stats().entries <= 32);
+        }
+    }
+}
+
 #[test]
 fn what_is_replaced_has_not_made_room() {
     let cache: Numbers = Cache::builder(40)

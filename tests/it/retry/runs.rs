@@ -99,6 +99,7 @@ fn an_attempt_that_ran_long_enough_starts_everything_anew() {
     assert_eq!(*starts.borrow(), [0, 1_010, 2_029, 3_039, 8_049, 8_069]);
     let exhausted = error.exhausted().unwrap();
     assert_eq!((exhausted.attempts(), exhausted.reason()), (3, GaveUp::Attempts));
+    assert_eq!(retry.stats().retries, 5, "those before a new beginning included");
     let error = Retry::builder().reset_after(Duration::ZERO).build().unwrap_err();
     assert_eq!(error.knob(), "reset_after");
 }
