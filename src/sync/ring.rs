@@ -37,7 +37,7 @@
 use crate::shim::{AtomicUsize, Ordering, Spin, UnsafeCell, load_seq_cst, spin_loop};
 use crossbeam_utils::CachePadded;
 use std::collections::TryReserveError;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::num::NonZeroUsize;
 
 /// Capacities beyond this would leave too few bits to count laps.
@@ -81,6 +81,31 @@ unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above; the ring never hands out a `&T`.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
+/// A value that was popped and is still in its cell, from where it is to be carried on: by [`into_inner`](Self::into_inner), or
+/// with less copying by who knows of what the value consists.
+pub(crate) struct Popped<'a, T>(&'a mut MaybeUninit<T>);
+
+impl<T> Popped<'_, T> {
+    #[inline(always)]
+    pub(crate) fn into_inner(self) -> T {
+        // SAFETY: the stamp of the cell has said that there is a value; it is not dropped here any more.
+        unsafe { ManuallyDrop::new(self).0.assume_init_read() }
+    }
+
+    /// Where the value is: the caller's, to be moved out of there.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> *const T {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl<T> Drop for Popped<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the stamp of the cell has said that there is a value, and it was not moved out.
+        unsafe { self.0.assume_init_drop() };
+    }
+}
+
 impl<T> Cell<T> {
     /// Ends the push at `position`, whose claim has made the cell ours.
     #[inline]
@@ -92,10 +117,10 @@ impl<T> Cell<T> {
     }
 
     /// Ends the pop at `position`, whose claim has made the value ours.
-    #[inline]
-    fn empty<R>(&self, take: impl FnOnce(T) -> R, position: usize, lap: usize) -> R {
-        // SAFETY: the stamp has said that there is a value, the claim that it is ours alone.
-        let value = self.value.with_mut(|cell| take(unsafe { (*cell).assume_init_read() }));
+    #[inline(always)]
+    fn empty<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R, position: usize, lap: usize) -> R {
+        // SAFETY: the claim makes the cell ours until we stamp it.
+        let value = self.value.with_mut(|cell| take(Popped(unsafe { &mut *cell })));
         // ORDERING: Release pairs with the Acquire of every push.
         self.stamp.store(position.wrapping_add(lap), Ordering::Release);
         value
@@ -208,13 +233,13 @@ impl<T> Ring<T> {
     /// Takes the oldest value; says from which position.
     #[inline]
     pub(crate) fn pop(&self) -> Result<(T, usize), PopError> {
-        self.pop_with(|value| value)
+        self.pop_with(|popped| popped.into_inner())
     }
 
     /// As [`pop`](Self::pop), of a value that `take` carries from its cell to where it belongs. It must not panic, nor
     /// take its time: others wait for the cell.
     #[inline(always)]
-    pub(crate) fn pop_with<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
+    pub(crate) fn pop_with<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R) -> Result<(R, usize), PopError> {
         // Relaxed: as the tail in `push`.
         let head = self.head.load(Ordering::Relaxed);
         match self.claim_pop(head) {
@@ -224,7 +249,7 @@ impl<T> Ring<T> {
     }
 
     #[inline(never)]
-    fn pop_contended<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
+    fn pop_contended<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R) -> Result<(R, usize), PopError> {
         let mut spin = Spin::new();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -304,7 +329,7 @@ impl<T> Ring<T> {
                     for nth in 0..count {
                         let position = self.after(head, nth);
                         // The vector has room: it does not grow, and so cannot fail here.
-                        values.push(self.cell(position).empty(|value| value, position, self.lap));
+                        values.push(self.cell(position).empty(|popped| popped.into_inner(), position, self.lap));
                     }
                     return Ok((count, head));
                 }
