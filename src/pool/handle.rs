@@ -46,6 +46,10 @@ impl<T> JoinHandle<T> {
         Self { joint, id, cancel_on_drop: false }
     }
 
+    pub(super) fn set_id(&mut self, id: TaskId) {
+        self.id = id;
+    }
+
     /// The number of the task.
     pub fn id(&self) -> TaskId {
         self.id

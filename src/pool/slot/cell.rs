@@ -71,32 +71,29 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let cell = place(Cell::<F> {
-        head: Head {
-            state: AtomicU32::new(0),
-            ops: const { &Cell::<F>::OPS },
-            // The pool outlives its jobs (P5).
-            withdrawn: NonNull::from(&**pool.books.withdrawn),
-            join: UnsafeCell::new(None),
-            guard: UnsafeCell::new(()),
-        },
-        body: Body { future: ManuallyDrop::new(future) },
-        nudge: MaybeUninit::uninit(),
-    });
-    const { assert!(size_of::<Joined<F>>() <= size_of::<Data>()) };
-    let pushed = pool.push_with(|| {
-        let mut data: Data = [MaybeUninit::uninit(); INLINE];
-        // SAFETY: a pointer and a byte fit.
-        unsafe { data.as_mut_ptr().cast::<Joined<F>>().write(Joined { cell, flags: 0 }) };
-        Job { ops: const { &Joined::<F>::OPS }, context, data, _pinned: PhantomPinned }
-    });
-    match pushed {
-        Ok(id) => Ok((Joint { head: cell.cast(), taken: false, _result: PhantomData }, id)),
+    let cell = Cell::of(pool, future);
+    match pool.push_with(|| Joined::job(cell, context)) {
+        Ok(id) => Ok((Joint::new(cell), id)),
         // SAFETY: no job was made, so that the cell is ours alone.
         Err(PushError::Full(_)) => Err(PushError::Full(unsafe { take_back(cell) })),
         // SAFETY: as said above.
         Err(PushError::Closed(_)) => Err(PushError::Closed(unsafe { take_back(cell) })),
     }
+}
+
+/// A task whose result its [`Joint`] waits for, as a job to be queued.
+#[inline]
+pub(in crate::pool) fn joined<F>(
+    pool: &Shared,
+    future: F,
+    context: Option<Box<WorkContext>>,
+) -> (Job, Joint<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let cell = Cell::of(pool, future);
+    (Joined::job(cell, context), Joint::new(cell))
 }
 
 /// The future of a cell that nobody else has come to know. Ends the cell.
@@ -159,6 +156,22 @@ struct CellOps {
 const _: () = assert!(offset_of!(Cell<std::future::Ready<u64>>, nudge) <= super::stock::LINE);
 
 impl<F: Future> Cell<F> {
+    /// A cell with a future in it. The pool outlives the job (P5).
+    #[inline(always)]
+    fn of(pool: &Shared, future: F) -> NonNull<Self> {
+        place(Self {
+            head: Head {
+                state: AtomicU32::new(0),
+                ops: const { &Self::OPS },
+                withdrawn: NonNull::from(&**pool.books.withdrawn),
+                join: UnsafeCell::new(None),
+                guard: UnsafeCell::new(()),
+            },
+            body: Body { future: ManuallyDrop::new(future) },
+            nudge: MaybeUninit::uninit(),
+        })
+    }
+
     const OPS: CellOps = CellOps {
         result: offset_of!(Self, body),
         nudge: offset_of!(Self, nudge),
@@ -178,7 +191,9 @@ impl<F: Future> Cell<F> {
 #[inline]
 unsafe fn drop_future<F: Future>(cell: NonNull<Cell<F>>) {
     // SAFETY: the cell is alive, and the body ours.
-    unsafe { head(cell) }.guard.with_mut(|_| unsafe { ManuallyDrop::drop(&mut (*cell.as_ptr()).body.future) });
+    unsafe { head(cell) }
+        .guard
+        .with_mut(|_| unsafe { ManuallyDrop::drop(&mut (*cell.as_ptr()).body.future) });
 }
 
 /// Ends a cell.
@@ -303,6 +318,16 @@ where
         },
     };
 
+    /// The job of a new cell.
+    #[inline(always)]
+    fn job(cell: NonNull<Cell<F>>, context: Option<Box<WorkContext>>) -> Job {
+        const { assert!(size_of::<Self>() <= size_of::<Data>()) };
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: a pointer and a byte fit.
+        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: 0 }) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+    }
+
     #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: alive until this side leaves (P4).
@@ -337,9 +362,10 @@ where
             return Poll::Ready(Step::Cancelled);
         }
         // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
-        let polled = self.head().guard.with_mut(|_| unsafe {
-            Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx)
-        });
+        let polled = self
+            .head()
+            .guard
+            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) });
         match polled {
             Poll::Ready(output) => {
                 // If the future panics when it is dropped, that is the result.
@@ -456,6 +482,11 @@ unsafe impl<T: Send> Send for Joint<T> {}
 unsafe impl<T: Send> Sync for Joint<T> {}
 
 impl<T> Joint<T> {
+    #[inline(always)]
+    fn new<F: Future<Output = T>>(cell: NonNull<Cell<F>>) -> Self {
+        Self { head: cell.cast(), taken: false, _result: PhantomData }
+    }
+
     #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: alive until this side leaves (P4).

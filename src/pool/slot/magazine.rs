@@ -16,8 +16,7 @@ pub(super) use recycled::{give, take};
 pub(super) use unused::{give, take};
 
 /// Whether blocks are recycled at all.
-pub(super) const RECYCLED: bool =
-    cfg!(not(any(cofferdam_loom, cofferdam_shuttle, cofferdam_unrecycled)));
+pub(super) const RECYCLED: bool = cfg!(not(any(cofferdam_loom, cofferdam_shuttle, cofferdam_unrecycled)));
 
 /// Blocks of a full magazine.
 #[allow(dead_code, reason = "not recycled under the checkers")]

@@ -9,7 +9,7 @@ mod cell;
 mod magazine;
 mod stock;
 
-pub(super) use cell::{Joint, submit_joined};
+pub(super) use cell::{Joint, joined, submit_joined};
 
 use self::stock::{Placed, place};
 use super::error::JoinError;
@@ -72,7 +72,8 @@ struct Ops {
 }
 
 /// A job that is over.
-static EMPTY: Ops = Ops { wide: true, poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
+static EMPTY: Ops =
+    Ops { wide: true, poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
 
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
@@ -89,16 +90,28 @@ where
     }
     let future = ManuallyDrop::new(future);
     let pushed = pool.push_with(|| {
-        let mut data: Data = [MaybeUninit::uninit(); INLINE];
-        // SAFETY: it fits, in size and alignment; and this is called once at most, and then the push succeeds: the
-        // future in its old place is not used again.
-        unsafe { data.as_mut_ptr().cast::<F>().write(std::ptr::read(&raw const *future)) };
-        Job { ops: const { &Inline::<F>::OPS }, context, data, _pinned: PhantomPinned }
+        // SAFETY: it fits. This is called once at most, and then the push succeeds: the future in its old place is not used
+        // again.
+        unsafe { Inline::job(std::ptr::read(&raw const *future), context) }
     });
     match pushed {
         Ok(id) => Ok(id),
         Err(PushError::Full(_)) => Err(PushError::Full(ManuallyDrop::into_inner(future))),
         Err(PushError::Closed(_)) => Err(PushError::Closed(ManuallyDrop::into_inner(future))),
+    }
+}
+
+/// A task that nobody waits for, as a job to be queued.
+#[inline]
+pub(super) fn detached<F>(future: F, context: Option<Box<WorkContext>>) -> Job
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if const { fits::<F>() } {
+        // SAFETY: as it says.
+        unsafe { Inline::job(future, context) }
+    } else {
+        Apart::job(place(future), context)
     }
 }
 
@@ -112,12 +125,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let placed = place(future);
-    let pushed = pool.push_with(|| {
-        let mut data: Data = [MaybeUninit::uninit(); INLINE];
-        // SAFETY: a pointer fits.
-        unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(placed) };
-        Job { ops: const { &Apart::<F>::OPS }, context, data, _pinned: PhantomPinned }
-    });
+    let pushed = pool.push_with(|| Apart::job(placed, context));
     // SAFETY: where no job was made, the place is ours alone.
     let take_back = || unsafe { Placed::from_raw(placed) }.into_inner();
     pushed.map_err(|refused| match refused {
@@ -155,7 +163,8 @@ impl Job {
                 let ops = (*from).ops;
                 (*to).ops = ops;
                 (&raw mut (*to).context).write((&raw const (*from).context).read());
-                let (from, to) = ((&raw const (*from).data).cast::<Part>(), (&raw mut (*to).data).cast::<Part>());
+                let (from, to) =
+                    ((&raw const (*from).data).cast::<Part>(), (&raw mut (*to).data).cast::<Part>());
                 to.write(from.read());
                 if ops.wide {
                     to.add(1).cast::<Rest>().write(from.add(1).cast::<Rest>().read());
@@ -244,6 +253,16 @@ unsafe fn empty(job: NonNull<Job>) {
 struct Inline<F>(PhantomData<F>);
 
 impl<F: Future<Output = ()> + 'static> Inline<F> {
+    /// # Safety
+    /// The future [`fits`].
+    #[inline(always)]
+    unsafe fn job(future: F, context: Option<Box<WorkContext>>) -> Job {
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: it fits, by the caller, in size and alignment.
+        unsafe { data.as_mut_ptr().cast::<F>().write(future) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+    }
+
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
     // that a drop that panics is not repeated.
     const OPS: Ops = Ops {
@@ -276,6 +295,15 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
 struct Apart<F>(PhantomData<F>);
 
 impl<F: Future<Output = ()> + 'static> Apart<F> {
+    /// The job of a future in its place.
+    #[inline(always)]
+    fn job(placed: NonNull<F>, context: Option<Box<WorkContext>>) -> Job {
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: a pointer fits.
+        unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(placed) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+    }
+
     // SAFETY of each: as for `Inline`; the pointer is that of a place that the job owns.
     const OPS: Ops = Ops {
         wide: false,
