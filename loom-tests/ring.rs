@@ -13,6 +13,7 @@
 //! | a value is pushed before the close and received, or after it and given back | 2 | 3 | `push` compares against the tail without the closed bit |
 //! | displacing beside a pop and a close gives each value to one | 3 | 3 | `displace` stores the tail (closed bit lost); the cell read before the head is claimed |
 //! | a batch beside a pop takes each value once | 2 | 3 | `pop_many` adds to the head instead of comparing |
+//! | a batch pushed beside a push and a close is taken in or refused, each value once | 3 | 3 | `push_many` adds to the tail instead of comparing; it does not look at the stamps |
 //! | what is left is dropped once | 1 | 3 | - |
 
 use crate::shim::load_seq_cst;
@@ -211,6 +212,37 @@ fn a_batch_beside_a_pop_takes_each_value_once() {
             sum += *value;
         }
         assert_eq!(sum, 3);
+    });
+}
+
+#[test]
+fn a_batch_pushed_beside_a_push_and_a_close_goes_in_once() {
+    bounded(3, || {
+        let ring = ring(3);
+        push(&ring, Box::new(1));
+        let there = Arc::clone(&ring);
+        let popper = thread::spawn(move || there.pop().map_or(0, |(value, _)| *value));
+        let there = Arc::clone(&ring);
+        let pusher = thread::spawn(move || {
+            let pushed = there.push(Box::new(10)).is_ok();
+            there.close();
+            if pushed { 10 } else { 0 }
+        });
+        let mut made = 0;
+        let pushed = ring.push_many(NonZeroUsize::new(2).unwrap(), || {
+            made += 1;
+            Box::new(100)
+        });
+        match pushed {
+            Ok((count, _)) => assert!((1..=2).contains(&count) && made == count as i32),
+            Err(_) => assert_eq!(made, 0),
+        }
+        let mut sum = popper.join().unwrap();
+        let expected = 1 + pusher.join().unwrap() + 100 * made;
+        while let Ok((value, _)) = ring.pop() {
+            sum += *value;
+        }
+        assert_eq!(sum, expected);
     });
 }
 

@@ -153,6 +153,12 @@ impl Spin {
 pub(crate) struct Mutex<T>(RawMutex<T>);
 
 impl<T> Mutex<T> {
+    #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(RawMutex::new(value))
+    }
+
+    #[cfg(any(cofferdam_loom, cofferdam_shuttle))]
     pub(crate) fn new(value: T) -> Self {
         Self(RawMutex::new(value))
     }

@@ -50,7 +50,7 @@ impl Backlog {
     pub(super) fn pop(&self, job: Pin<&mut Job>) -> Result<TaskId, PopError> {
         match self {
             Self::Bounded(ring) => ring
-                .pop_with(|popped| job.refill(popped))
+                .pop_with(|popped| job.refill_from(popped))
                 .map(|((), position)| TaskId(ring.ordinal(position))),
             Self::Unbounded(deque) => {
                 let mut deque = deque.lock();

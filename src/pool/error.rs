@@ -160,6 +160,59 @@ impl Error for JoinError {
     }
 }
 
+/// Why not all of many tasks were taken in. Gives back what was accepted, and what was not.
+pub struct SubmitAllError<I: Iterator, A> {
+    pub(super) accepted: Vec<A>,
+    pub(super) refused: Vec<I::Item>,
+    pub(super) rest: Option<I>,
+    pub(super) reason: Refusal,
+    pub(super) pool: Arc<str>,
+}
+
+impl<I: Iterator, A> SubmitAllError<I, A> {
+    /// How many tasks were accepted; they run.
+    pub fn accepted(&self) -> usize {
+        self.accepted.len()
+    }
+
+    /// What was accepted (handles, or as many units), the tasks that had been taken from the iterator and were not accepted,
+    /// never polled, and the rest of the iterator.
+    pub fn into_parts(self) -> (Vec<A>, Vec<I::Item>, Option<I>) {
+        (self.accepted, self.refused, self.rest)
+    }
+
+    /// Whether the pool takes nothing in any more.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.reason, Refusal::Closed)
+    }
+
+    /// How the current context, or the pool's own, had ended, if that was it.
+    pub fn context(&self) -> Option<&ContextError> {
+        match &self.reason {
+            Refusal::Context(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<I: Iterator, A> fmt::Display for SubmitAllError<I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {} tasks were accepted before", self.pool, self.reason, self.accepted.len())
+    }
+}
+
+impl<I: Iterator, A> fmt::Debug for SubmitAllError<I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubmitAllError({self})")
+    }
+}
+
+impl<I: Iterator, A> Error for SubmitAllError<I, A> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.context().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
 /// Why a task was not taken in. Gives the future back.
 pub struct SubmitError<F> {
     pub(super) future: F,
@@ -204,16 +257,21 @@ impl<F> SubmitError<F> {
     }
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { capacity: 0 } => f.write_str("no worker is free, and there is no queue"),
+            Self::Full { capacity } => write!(f, "all {capacity} places of the queue are taken"),
+            Self::Closed => f.write_str("closed"),
+            Self::TimedOut(limit) => write!(f, "no room within {limit:?}"),
+            Self::Context(error) => write!(f, "not submitted: {error}"),
+        }
+    }
+}
+
 impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pool = &self.pool;
-        match &self.reason {
-            Refusal::Full { capacity: 0 } => write!(f, "{pool}: no worker is free, and there is no queue"),
-            Refusal::Full { capacity } => write!(f, "{pool}: all {capacity} places of the queue are taken"),
-            Refusal::Closed => write!(f, "{pool}: closed"),
-            Refusal::TimedOut(limit) => write!(f, "{pool}: no room within {limit:?}"),
-            Refusal::Context(error) => write!(f, "{pool}: not submitted: {error}"),
-        }
+        write!(f, "{}: {}", self.pool, self.reason)
     }
 }
 

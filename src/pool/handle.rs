@@ -35,8 +35,7 @@ impl fmt::Display for TaskId {
 /// Dropping a wait (`(&mut handle).await`) loses nothing.
 #[must_use = "dropping the handle detaches the task; use `execute` for tasks whose end is of no interest"]
 pub struct JoinHandle<T> {
-    /// `None` once the result was given out.
-    joint: Option<Joint<T>>,
+    joint: Joint<T>,
     id: TaskId,
     cancel_on_drop: bool,
 }
@@ -44,7 +43,11 @@ pub struct JoinHandle<T> {
 impl<T> JoinHandle<T> {
     #[inline]
     pub(super) fn new(joint: Joint<T>, id: TaskId) -> Self {
-        Self { joint: Some(joint), id, cancel_on_drop: false }
+        Self { joint, id, cancel_on_drop: false }
+    }
+
+    pub(super) fn set_id(&mut self, id: TaskId) {
+        self.id = id;
     }
 
     /// The number of the task.
@@ -54,7 +57,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has ended. The result may be waiting here, or was given out already.
     pub fn is_finished(&self) -> bool {
-        self.joint.as_ref().is_none_or(Joint::is_done)
+        self.joint.is_done()
     }
 
     /// Cancels the task.
@@ -64,7 +67,7 @@ impl<T> JoinHandle<T> {
     /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
-        self.joint.as_ref().is_some_and(Joint::cancel)
+        self.joint.cancel()
     }
 
     /// The same handle, which now cancels the task when it is dropped.
@@ -82,10 +85,7 @@ impl<T> Future for JoinHandle<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(joint) = &mut self.joint else { return Poll::Pending };
-        let Poll::Ready(result) = joint.poll(cx.waker()) else { return Poll::Pending };
-        self.joint = None;
-        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::dropped())))
+        self.joint.poll(cx.waker())
     }
 }
 

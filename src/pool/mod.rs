@@ -39,15 +39,17 @@ mod shutdown;
 mod slot;
 mod stats;
 mod submit;
+mod submit_all;
 mod worker;
 mod workers;
 
 pub use builder::PoolBuilder;
-pub use error::{JoinError, SubmitError};
+pub use error::{JoinError, SubmitAllError, SubmitError};
 pub use handle::{JoinHandle, TaskId};
 pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
 pub use submit::{Detached, Joined, Mode, Submit};
+pub use submit_all::SubmitAll;
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
 
@@ -192,6 +194,44 @@ impl WorkerPool {
         F: Future<Output = ()> + Send + 'static,
     {
         self.shared.try_submit::<F, Detached>(future)
+    }
+
+    /// Submits many tasks, waiting for room whenever there is none; their results come by the handles, in the order of the
+    /// iterator.
+    ///
+    /// As many tasks as there is room for, up to 64, are taken in at once, for little more than the price of one. While there is
+    /// room they are not mixed with the tasks of others.
+    ///
+    /// # Errors
+    /// The pool is closed, or the current context has ended. The error has the handles of those accepted before, the tasks that
+    /// were taken from the iterator and not accepted, and the rest of the iterator.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, what was accepted so far runs on, without handles; up to 64 tasks that were taken from the
+    /// iterator and not accepted yet are dropped.
+    pub fn submit_all<I>(&self, futures: I) -> SubmitAll<'_, I::IntoIter, Joined>
+    where
+        I: IntoIterator,
+        I::Item: Future + Send + 'static,
+        <I::Item as Future>::Output: Send + 'static,
+    {
+        SubmitAll::new(&self.shared, futures.into_iter())
+    }
+
+    /// As [`submit_all`](Self::submit_all), for tasks whose ends are of no interest: they have no handles, and small futures
+    /// need no memory of their own. The result is one unit for each.
+    ///
+    /// # Errors
+    /// As `submit_all`.
+    ///
+    /// # Cancel safety
+    /// As `submit_all`.
+    pub fn execute_all<I>(&self, futures: I) -> SubmitAll<'_, I::IntoIter, Detached>
+    where
+        I: IntoIterator,
+        I::Item: Future<Output = ()> + Send + 'static,
+    {
+        SubmitAll::new(&self.shared, futures.into_iter())
     }
 
     /// Takes in no more tasks; what is queued still runs, and then the workers end. False if that was so already.

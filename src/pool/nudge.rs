@@ -15,6 +15,10 @@ impl Nudge {
         Self(Mutex::new(None))
     }
 
+    pub(super) fn with(waker: Waker) -> Self {
+        Self(Mutex::new(Some(waker)))
+    }
+
     /// Sets the waker. Called by one party only.
     pub(super) fn set(&self, waker: &Waker) {
         if self.0.lock().as_ref().is_some_and(|known| known.will_wake(waker)) {

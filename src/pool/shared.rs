@@ -32,6 +32,7 @@ use crate::time::Clock;
 use crate::wait::{List, Outcome, wake_all};
 use crossbeam_utils::CachePadded;
 use std::any::Any;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -148,6 +149,25 @@ impl Shared {
             }
         }
         pushed
+    }
+
+    /// Adds several jobs at once, as many as there is room for, up to `count`: how many, and the number of the first.
+    /// `None` if this queue takes them one by one only.
+    pub(super) fn push_many(
+        &self,
+        count: NonZeroUsize,
+        job: impl FnMut() -> Job,
+    ) -> Option<Result<(usize, TaskId), PushError<()>>> {
+        let pushed = match &self.backlog {
+            Backlog::Bounded(ring) if self.handover.is_none() => {
+                ring.push_many(count, job).map(|(count, position)| (count, TaskId(ring.ordinal(position))))
+            }
+            _ => return None,
+        };
+        if pushed.is_ok() {
+            self.crew.work_added(|| self.backlog.len());
+        }
+        Some(pushed)
     }
 
     /// Without a queue: takes a free worker.

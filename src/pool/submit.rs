@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Refusal, SubmitError};
-use super::handle::JoinHandle;
+use super::handle::{JoinHandle, TaskId};
 use super::room::Turn;
 use super::shared::Shared;
-use super::slot;
+use super::slot::{self, Job};
 use crate::sync::ring::PushError;
 use crate::time::Sleep;
 use crate::wait::Slot;
@@ -32,7 +32,7 @@ pub trait Mode<F>: sealed::Pack<F> {}
 impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 
 mod sealed {
-    use super::Shared;
+    use super::{Job, Shared, TaskId};
 
     /// What may be named in the signature of a public trait.
     #[derive(Debug)]
@@ -43,17 +43,25 @@ mod sealed {
 
     #[derive(Clone, Copy)]
     #[allow(missing_debug_implementations, reason = "not nameable outside")]
-    pub struct Intake<'a>(pub(super) &'a Shared);
+    pub struct Intake<'a>(pub(in crate::pool) &'a Shared);
+
+    #[allow(missing_debug_implementations, reason = "not nameable outside")]
+    pub struct Prepared(pub(in crate::pool) Job);
 
     pub trait Pack<F> {
         type Accepted;
 
         /// One attempt, past those in line.
         fn offer(intake: Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>>;
+
+        /// A job that is taken in for certain, and what its submitter gets once it has its [`number`](Self::number).
+        fn prepare(intake: Intake<'_>, future: F) -> (Prepared, Self::Accepted);
+
+        fn number(accepted: &mut Self::Accepted, id: TaskId);
     }
 }
 
-use sealed::{Intake, Refused};
+pub(super) use sealed::{Intake, Prepared, Refused};
 
 impl<F> From<PushError<F>> for Refused<F> {
     #[inline]
@@ -77,6 +85,17 @@ where
         let (joint, id) = slot::submit_joined(shared, future, shared.capture())?;
         Ok(JoinHandle::new(joint, id))
     }
+
+    #[inline]
+    fn prepare(Intake(shared): Intake<'_>, future: F) -> (Prepared, Self::Accepted) {
+        let (job, joint) = slot::joined(shared, future, shared.capture());
+        (Prepared(job), JoinHandle::new(joint, TaskId(0)))
+    }
+
+    #[inline]
+    fn number(accepted: &mut Self::Accepted, id: TaskId) {
+        accepted.set_id(id);
+    }
 }
 
 impl<F> sealed::Pack<F> for Detached
@@ -90,11 +109,19 @@ where
         slot::submit(shared, future, shared.capture())?;
         Ok(())
     }
+
+    #[inline]
+    fn prepare(Intake(shared): Intake<'_>, future: F) -> (Prepared, ()) {
+        (Prepared(slot::detached(future, shared.capture())), ())
+    }
+
+    #[inline]
+    fn number((): &mut (), _: TaskId) {}
 }
 
 impl Shared {
     #[cold]
-    fn refuse<F>(&self, reason: Refusal, future: F) -> SubmitError<F> {
+    pub(super) fn refuse<F>(&self, reason: Refusal, future: F) -> SubmitError<F> {
         SubmitError { future, reason, pool: self.settings.name.clone() }
     }
 
@@ -164,7 +191,7 @@ pin_project! {
     }
 }
 
-struct Limit {
+pub(super) struct Limit {
     limit: Duration,
     sleep: Option<Sleep>,
 }
@@ -214,7 +241,7 @@ fn give_back<F, T>(
 
 /// In line.
 #[inline(never)]
-fn wait<F, M: Mode<F>>(
+pub(super) fn wait<F, M: Mode<F>>(
     shared: &Shared,
     future: &mut Option<F>,
     limit: &mut Option<Box<Limit>>,

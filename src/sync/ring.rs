@@ -36,12 +36,15 @@
 
 use crate::shim::{AtomicUsize, Ordering, Spin, UnsafeCell, load_seq_cst, spin_loop};
 use crossbeam_utils::CachePadded;
-use std::collections::TryReserveError;
-use std::mem::MaybeUninit;
+use std::alloc::{Layout, alloc, dealloc};
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 
 /// Capacities beyond this would leave too few bits to count laps.
 const MAX_CAPACITY: usize = usize::MAX >> 10;
+
+const LINE: usize = 64;
 
 /// Why a push failed. Gives the value back.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub(crate) enum PopError {
 pub(crate) struct Ring<T> {
     head: CachePadded<AtomicUsize>,
     tail: CachePadded<AtomicUsize>,
-    cells: Box<[Cell<T>]>,
+    cells: Cells<T>,
     /// The closed bit of the tail.
     closed: usize,
     /// What one lap adds to a position.
@@ -75,11 +78,83 @@ struct Cell<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
+/// The cells. One whose size is in whole lines of the cache begins at the beginning of a line.
+struct Cells<T> {
+    first: NonNull<Cell<T>>,
+    len: usize,
+}
+
+impl<T> Cells<T> {
+    fn layout(len: usize) -> Option<Layout> {
+        let layout = Layout::array::<Cell<T>>(len).ok()?;
+        if size_of::<Cell<T>>() % LINE == 0 { layout.align_to(LINE).ok() } else { Some(layout) }
+    }
+
+    /// `len` cells, which is not 0, each ready for the push in lap 0.
+    fn new(len: usize) -> Option<Self> {
+        let layout = Self::layout(len)?;
+        // SAFETY: a cell has a stamp, so the layout is not of size zero.
+        let first = NonNull::new(unsafe { alloc(layout) })?.cast::<Cell<T>>();
+        for index in 0..len {
+            let cell = Cell { stamp: AtomicUsize::new(index), value: UnsafeCell::new(MaybeUninit::uninit()) };
+            // SAFETY: there is room for `len` of them, at their alignment.
+            unsafe { first.add(index).write(cell) };
+        }
+        Some(Self { first, len })
+    }
+
+    /// # Safety
+    /// `index` is below `len`.
+    #[inline(always)]
+    unsafe fn at(&self, index: usize) -> &Cell<T> {
+        // SAFETY: by the caller; alive as long as we are.
+        unsafe { self.first.add(index).as_ref() }
+    }
+}
+
+impl<T> Drop for Cells<T> {
+    fn drop(&mut self) {
+        for index in 0..self.len {
+            // SAFETY: nobody uses it any more. (A checker's atomics have something to drop.)
+            unsafe { self.first.add(index).drop_in_place() };
+        }
+        if let Some(layout) = Self::layout(self.len) {
+            // SAFETY: it was allocated with this layout.
+            unsafe { dealloc(self.first.as_ptr().cast(), layout) };
+        }
+    }
+}
+
 // SAFETY: values move through the ring from thread to thread, hence `T: Send`; a cell is touched only by the one
 // operation that holds it.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above; the ring never hands out a `&T`.
 unsafe impl<T: Send> Sync for Ring<T> {}
+
+/// A value that was popped and is still in its cell, from where it is to be carried on: by [`into_inner`](Self::into_inner), or
+/// with less copying by who knows of what the value consists.
+pub(crate) struct Popped<'a, T>(&'a mut MaybeUninit<T>);
+
+impl<T> Popped<'_, T> {
+    #[inline(always)]
+    pub(crate) fn into_inner(self) -> T {
+        // SAFETY: the stamp of the cell has said that there is a value; it is not dropped here any more.
+        unsafe { ManuallyDrop::new(self).0.assume_init_read() }
+    }
+
+    /// Where the value is: the caller's, to be moved out of there.
+    #[inline(always)]
+    pub(crate) fn into_raw(self) -> *const T {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl<T> Drop for Popped<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the stamp of the cell has said that there is a value, and it was not moved out.
+        unsafe { self.0.assume_init_drop() };
+    }
+}
 
 impl<T> Cell<T> {
     /// Ends the push at `position`, whose claim has made the cell ours.
@@ -92,10 +167,10 @@ impl<T> Cell<T> {
     }
 
     /// Ends the pop at `position`, whose claim has made the value ours.
-    #[inline]
-    fn empty<R>(&self, take: impl FnOnce(T) -> R, position: usize, lap: usize) -> R {
-        // SAFETY: the stamp has said that there is a value, the claim that it is ours alone.
-        let value = self.value.with_mut(|cell| take(unsafe { (*cell).assume_init_read() }));
+    #[inline(always)]
+    fn empty<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R, position: usize, lap: usize) -> R {
+        // SAFETY: the claim makes the cell ours until we stamp it.
+        let value = self.value.with_mut(|cell| take(Popped(unsafe { &mut *cell })));
         // ORDERING: Release pairs with the Acquire of every push.
         self.stamp.store(position.wrapping_add(lap), Ordering::Release);
         value
@@ -103,24 +178,18 @@ impl<T> Cell<T> {
 }
 
 impl<T> Ring<T> {
-    /// A ring of `capacity` cells, or the reason why the memory for it cannot be had.
-    pub(crate) fn new(capacity: NonZeroUsize) -> Result<Self, Option<TryReserveError>> {
+    /// A ring of `capacity` cells, unless the memory for it cannot be had.
+    pub(crate) fn new(capacity: NonZeroUsize) -> Result<Self, ()> {
         let capacity = capacity.get();
         if capacity > MAX_CAPACITY {
-            return Err(None);
+            return Err(());
         }
-        let mut cells = Vec::new();
-        cells.try_reserve_exact(capacity).map_err(Some)?;
-        // The position of cell `i` in lap 0 is `i`.
-        cells.extend((0..capacity).map(|index| Cell {
-            stamp: AtomicUsize::new(index),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-        }));
+        let cells = Cells::new(capacity).ok_or(())?;
         let closed = (capacity + 1).next_power_of_two();
         Ok(Self {
             head: CachePadded::new(AtomicUsize::new(0)),
             tail: CachePadded::new(AtomicUsize::new(0)),
-            cells: cells.into_boxed_slice(),
+            cells,
             closed,
             lap: closed * 2,
         })
@@ -128,7 +197,7 @@ impl<T> Ring<T> {
 
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        self.cells.len()
+        self.cells.len
     }
 
     /// Adds a value at the end; says at which position.
@@ -187,6 +256,57 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Adds up to `count` values at the end in one claim: as many as there is room for now, and at least one. Says how many,
+    /// and from which position on. `value` makes them, one for each call, in their cells; it must not panic, nor take its
+    /// time.
+    pub(crate) fn push_many(
+        &self,
+        count: NonZeroUsize,
+        mut value: impl FnMut() -> T,
+    ) -> Result<(usize, usize), PushError<()>> {
+        let limit = count.get().min(self.capacity());
+        let mut spin = Spin::new();
+        // Relaxed: as in `push`.
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            let mut free = 0;
+            // ORDERING: Acquire as in `push`. No stamp fits a closed tail.
+            while free < limit && {
+                let position = self.after(tail, free);
+                self.cell(position).stamp.load(Ordering::Acquire) == position
+            } {
+                free += 1;
+            }
+            if free < 2 {
+                // Waiting and failing is all in `push`.
+                return match self.push_with(value) {
+                    Ok(position) => Ok((1, position)),
+                    Err(PushError::Full(_)) => Err(PushError::Full(())),
+                    Err(PushError::Closed(_)) => Err(PushError::Closed(())),
+                };
+            }
+            // ORDERING: SeqCst, see "Sleepers". If the tail has not moved since the stamps were read, nobody has claimed those
+            // cells.
+            let claim = self.tail.compare_exchange_weak(
+                tail,
+                self.after(tail, free),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            );
+            match claim {
+                Ok(_) => {
+                    for nth in 0..free {
+                        let position = self.after(tail, nth);
+                        self.cell(position).fill(&mut value, position);
+                    }
+                    return Ok((free, tail));
+                }
+                Err(now) => tail = now,
+            }
+            spin.lost();
+        }
+    }
+
     /// Claims position `tail` for a push: its cell is then the caller's until stamped. `None` if another one was faster;
     /// the stamp of the cell if it is not free for this position (nor ever can be, if the position is closed).
     #[inline]
@@ -208,13 +328,13 @@ impl<T> Ring<T> {
     /// Takes the oldest value; says from which position.
     #[inline]
     pub(crate) fn pop(&self) -> Result<(T, usize), PopError> {
-        self.pop_with(|value| value)
+        self.pop_with(|popped| popped.into_inner())
     }
 
     /// As [`pop`](Self::pop), of a value that `take` carries from its cell to where it belongs. It must not panic, nor
     /// take its time: others wait for the cell.
     #[inline(always)]
-    pub(crate) fn pop_with<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
+    pub(crate) fn pop_with<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R) -> Result<(R, usize), PopError> {
         // Relaxed: as the tail in `push`.
         let head = self.head.load(Ordering::Relaxed);
         match self.claim_pop(head) {
@@ -224,7 +344,7 @@ impl<T> Ring<T> {
     }
 
     #[inline(never)]
-    fn pop_contended<R>(&self, take: impl FnOnce(T) -> R) -> Result<(R, usize), PopError> {
+    fn pop_contended<R>(&self, take: impl FnOnce(Popped<'_, T>) -> R) -> Result<(R, usize), PopError> {
         let mut spin = Spin::new();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -304,7 +424,11 @@ impl<T> Ring<T> {
                     for nth in 0..count {
                         let position = self.after(head, nth);
                         // The vector has room: it does not grow, and so cannot fail here.
-                        values.push(self.cell(position).empty(|value| value, position, self.lap));
+                        values.push(self.cell(position).empty(
+                            |popped| popped.into_inner(),
+                            position,
+                            self.lap,
+                        ));
                     }
                     return Ok((count, head));
                 }
@@ -431,7 +555,7 @@ impl<T> Ring<T> {
     #[inline]
     fn cell(&self, position: usize) -> &Cell<T> {
         // SAFETY: the index of every position that `after` makes is below the capacity; so is that of the first, 0.
-        unsafe { self.cells.get_unchecked(self.index(position)) }
+        unsafe { self.cells.at(self.index(position)) }
     }
 
     /// The position `count` cells after `position`; `count` is at most the capacity.

@@ -1,5 +1,6 @@
 //! WP1-WP3, WP5-WP11: size and room, the ways in, the ways to end, shutdown, the books.
 
+mod batches;
 mod endings;
 mod handles;
 mod shutdown;

@@ -6,33 +6,44 @@
 //!
 //! | bit | name | set by | meaning |
 //! |---|---|---|---|
-//! | 0 | `CLAIMED` | the job at its first poll or its end, or a cancellation, whoever is first | the future is the claimant's to poll and drop |
+//! | 0 | `CLAIMED` | the job at its first poll or its end, or a cancellation, whoever is first | the body is the claimant's: the future to poll and drop, then the result |
 //! | 1 | `CANCEL` | a cancellation | the future must not be polled again |
 //! | 2 | `WITHDRAWN` | a cancellation that claimed | the task ended in the queue; the job is an empty shell |
 //! | 3 | `WAKER` | the handle | its waker is in the cell; both sides may read it, nobody may write it |
-//! | 4 | `DONE` | the claimant | the result is in the cell and is the handle's |
+//! | 4 | `DONE` | the claimant | the result is in the body and is the handle's |
 //! | 5 | `JOB_GONE` | the job | the job will not touch the cell again |
 //! | 6 | `JOINT_GONE` | the handle | likewise |
+//! | 7 | `TAKEN` | the handle, with `JOINT_GONE` | the result has been moved out |
+//! | 8 | `NUDGE` | the job, when it is first pending | the worker's waker is in the cell |
 //!
 //! | from | by | to |
 //! |---|---|---|
 //! | queued: none | first poll | running: `CLAIMED` |
 //! | queued: none | cancel | `CLAIMED CANCEL`, then (counted) `WITHDRAWN`, then (future dropped, result stored) `DONE` |
-//! | running | cancel | `CANCEL`; the worker is woken and sees it before it polls again |
+//! | running | pending | `NUDGE`; a `CANCEL` that came before is seen at that moment |
+//! | running | cancel | `CANCEL`; with `NUDGE` the worker is woken, and sees it before it polls again |
 //! | running | result, panic, `CANCEL` seen, limit, shutdown | `DONE` and `JOB_GONE`, at once if there is no `WAKER` |
-//! | any | handle dropped | `JOINT_GONE` |
+//! | any | handle dropped | `JOINT_GONE`, and `TAKEN` if it has the result |
+//!
+//! # Layout
+//!
+//! The head, then the body, which holds the future and then, in its place, the result; then what is needed only if the task is
+//! pending. A small task has all that it needs on one line of the cache, which crosses to the worker and comes back with the
+//! result.
 //!
 //! # Invariants, named by the `SAFETY` comments
 //!
-//! * **P1** The future in a cell is touched only by who set `CLAIMED`; before that, by nobody. It is dropped exactly
-//!   once, in place, and never moved after its first poll.
-//! * **P2** The result is written by the claimant before `DONE` and belongs to the handle after it; to whoever frees
-//!   the cell, if the handle did not take it.
+//! * **P1** The body is touched by who set `CLAIMED`, until `DONE`; before that, by nobody. The future is dropped exactly
+//!   once, in place, and never moved after its first poll; then the result is written, exactly once.
+//! * **P2** The result belongs to the handle after `DONE`. Whoever frees the cell drops it unless it was `TAKEN`.
 //! * **P3** The waker is written by the handle only while `WAKER` and `DONE` are both clear.
-//! * **P4** A cell is freed by the side that leaves last: the one whose `_GONE` finds the other's.
+//! * **P4** A cell is freed by the side that leaves last: the one whose `_GONE` finds the other's. Until then there are no
+//!   references to it but to its head and its nudge.
 //! * **P5** The counter of withdrawn tasks outlives the job. A withdrawal counts between `CLAIMED` and `WITHDRAWN`, and a
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
+//! * **P6** The nudge is written by the job before `NUDGE`, and is dropped by whoever frees the cell if that is set.
 
+use super::stock::{Memory, place};
 use super::{Data, INLINE, Job, Ops, Step, data, empty};
 use crate::panics::contain;
 use crate::pool::error::JoinError;
@@ -44,7 +55,7 @@ use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
-use std::mem::{ManuallyDrop, MaybeUninit, size_of};
+use std::mem::{ManuallyDrop, MaybeUninit, offset_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -61,32 +72,40 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let cell = NonNull::from(Box::leak(Box::new(Cell::<F> {
-        head: Head {
-            state: AtomicU32::new(0),
-            ops: const { &Cell::<F>::OPS },
-            // The pool outlives its jobs (P5).
-            withdrawn: NonNull::from(&**pool.books.withdrawn),
-            join: UnsafeCell::new(None),
-            result: UnsafeCell::new(None),
-            run: Nudge::new(),
-        },
-        future: UnsafeCell::new(ManuallyDrop::new(future)),
-    })));
-    let mut data: Data = [MaybeUninit::uninit(); INLINE];
-    const { assert!(size_of::<Joined<F>>() <= size_of::<Data>()) };
-    // SAFETY: a pointer and a byte fit.
-    unsafe { data.as_mut_ptr().cast::<Joined<F>>().write(Joined { cell, flags: 0 }) };
-    let joint = Joint { head: cell.cast(), _result: PhantomData };
-    let ops = const { &Joined::<F>::OPS };
-    let job = Job { ops, context, data, _pinned: PhantomPinned };
-    match pool.push_with(|| job) {
-        Ok(id) => Ok((joint, id)),
-        // SAFETY: the job is of this type and was never polled; and the joint is here, so nobody has claimed the future.
-        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Joined::take(job()) })),
+    let cell = Cell::of(pool, future);
+    match pool.push_with(|| Joined::job(cell, context)) {
+        Ok(id) => Ok((Joint::new(cell), id)),
+        // SAFETY: no job was made, so that the cell is ours alone.
+        Err(PushError::Full(_)) => Err(PushError::Full(unsafe { take_back(cell) })),
         // SAFETY: as said above.
-        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Joined::take(job()) })),
+        Err(PushError::Closed(_)) => Err(PushError::Closed(unsafe { take_back(cell) })),
     }
+}
+
+/// A task whose result its [`Joint`] waits for, as a job to be queued.
+#[inline]
+pub(in crate::pool) fn joined<F>(
+    pool: &Shared,
+    future: F,
+    context: Option<Box<WorkContext>>,
+) -> (Job, Joint<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let cell = Cell::of(pool, future);
+    (Joined::job(cell, context), Joint::new(cell))
+}
+
+/// The future of a cell that nobody else has come to know. Ends the cell.
+///
+/// # Safety
+/// So it is.
+#[cold]
+unsafe fn take_back<F: Future>(cell: NonNull<Cell<F>>) -> F {
+    let _memory = Memory(cell);
+    // SAFETY: ours alone, by the caller. The rest of the cell has nothing to drop yet.
+    unsafe { ManuallyDrop::take(&mut (*cell.as_ptr()).body.future) }
 }
 
 const CLAIMED: u32 = 1;
@@ -96,66 +115,134 @@ const WAKER: u32 = 1 << 3;
 const DONE: u32 = 1 << 4;
 const JOB_GONE: u32 = 1 << 5;
 const JOINT_GONE: u32 = 1 << 6;
+const TAKEN: u32 = 1 << 7;
+const NUDGE: u32 = 1 << 8;
 
 /// What both sides share. The head is first, so that the handle, which does not know `F`, can point to it.
 #[repr(C)]
 struct Cell<F: Future> {
-    head: Head<F::Output>,
-    future: UnsafeCell<ManuallyDrop<F>>,
+    head: Head,
+    body: Body<F>,
+    nudge: MaybeUninit<Nudge>,
 }
 
-struct Head<T> {
+struct Head {
     state: AtomicU32,
     ops: &'static CellOps,
     withdrawn: NonNull<AtomicU64>,
     join: UnsafeCell<Option<Waker>>,
-    result: UnsafeCell<Option<Result<T, JoinError>>>,
-    /// Wakes the worker that has the task, for a cancellation.
-    run: Nudge,
+    /// Stands for the body and the nudge, which are reached by their addresses: so that a checker sees who does.
+    guard: UnsafeCell<()>,
+}
+
+/// The future, and then its result.
+union Body<F: Future> {
+    future: ManuallyDrop<F>,
+    result: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
 /// For the side that does not know the future's type.
 struct CellOps {
-    drop_future: unsafe fn(NonNull<()>),
-    free: unsafe fn(NonNull<()>),
+    /// Where in the cell the result is.
+    result: usize,
+    /// Where in the cell the worker's waker is.
+    nudge: usize,
+    drop_future: unsafe fn(NonNull<Head>),
+    /// Also drops the result unless it was taken.
+    free: unsafe fn(NonNull<Head>, taken: bool),
 }
 
-/// Small cells come from the allocator's quick lists, which end at some 120 bytes.
+/// A task of a pointer and a number has one line for all that it needs.
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
-const _: () = assert!(size_of::<Cell<std::future::Ready<u64>>>() <= 104);
+const _: () = assert!(offset_of!(Cell<std::future::Ready<u64>>, nudge) <= super::stock::LINE);
 
 impl<F: Future> Cell<F> {
-    const OPS: CellOps = CellOps {
-        drop_future: |cell| {
-            // SAFETY: the caller has a pointer to a cell of this type and its claim (P1).
-            unsafe { Self::drop_future(cell.cast::<Self>().as_ref()) }
-        },
-        // SAFETY: the caller has a pointer to a leaked box of this type and is the last (P4).
-        free: |cell| unsafe { drop(Box::from_raw(cell.cast::<Self>().as_ptr())) },
-    };
+    /// A cell with a future in it. The pool outlives the job (P5).
+    #[inline(always)]
+    fn of(pool: &Shared, future: F) -> NonNull<Self> {
+        place(Self {
+            head: Head {
+                state: AtomicU32::new(0),
+                ops: const { &Self::OPS },
+                withdrawn: NonNull::from(&**pool.books.withdrawn),
+                join: UnsafeCell::new(None),
+                guard: UnsafeCell::new(()),
+            },
+            body: Body { future: ManuallyDrop::new(future) },
+            nudge: MaybeUninit::uninit(),
+        })
+    }
 
-    /// # Safety
-    /// The claim is the caller's (P1), and this is the only call.
-    unsafe fn drop_future(&self) {
-        // SAFETY: by the caller.
-        self.future.with_mut(|future| unsafe { ManuallyDrop::drop(&mut *future) });
+    const OPS: CellOps = CellOps {
+        result: offset_of!(Self, body),
+        nudge: offset_of!(Self, nudge),
+        drop_future: |head| {
+            // SAFETY: the caller has a pointer to a cell of this type, and its claim (P1).
+            unsafe { drop_future(head.cast::<Self>()) }
+        },
+        free: |head, taken| {
+            // SAFETY: the caller has a pointer to a cell of this type, and is the last (P4).
+            unsafe { free(head.cast::<Self>(), taken) }
+        },
+    };
+}
+
+/// # Safety
+/// The claim is the caller's, the future has not been dropped, and this is the only attempt (P1).
+#[inline]
+unsafe fn drop_future<F: Future>(cell: NonNull<Cell<F>>) {
+    // SAFETY: the cell is alive, and the body ours.
+    unsafe { head(cell) }
+        .guard
+        .with_mut(|_| unsafe { ManuallyDrop::drop(&mut (*cell.as_ptr()).body.future) });
+}
+
+/// Ends a cell.
+///
+/// # Safety
+/// Both sides have left it (P4), and the result is in it, or was taken out of it.
+#[inline]
+unsafe fn free<F: Future>(cell: NonNull<Cell<F>>, taken: bool) {
+    // Given back also if the drop of the result panics.
+    let _memory = Memory(cell);
+    let cell = cell.as_ptr();
+    // SAFETY: by the caller; each part is dropped once, the nudge if it was ever written (P6).
+    unsafe {
+        let nudged = (*cell).head.state.load(Ordering::Relaxed) & NUDGE != 0;
+        // Not a field is used after this, but the memory is still ours.
+        (&raw mut (*cell).head).drop_in_place();
+        if nudged {
+            (*cell).nudge.assume_init_drop();
+        }
+        if !taken {
+            ManuallyDrop::drop(&mut (*cell).body.result);
+        }
     }
 }
 
-impl<T> Head<T> {
-    /// Gives the result to the handle.
-    ///
-    /// # Safety
-    /// The claim is the caller's, and the handle does not have the result yet (P2).
-    unsafe fn store(&self, result: Result<T, JoinError>) {
-        // SAFETY: by the caller.
-        let old = self.result.with_mut(|cell| unsafe { (*cell).replace(result) });
-        if old.is_some() {
-            // A result whose future panicked when it was dropped.
-            contain(|| drop(old));
-        }
-    }
+/// # Safety
+/// The cell is alive for as long as the caller uses its head.
+#[inline(always)]
+unsafe fn head<'a, F: Future>(cell: NonNull<Cell<F>>) -> &'a Head {
+    // SAFETY: alive, by the caller; only the head is referred to, whose parts are shared.
+    unsafe { &(*cell.as_ptr()).head }
+}
 
+/// Writes the result, in the place of the future, which is gone.
+///
+/// # Safety
+/// `T` is the result of the cell's future; the claim is the caller's, and the handle does not have the result yet (P1, P2).
+#[inline]
+unsafe fn store<T>(cell: NonNull<Head>, result: Result<T, JoinError>) {
+    // SAFETY: by the caller.
+    unsafe {
+        let head = cell.as_ref();
+        let place = cell.byte_add(head.ops.result).cast::<Result<T, JoinError>>();
+        head.guard.with_mut(|_| place.write(result));
+    }
+}
+
+impl Head {
     /// Wakes the handle's waker, which `DONE` has frozen.
     ///
     /// # Safety
@@ -168,6 +255,27 @@ impl<T> Head<T> {
                 contain(|| waker.wake_by_ref());
             }
         });
+    }
+}
+
+/// A value that is dropped, if it comes to that in a panic, without a second one.
+struct Held<T>(ManuallyDrop<T>);
+
+impl<T> Held<T> {
+    #[inline(always)]
+    fn release(mut self) -> T {
+        // SAFETY: once, because nothing drops it any more.
+        let value = unsafe { ManuallyDrop::take(&mut self.0) };
+        std::mem::forget(self);
+        value
+    }
+}
+
+impl<T> Drop for Held<T> {
+    #[cold]
+    fn drop(&mut self) {
+        // SAFETY: once, here.
+        contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
     }
 }
 
@@ -193,6 +301,7 @@ where
 {
     // SAFETY of each: called for a job of this type only (`Ops`); the job has not left its cell.
     const OPS: Ops = Ops {
+        wide: false,
         // SAFETY: as said.
         poll: |job, cx| unsafe { (*data::<Self>(job)).poll(cx) },
         // SAFETY: as said.
@@ -206,38 +315,33 @@ where
         },
     };
 
-    /// # Safety
-    /// The job is of this type and was never polled, and nobody else can have claimed its future.
-    unsafe fn take(mut job: Job) -> F {
-        // SAFETY: by the caller, also that the claim is ours (P1). The joint stays behind and frees the cell, or we do.
-        unsafe {
-            let job = NonNull::from(&mut job);
-            empty(job);
-            let joined = &mut *data::<Self>(job);
-            joined.claim();
-            let future = joined.cell().future.with_mut(|future| ManuallyDrop::take(&mut *future));
-            joined.flags |= GONE;
-            joined.resolve(Some(JoinError::dropped()));
-            future
-        }
+    /// The job of a new cell.
+    #[inline(always)]
+    fn job(cell: NonNull<Cell<F>>, context: Option<Box<WorkContext>>) -> Job {
+        const { assert!(size_of::<Self>() <= size_of::<Data>()) };
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: a pointer and a byte fit.
+        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: 0 }) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
     }
 
-    fn cell(&self) -> &Cell<F> {
+    #[inline(always)]
+    fn head(&self) -> &Head {
         // SAFETY: alive until this side leaves (P4).
-        unsafe { self.cell.as_ref() }
+        unsafe { head(self.cell) }
     }
 
     /// Takes the future for this side, at most once.
     #[inline]
     fn claim(&mut self) -> bool {
         // ORDERING: the two claims are ordered by the word itself. Acquire pairs with the Release of `WITHDRAWN`.
-        if self.cell().head.state.fetch_or(CLAIMED, Ordering::AcqRel) & CLAIMED == 0 {
+        if self.head().state.fetch_or(CLAIMED, Ordering::AcqRel) & CLAIMED == 0 {
             self.flags |= BEGUN;
             return true;
         }
         let mut spin = Spin::new();
         // ORDERING: as above. The canceller is between two instructions (P5).
-        while self.cell().head.state.load(Ordering::Acquire) & WITHDRAWN == 0 {
+        while self.head().state.load(Ordering::Acquire) & WITHDRAWN == 0 {
             spin.blocked();
         }
         self.flags |= BEGUN | GONE | LOST;
@@ -251,19 +355,24 @@ where
                 return Poll::Ready(Step::Withdrawn);
             }
         // Relaxed: a flag with nothing behind it.
-        } else if self.cell().head.state.load(Ordering::Relaxed) & CANCEL != 0 {
+        } else if self.head().state.load(Ordering::Relaxed) & CANCEL != 0 {
             return Poll::Ready(Step::Cancelled);
         }
-        // SAFETY: ours (P1), and it stays in the cell until it is dropped there.
-        let polled =
-            self.cell().future.with_mut(|future| unsafe { Pin::new_unchecked(&mut **future).poll(cx) });
+        // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
+        let polled = self
+            .head()
+            .guard
+            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) });
         match polled {
             Poll::Ready(output) => {
-                // SAFETY: we have the claim (P2).
-                unsafe { self.cell().head.store(Ok(output)) };
+                // If the future panics when it is dropped, that is the result.
+                let output = Held(ManuallyDrop::new(output));
                 self.flags |= GONE;
-                // SAFETY: ours, and once: `GONE` says so (P1).
-                unsafe { self.cell().drop_future() };
+                // SAFETY: ours, and once: `GONE` says so (P1). Then its place is the result's (P2).
+                unsafe {
+                    drop_future(self.cell);
+                    store(self.cell.cast(), Ok(output.release()));
+                }
                 Poll::Ready(Step::Completed)
             }
             Poll::Pending => self.pending(cx.waker()),
@@ -271,18 +380,26 @@ where
     }
 
     fn pending(&mut self, waker: &Waker) -> Poll<Step> {
-        let head = &self.cell().head;
         // Relaxed: without a handle nobody cancels; a handle that goes now has cancelled before, if at all.
-        if head.state.load(Ordering::Relaxed) & JOINT_GONE == 0 {
-            // Its lock orders this with the cancellation's wake: it finds the waker, or we find its flag below.
-            head.run.set(waker);
-            self.flags |= NUDGED;
+        let mut state = self.head().state.load(Ordering::Relaxed);
+        if state & JOINT_GONE == 0 {
+            let nudge = self.cell.as_ptr();
+            if self.flags & NUDGED == 0 {
+                self.flags |= NUDGED;
+                // SAFETY: nobody looks at it before `NUDGE` (P6).
+                self.head().guard.with_mut(|_| unsafe { (*nudge).nudge.write(Nudge::with(waker.clone())) });
+                // ORDERING: Release publishes the nudge; Acquire for the same in a cancellation. Either that finds it, or we
+                // find its flag.
+                state = self.head().state.fetch_or(NUDGE, Ordering::AcqRel);
+            } else {
+                // Its lock orders this with the cancellation's wake: that finds the waker, or we find its flag below.
+                // SAFETY: written before (P6).
+                unsafe { (*nudge).nudge.assume_init_ref() }.set(waker);
+                // Relaxed: a flag whose setter has been ordered before us by that lock.
+                state = self.head().state.load(Ordering::Relaxed);
+            }
         }
-        // ORDERING: Relaxed suffices for a flag whose setter has been ordered before us by that lock.
-        if self.cell().head.state.load(Ordering::Relaxed) & CANCEL != 0 {
-            return Poll::Ready(Step::Cancelled);
-        }
-        Poll::Pending
+        if state & CANCEL != 0 { Poll::Ready(Step::Cancelled) } else { Poll::Pending }
     }
 
     fn discard(&mut self) -> Option<Step> {
@@ -292,7 +409,7 @@ where
         if self.flags & GONE == 0 {
             self.flags |= GONE;
             // SAFETY: ours, and once (P1).
-            unsafe { self.cell().drop_future() };
+            unsafe { drop_future(self.cell) };
         }
         (self.flags & LOST != 0).then_some(Step::Withdrawn)
     }
@@ -300,14 +417,15 @@ where
     /// The last use of the cell by this side.
     #[inline]
     fn resolve(&mut self, error: Option<JoinError>) {
-        let head = &self.cell().head;
+        let head = self.head();
         if self.flags & LOST == 0 {
             if let Some(error) = error {
-                // SAFETY: we have the claim, and `DONE` is set below (P2).
-                unsafe { head.store(Err(error)) };
+                // SAFETY: we have the claim, the future is gone and left no result, and `DONE` is set below (P1, P2).
+                unsafe { store::<F::Output>(self.cell.cast(), Err(error)) };
             }
             if self.flags & NUDGED != 0 {
-                drop(head.run.take());
+                // SAFETY: written before (P6).
+                drop(unsafe { (*self.cell.as_ptr()).nudge.assume_init_ref() }.take());
             }
             // ORDERING: Acquire, here and below, pairs with the Release of the handle's bits: its waker and its leaving.
             let mut state = head.state.load(Ordering::Acquire);
@@ -334,18 +452,21 @@ where
             }
         }
         // ORDERING: Release hands our touches of the cell to the handle if that frees it, Acquire takes over its.
-        if self.cell().head.state.fetch_or(JOB_GONE, Ordering::AcqRel) & JOINT_GONE != 0 {
+        let state = self.head().state.fetch_or(JOB_GONE, Ordering::AcqRel);
+        if state & JOINT_GONE != 0 {
             // A result that nobody took is dropped here, in our worker's poll.
             let cell = self.cell;
-            // SAFETY: the other side has left (P4), and the job is over.
-            contain(|| unsafe { drop(Box::from_raw(cell.as_ptr())) });
+            // SAFETY: the other side has left (P4), and the job is over: its result is there.
+            contain(|| unsafe { free(cell, state & TAKEN != 0) });
         }
     }
 }
 
 /// The handle's side of a cell.
 pub(in crate::pool) struct Joint<T> {
-    head: NonNull<Head<T>>,
+    head: NonNull<Head>,
+    /// The result was given out.
+    taken: bool,
     _result: PhantomData<T>,
 }
 
@@ -355,7 +476,13 @@ unsafe impl<T: Send> Send for Joint<T> {}
 unsafe impl<T: Send> Sync for Joint<T> {}
 
 impl<T> Joint<T> {
-    fn head(&self) -> &Head<T> {
+    #[inline(always)]
+    fn new<F: Future<Output = T>>(cell: NonNull<Cell<F>>) -> Self {
+        Self { head: cell.cast(), taken: false, _result: PhantomData }
+    }
+
+    #[inline(always)]
+    fn head(&self) -> &Head {
         // SAFETY: alive until this side leaves (P4).
         unsafe { self.head.as_ref() }
     }
@@ -365,10 +492,13 @@ impl<T> Joint<T> {
         self.head().state.load(Ordering::Acquire) & DONE != 0
     }
 
-    /// The result, or the waker goes into the cell. After a result it must not be polled again.
+    /// The result, or the waker goes into the cell. Pending for ever after a result.
     #[inline]
-    pub(in crate::pool) fn poll(&mut self, waker: &Waker) -> Poll<Option<Result<T, JoinError>>> {
+    pub(in crate::pool) fn poll(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
         let head = self.head();
+        if self.taken {
+            return Poll::Pending;
+        }
         // ORDERING: Acquire pairs with the Release of `DONE`: the result.
         let mut state = head.state.load(Ordering::Acquire);
         if state & DONE == 0 && state & WAKER != 0 {
@@ -393,8 +523,12 @@ impl<T> Joint<T> {
         if state & DONE == 0 {
             return Poll::Pending;
         }
-        // SAFETY: after `DONE` it is ours (P2).
-        Poll::Ready(self.head().result.with_mut(|result| unsafe { (*result).take() }))
+        self.taken = true;
+        let head = self.head();
+        // SAFETY: after `DONE` it is ours, and is given out once: see `taken` (P2). The pointer is the whole cell's.
+        Poll::Ready(head.guard.with_mut(|_| unsafe {
+            self.head.byte_add(head.ops.result).cast::<Result<T, JoinError>>().read()
+        }))
     }
 
     /// Asks for the end of the task; see the table of states. False if it has a result, or was asked before.
@@ -414,7 +548,10 @@ impl<T> Joint<T> {
             }
         }
         if state & CLAIMED != 0 {
-            head.run.wake();
+            if state & NUDGE != 0 {
+                // SAFETY: written before `NUDGE`, and the cell is alive until this side leaves (P4, P6).
+                unsafe { self.head.byte_add(head.ops.nudge).cast::<Nudge>().as_ref() }.wake();
+            }
             return true;
         }
         // SAFETY: the job is in the queue until it sees `WITHDRAWN`, so the counter is alive (P5).
@@ -423,9 +560,9 @@ impl<T> Joint<T> {
         // ORDERING: Release pairs with the Acquire in `Joined::claim`.
         head.state.fetch_or(WITHDRAWN, Ordering::Release);
         // SAFETY: the claim is ours (P1).
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { (head.ops.drop_future)(self.head.cast()) }));
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { (head.ops.drop_future)(self.head) }));
         // SAFETY: the claim is ours, and we are before `DONE` (P2).
-        unsafe { head.store(Err(JoinError::cancelled(None))) };
+        unsafe { store::<T>(self.head, Err(JoinError::cancelled(None))) };
         // ORDERING: Release publishes the result.
         if head.state.fetch_or(DONE, Ordering::AcqRel) & WAKER != 0 {
             // SAFETY: set when `DONE` was; this side has not left.
@@ -446,12 +583,13 @@ impl<T> Drop for Joint<T> {
         // ORDERING: Acquire pairs with the Release of `JOB_GONE`: the job's last touch comes before the free.
         let mut state = head.state.load(Ordering::Acquire);
         if state & JOB_GONE == 0 {
+            let taken = if self.taken { TAKEN } else { 0 };
             // ORDERING: Release hands our touches of the cell to the job, which then frees it.
-            state = head.state.fetch_or(JOINT_GONE, Ordering::AcqRel);
+            state = head.state.fetch_or(JOINT_GONE | taken, Ordering::AcqRel);
         }
         if state & JOB_GONE != 0 {
             // SAFETY: the other side has left (P4).
-            unsafe { (head.ops.free)(self.head.cast()) };
+            unsafe { (head.ops.free)(self.head, self.taken) };
         }
     }
 }

@@ -2,19 +2,22 @@
 //! of the pool is in this room.
 //!
 //! A [`Job`] owns one future. A small one lives inside the job and is moved with it until a worker polls it for the
-//! first time; a large one is boxed. A future with a [`Joint`] (the handle's side) lives in a [cell] that both share: one
-//! allocation for future, result, waker and state. The invariants P1 to P5 that the `SAFETY` comments name are in [cell].
+//! first time; a large one has a place of its own. A future with a [`Joint`] (the handle's side) lives in a [cell] that both share:
+//! one place for future, result, waker and state. Places are recycled, see [stock]. The invariants P1 to P5 that the `SAFETY` comments name are in [cell].
 
 mod cell;
+mod magazine;
+mod stock;
 
-pub(super) use cell::{Joint, submit_joined};
+pub(super) use cell::{Joint, joined, submit_joined};
 
+use self::stock::{Placed, place};
 use super::error::JoinError;
 use super::handle::TaskId;
 use super::shared::Shared;
 use crate::panics::contain;
 use crate::sync::Context as WorkContext;
-use crate::sync::ring::PushError;
+use crate::sync::ring::{Popped, PushError};
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
@@ -26,6 +29,12 @@ use std::task::{Context, Poll};
 const INLINE: usize = 13;
 
 type Data = [MaybeUninit<usize>; INLINE];
+
+/// The words of a small future: they are on the first line of a cell of the queue, and alone are moved.
+const PART: usize = 5;
+
+type Part = [MaybeUninit<usize>; PART];
+type Rest = [MaybeUninit<usize>; INLINE - PART];
 
 /// How a poll of a job ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +48,7 @@ pub(super) enum Step {
 }
 
 /// A task as the queue carries it. May be moved until it is first polled.
+#[repr(C)]
 pub(super) struct Job {
     ops: &'static Ops,
     /// The context in which it runs; boxed, since most have none.
@@ -52,6 +62,8 @@ unsafe impl Send for Job {}
 
 /// What can be done with a future whose type is forgotten. Each takes the job of the type it was made for.
 struct Ops {
+    /// Whether the data is more than a [`Part`].
+    wide: bool,
     poll: unsafe fn(NonNull<Job>, &mut Context<'_>) -> Poll<Step>,
     /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
     discard: unsafe fn(NonNull<Job>) -> Option<Step>,
@@ -60,7 +72,8 @@ struct Ops {
 }
 
 /// A job that is over.
-static EMPTY: Ops = Ops { poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
+static EMPTY: Ops =
+    Ops { wide: true, poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
 
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
@@ -73,15 +86,13 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     if !const { fits::<F>() } {
-        return submit_boxed(pool, future, context);
+        return submit_placed(pool, future, context);
     }
     let future = ManuallyDrop::new(future);
     let pushed = pool.push_with(|| {
-        let mut data: Data = [MaybeUninit::uninit(); INLINE];
-        // SAFETY: it fits, in size and alignment; and this is called once at most, and then the push succeeds: the
-        // future in its old place is not used again.
-        unsafe { data.as_mut_ptr().cast::<F>().write(std::ptr::read(&raw const *future)) };
-        Job { ops: const { &Inline::<F>::OPS }, context, data, _pinned: PhantomPinned }
+        // SAFETY: it fits. This is called once at most, and then the push succeeds: the future in its old place is not used
+        // again.
+        unsafe { Inline::job(std::ptr::read(&raw const *future), context) }
     });
     match pushed {
         Ok(id) => Ok(id),
@@ -90,8 +101,22 @@ where
     }
 }
 
+/// A task that nobody waits for, as a job to be queued.
+#[inline]
+pub(super) fn detached<F>(future: F, context: Option<Box<WorkContext>>) -> Job
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if const { fits::<F>() } {
+        // SAFETY: as it says.
+        unsafe { Inline::job(future, context) }
+    } else {
+        Apart::job(place(future), context)
+    }
+}
+
 /// As [`submit`], for a future that is too large for the job.
-fn submit_boxed<F>(
+fn submit_placed<F>(
     pool: &Shared,
     future: F,
     context: Option<Box<WorkContext>>,
@@ -99,18 +124,14 @@ fn submit_boxed<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let boxed = NonNull::from(Box::leak(Box::new(future)));
-    let mut data: Data = [MaybeUninit::uninit(); INLINE];
-    // SAFETY: a pointer fits.
-    unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(boxed) };
-    let job = Job { ops: const { &Boxed::<F>::OPS }, context, data, _pinned: PhantomPinned };
-    match pool.push_with(|| job) {
-        Ok(id) => Ok(id),
-        // SAFETY: the job is of this type, and was never polled.
-        Err(PushError::Full(job)) => Err(PushError::Full(unsafe { Boxed::take(job()) })),
-        // SAFETY: as said above.
-        Err(PushError::Closed(job)) => Err(PushError::Closed(unsafe { Boxed::take(job()) })),
-    }
+    let placed = place(future);
+    let pushed = pool.push_with(|| Apart::job(placed, context));
+    // SAFETY: where no job was made, the place is ours alone.
+    let take_back = || unsafe { Placed::from_raw(placed) }.into_inner();
+    pushed.map_err(|refused| match refused {
+        PushError::Full(_) => PushError::Full(take_back()),
+        PushError::Closed(_) => PushError::Closed(take_back()),
+    })
 }
 
 impl Job {
@@ -126,6 +147,29 @@ impl Job {
         if self.is_empty() {
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
             unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
+        }
+    }
+
+    /// As [`refill`](Self::refill), from the queue's own memory: of a small job only the part that is in use.
+    #[inline(always)]
+    pub(super) fn refill_from(self: Pin<&mut Self>, popped: Popped<'_, Self>) {
+        debug_assert!(self.is_empty() && self.context.is_none());
+        if self.is_empty() {
+            let from = popped.into_raw();
+            // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing. What is
+            // there now is ours, and its data is no larger than its operations say.
+            unsafe {
+                let to: *mut Self = self.get_unchecked_mut();
+                let ops = (*from).ops;
+                (*to).ops = ops;
+                (&raw mut (*to).context).write((&raw const (*from).context).read());
+                let (from, to) =
+                    ((&raw const (*from).data).cast::<Part>(), (&raw mut (*to).data).cast::<Part>());
+                to.write(from.read());
+                if ops.wide {
+                    to.add(1).cast::<Rest>().write(from.add(1).cast::<Rest>().read());
+                }
+            }
         }
     }
 
@@ -209,9 +253,20 @@ unsafe fn empty(job: NonNull<Job>) {
 struct Inline<F>(PhantomData<F>);
 
 impl<F: Future<Output = ()> + 'static> Inline<F> {
+    /// # Safety
+    /// The future [`fits`].
+    #[inline(always)]
+    unsafe fn job(future: F, context: Option<Box<WorkContext>>) -> Job {
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: it fits, by the caller, in size and alignment.
+        unsafe { data.as_mut_ptr().cast::<F>().write(future) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+    }
+
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
     // that a drop that panics is not repeated.
     const OPS: Ops = Ops {
+        wide: size_of::<F>() > size_of::<Part>(),
         poll: |job, cx| {
             // SAFETY: as said; the job is pinned, so its data is.
             unsafe {
@@ -237,19 +292,29 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
 }
 
 /// A future too large for the job.
-struct Boxed<F>(PhantomData<F>);
+struct Apart<F>(PhantomData<F>);
 
-impl<F: Future<Output = ()> + 'static> Boxed<F> {
-    // SAFETY of each: as for `Inline`; the pointer is that of a box that the job owns.
+impl<F: Future<Output = ()> + 'static> Apart<F> {
+    /// The job of a future in its place.
+    #[inline(always)]
+    fn job(placed: NonNull<F>, context: Option<Box<WorkContext>>) -> Job {
+        let mut data: Data = [MaybeUninit::uninit(); INLINE];
+        // SAFETY: a pointer fits.
+        unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(placed) };
+        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+    }
+
+    // SAFETY of each: as for `Inline`; the pointer is that of a place that the job owns.
     const OPS: Ops = Ops {
+        wide: false,
         poll: |job, cx| {
-            // SAFETY: as said; a boxed future does not move.
+            // SAFETY: as said; a future with a place of its own does not move.
             unsafe {
-                let future = (*data::<NonNull<F>>(job)).as_ptr();
-                let ready = Pin::new_unchecked(&mut *future).poll(cx);
+                let mut future = *data::<NonNull<F>>(job);
+                let ready = Pin::new_unchecked(future.as_mut()).poll(cx);
                 ready.map(|()| {
                     empty(job);
-                    drop(Box::from_raw(future));
+                    drop(Placed::from_raw(future));
                     Step::Completed
                 })
             }
@@ -258,21 +323,10 @@ impl<F: Future<Output = ()> + 'static> Boxed<F> {
             // SAFETY: as said.
             unsafe {
                 empty(job);
-                drop(Box::from_raw((*data::<NonNull<F>>(job)).as_ptr()));
+                drop(Placed::from_raw(*data::<NonNull<F>>(job)));
             }
             None
         },
         resolve: |_, _| {},
     };
-
-    /// # Safety
-    /// The job is of this type and was never polled.
-    unsafe fn take(mut job: Job) -> F {
-        // SAFETY: by the caller; an empty job does not drop it.
-        unsafe {
-            let job = NonNull::from(&mut job);
-            empty(job);
-            *Box::from_raw((*data::<NonNull<F>>(job)).as_ptr())
-        }
-    }
 }

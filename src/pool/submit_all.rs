@@ -1,0 +1,171 @@
+//! Handing many tasks in at once.
+
+#![forbid(unsafe_code)]
+
+use super::error::{Refusal, SubmitAllError, SubmitError};
+use super::handle::TaskId;
+use super::shared::Shared;
+use super::slot::Job;
+use super::submit::{Intake, Mode, Prepared, Refused, wait};
+use crate::wait::Slot;
+use pin_project_lite::pin_project;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// The most tasks that are taken from the iterator before they are handed in.
+const BATCH: usize = 64;
+
+pin_project! {
+    /// The future of [`submit_all`](super::WorkerPool::submit_all) and [`execute_all`](super::WorkerPool::execute_all).
+    ///
+    /// # Cancel safety
+    /// What was accepted before it is dropped runs on, and cannot be joined any more; up to 64 tasks that were taken from the
+    /// iterator and not accepted are dropped with it.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct SubmitAll<'a, I: Iterator, M: Mode<I::Item>> {
+        shared: &'a Shared,
+        // `None` when it has ended, or was given back.
+        futures: Option<I>,
+        batch: VecDeque<I::Item>,
+        accepted: Vec<M::Accepted>,
+        // The one that is in line, for all of them.
+        first: Option<I::Item>,
+        done: bool,
+        #[pin]
+        slot: Slot<u8>,
+    }
+
+    impl<I: Iterator, M: Mode<I::Item>> PinnedDrop for SubmitAll<'_, I, M> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if !this.slot.is_idle() {
+                this.shared.room.abandon(this.slot.as_ref(), || this.shared.free());
+            }
+        }
+    }
+}
+
+impl<'a, I: Iterator, M: Mode<I::Item>> SubmitAll<'a, I, M> {
+    pub(super) fn new(shared: &'a Shared, futures: I) -> Self {
+        let (batch, accepted) = (VecDeque::new(), Vec::with_capacity(futures.size_hint().0.min(1 << 16)));
+        Self { shared, futures: Some(futures), batch, accepted, first: None, done: false, slot: Slot::new() }
+    }
+}
+
+/// Hands in as much of the batch as there is room for, past those in line.
+fn offer<F, M: Mode<F>>(
+    shared: &Shared,
+    batch: &mut VecDeque<F>,
+    accepted: &mut Vec<M::Accepted>,
+) -> Result<(), Refused<()>> {
+    let Some(count) = NonZeroUsize::new(batch.len()) else { return Ok(()) };
+    let from = accepted.len();
+    accepted.reserve(count.get());
+    let pushed = shared.push_many(count, || match batch.pop_front() {
+        Some(future) => {
+            let (Prepared(job), receipt) = M::prepare(Intake(shared), future);
+            accepted.push(receipt);
+            job
+        }
+        // There are `count` of them.
+        None => Job::empty(),
+    });
+    match pushed {
+        Some(pushed) => {
+            let (_, TaskId(first)) = pushed?;
+            for (id, receipt) in (first..).zip(accepted.iter_mut().skip(from)) {
+                M::number(receipt, TaskId(id));
+            }
+        }
+        None => {
+            while let Some(future) = batch.pop_front() {
+                match M::offer(Intake(shared), future) {
+                    Ok(receipt) => accepted.push(receipt),
+                    Err(refused) => {
+                        let (future, reason) = match refused {
+                            Refused::Full(future) => (future, Refused::Full(())),
+                            Refused::Closed(future) => (future, Refused::Closed(())),
+                        };
+                        batch.push_front(future);
+                        return if accepted.len() > from { Ok(()) } else { Err(reason) };
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<I: Iterator, M: Mode<I::Item>> Future for SubmitAll<'_, I, M> {
+    type Output = Result<Vec<M::Accepted>, SubmitAllError<I, M::Accepted>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let shared = *this.shared;
+        if *this.done {
+            return Poll::Pending;
+        }
+        let reason = loop {
+            if !this.slot.is_idle() {
+                match wait::<I::Item, M>(shared, this.first, &mut None, this.slot.as_ref(), cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(receipt)) => this.accepted.push(receipt),
+                    Poll::Ready(Err(SubmitError { future, reason, .. })) => {
+                        this.batch.push_front(future);
+                        break reason;
+                    }
+                }
+            }
+            if this.batch.is_empty() {
+                // The iterator is the caller's code: nothing of ours is held while it runs.
+                this.batch.extend(this.futures.iter_mut().flatten().take(BATCH));
+                if this.batch.is_empty() {
+                    *this.done = true;
+                    return Poll::Ready(Ok(std::mem::take(this.accepted)));
+                }
+            }
+            if let Err(reason) = shared.check() {
+                break reason;
+            }
+            let offered = if shared.room.is_crowded() {
+                Err(Refused::Full(()))
+            } else {
+                offer::<I::Item, M>(shared, this.batch, this.accepted)
+            };
+            match offered {
+                Ok(()) => {}
+                Err(Refused::Closed(())) => break Refusal::Closed,
+                Err(Refused::Full(())) => {
+                    *this.first = this.batch.pop_front();
+                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free()) {
+                        this.batch.extend(this.first.take());
+                        this.batch.rotate_right(1);
+                        break Refusal::Closed;
+                    }
+                }
+            }
+        };
+        *this.done = true;
+        Poll::Ready(Err(SubmitAllError {
+            accepted: std::mem::take(this.accepted),
+            refused: std::mem::take(this.batch).into(),
+            rest: this.futures.take(),
+            reason,
+            pool: shared.settings.name.clone(),
+        }))
+    }
+}
+
+impl<I: Iterator, M: Mode<I::Item>> fmt::Debug for SubmitAll<'_, I, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubmitAll")
+            .field("pool", &self.shared.settings.name)
+            .field("accepted", &self.accepted.len())
+            .field("waiting", &!self.slot.is_idle())
+            .finish_non_exhaustive()
+    }
+}
