@@ -4,6 +4,7 @@
 
 use super::error::JoinError;
 use super::slot::Joint;
+use crate::task::block_on;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -68,6 +69,15 @@ impl<T> JoinHandle<T> {
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
         self.joint.cancel()
+    }
+
+    /// Blocks this thread until the task has ended, for threads that run no executor. A worker of the same pool that waits so
+    /// is one less to run the task.
+    ///
+    /// # Errors
+    /// As awaiting the handle.
+    pub fn wait(self) -> Result<T, JoinError> {
+        block_on(self)
     }
 
     /// The same handle, which now cancels the task when it is dropped.

@@ -40,6 +40,8 @@ mod slot;
 mod stats;
 mod submit;
 mod submit_all;
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+mod threads;
 mod worker;
 mod workers;
 
@@ -50,6 +52,8 @@ pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
 pub use submit::{Detached, Joined, Mode, Submit};
 pub use submit_all::SubmitAll;
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+pub use threads::Threads;
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
 

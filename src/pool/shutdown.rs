@@ -5,6 +5,7 @@
 use super::shared::Shared;
 use super::stats::ShutdownReport;
 use crate::shim::Arc;
+use crate::task::block_on;
 use crate::time::Sleep;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -42,6 +43,13 @@ pin_project! {
 impl Shutdown {
     pub(super) fn new(shared: Arc<Shared>, limit: Option<Duration>) -> Self {
         Self { shared, limit, sleep: None, slot: Slot::new() }
+    }
+}
+
+impl Shutdown {
+    /// Blocks this thread until the pool has ended, for threads that run no executor.
+    pub fn wait(self) -> ShutdownReport {
+        block_on(self)
     }
 }
 

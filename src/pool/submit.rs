@@ -8,6 +8,7 @@ use super::room::Turn;
 use super::shared::Shared;
 use super::slot::{self, Job};
 use crate::sync::ring::PushError;
+use crate::task::block_on;
 use crate::time::Sleep;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -201,6 +202,16 @@ impl<'a, F, M> Submit<'a, F, M> {
     pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>) -> Self {
         let limit = limit.map(|limit| Box::new(Limit { limit, sleep: None }));
         Self { shared, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+    }
+}
+
+impl<F, M: Mode<F>> Submit<'_, F, M> {
+    /// Blocks this thread until the task is accepted, for threads that run no executor.
+    ///
+    /// # Errors
+    /// As awaiting it.
+    pub fn wait(self) -> Result<M::Accepted, SubmitError<F>> {
+        block_on(self)
     }
 }
 

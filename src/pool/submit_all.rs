@@ -7,6 +7,7 @@ use super::handle::TaskId;
 use super::shared::Shared;
 use super::slot::Job;
 use super::submit::{Intake, Mode, Prepared, Refused, wait};
+use crate::task::block_on;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
 use std::collections::VecDeque;
@@ -53,6 +54,16 @@ impl<'a, I: Iterator, M: Mode<I::Item>> SubmitAll<'a, I, M> {
     pub(super) fn new(shared: &'a Shared, futures: I) -> Self {
         let (batch, accepted) = (VecDeque::new(), Vec::with_capacity(futures.size_hint().0.min(1 << 16)));
         Self { shared, futures: Some(futures), batch, accepted, first: None, done: false, slot: Slot::new() }
+    }
+}
+
+impl<I: Iterator, M: Mode<I::Item>> SubmitAll<'_, I, M> {
+    /// Blocks this thread until all are accepted, for threads that run no executor.
+    ///
+    /// # Errors
+    /// As awaiting it.
+    pub fn wait(self) -> Result<Vec<M::Accepted>, SubmitAllError<I, M::Accepted>> {
+        block_on(self)
     }
 }
 

@@ -108,6 +108,12 @@ impl Worker {
     }
 }
 
+impl Worker {
+    pub(super) fn pool_name(&self) -> &str {
+        &self.shared.settings.name
+    }
+}
+
 impl Hand {
     /// The worker is dropped before its time.
     fn leave(mut self: Pin<&mut Self>, shared: &Shared) {

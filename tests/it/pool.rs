@@ -5,6 +5,7 @@ mod endings;
 mod handles;
 mod shutdown;
 mod size;
+mod threads;
 mod ways_in;
 
 use cofferdam::pool::{JoinHandle, PoolBuilder, PoolStats, ShutdownReport, WorkerPool, Workers};
