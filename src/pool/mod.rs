@@ -29,10 +29,17 @@
 
 mod backlog;
 mod builder;
+mod by_id;
+mod carry;
 mod crew;
 mod error;
+mod event;
+mod extras;
 mod handle;
+mod ledger;
+mod link;
 mod nudge;
+mod reports;
 mod room;
 mod shared;
 mod shutdown;
@@ -41,15 +48,20 @@ mod stats;
 mod submit;
 mod worker;
 mod workers;
+mod wrap;
 
 pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitError};
+pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
+pub use ledger::{ContextStats, TaskRecord, TaskStatus};
+pub use reports::Reports;
 pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
 pub use submit::{Detached, Joined, Mode, Submit};
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
+pub use wrap::TaskFuture;
 
 use crate::shim::{Arc, Ordering};
 use shared::Shared;

@@ -19,11 +19,17 @@
 use super::TaskPanic;
 use super::backlog::Backlog;
 use super::crew::Crew;
-use super::error::{JoinError, Refusal};
+use super::carry::Carry;
+use super::error::{Ending, JoinError, Refusal};
+use super::event::TaskReport;
+use super::extras::{Extras, Times};
 use super::handle::TaskId;
+use super::ledger::Ledger;
+use super::link::Link;
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
+use super::wrap::Wrapper;
 use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
 use crate::sync::ring::PushError;
 use crate::sync::{Context, ContextError, context};
@@ -48,6 +54,9 @@ pub(super) struct Settings {
     pub(super) tied: bool,
     pub(super) base: Option<Context>,
     pub(super) on_panic: Option<OnPanic>,
+    pub(super) carry: Carry,
+    pub(super) wrapper: Option<Wrapper>,
+    pub(super) ledger: Option<Box<Ledger>>,
 }
 
 pub(super) struct Shared {
@@ -61,6 +70,10 @@ pub(super) struct Shared {
     /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
     pub(super) batch: usize,
     pub(super) settings: Settings,
+    /// Whether there is nothing to do for a submission but to push it.
+    pub(super) is_plain: bool,
+    /// Whether a task can be ended by its context.
+    pub(super) heeds: bool,
     /// 1 once the pool was aborted.
     aborted: AtomicUsize,
     pub(super) handles: AtomicUsize,
@@ -83,7 +96,10 @@ impl Shared {
             Backlog::Bounded(ring) => (ring.capacity() / 2).clamp(1, BATCH),
             Backlog::Unbounded(_) => BATCH,
         };
+        let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
+            is_plain: !handover && settings.ledger.is_none() && settings.wrapper.is_none(),
+            heeds: settings.tied || has_history,
             batch,
             backlog,
             books: Books::new(workers),
@@ -126,27 +142,88 @@ impl Shared {
         }
     }
 
-    /// The submitter's context, as the task is to see it.
+    /// What a task takes along: the submitter's context as the task is to see it, if there is one.
     #[inline]
-    pub(super) fn capture(&self) -> Option<Box<Context>> {
+    pub(super) fn extras(&self) -> Option<Box<Extras>> {
         let context = context::capture()?;
-        Some(Box::new(if self.settings.tied { context } else { context.detached() }))
+        let context = if self.settings.tied { context } else { context.detached() };
+        let (context, propagated) = self.settings.carry.through(context);
+        Some(Box::new(Extras { context: Some(context), propagated, ..Extras::default() }))
+    }
+
+    /// As [`extras`](Self::extras), with what the ledger needs, and with the way by which the future reaches its worker.
+    pub(super) fn extras_with(&self, link: Option<Arc<Link>>) -> Option<Box<Extras>> {
+        let extras = self.extras();
+        let ledger = self.settings.ledger.as_ref();
+        if link.is_none() && ledger.is_none() {
+            return extras;
+        }
+        let mut extras = extras.unwrap_or_default();
+        extras.link = link;
+        if let Some(ledger) = ledger {
+            extras.times = Some(Times::new(self.settings.clock.now()));
+            if ledger.has_history() {
+                // Its own, to be cancelled by its number.
+                let outer = extras.context.as_ref().or(self.settings.base.as_ref());
+                extras.context = Some(outer.map_or_else(|| Context::background().child(), Context::child));
+            }
+        }
+        Some(extras)
     }
 
     /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
     #[inline(always)]
     pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        if !self.is_plain {
+            return self.push_carefully(job);
+        }
+        let pushed = self.backlog.push_with(job);
+        if pushed.is_ok() {
+            self.crew.work_added(|| self.backlog.len());
+        }
+        pushed
+    }
+
+    /// Likewise, but no worker is woken: locks may be held. See [`submit_noted`](Self::submit_noted).
+    #[cold]
+    fn push_carefully<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
         if self.handover.is_some() && !self.enter() {
             return Err(if self.backlog.is_closed() { PushError::Closed(job) } else { PushError::Full(job) });
         }
         let pushed = self.backlog.push_with(job);
-        match &pushed {
-            Ok(_) => self.crew.work_added(|| self.backlog.len()),
-            Err(_) => {
-                self.leave();
-            }
+        if pushed.is_err() {
+            self.leave();
         }
         pushed
+    }
+
+    /// Does `push`, which submits a task with these extras in a pool that is not plain; notes it if there is a ledger; and
+    /// sees to it that somebody runs it.
+    pub(super) fn submit_noted<T, E>(
+        &self,
+        extras: Option<Box<Extras>>,
+        push: impl FnOnce(Option<Box<Extras>>) -> Result<(T, TaskId), E>,
+    ) -> Result<T, E> {
+        let accepted = match &self.settings.ledger {
+            None => push(extras)?.0,
+            Some(ledger) => {
+                let context = extras.as_ref().and_then(|extras| extras.context.clone());
+                ledger.submit(context, || push(extras), || self.backlog.len())?
+            }
+        };
+        self.crew.work_added(|| self.backlog.len());
+        Ok(accepted)
+    }
+
+    /// Notes that a task has ended; before the books do.
+    #[cold]
+    pub(super) fn note_end(&self, task: TaskId, extras: &mut Extras, ending: Option<Ending>) {
+        let Some(ledger) = &self.settings.ledger else { return };
+        contained(|| {
+            let now = self.settings.clock.now();
+            let report = TaskReport::of(task, extras, ending, now);
+            ledger.ended(report, extras, now);
+        });
     }
 
     /// Without a queue: takes a free worker.
@@ -232,9 +309,15 @@ impl Shared {
 
     /// Drops a job that will not run, and says so to its handle.
     pub(super) fn sweep(&self, mut job: Pin<&mut Job>, task: TaskId) {
-        let context = job.as_mut().take_context();
-        let shell = catch_unwind(AssertUnwindSafe(|| within(context.as_deref(), || job.as_mut().discard())));
-        self.books.swept(matches!(shell, Ok(Some(_))));
+        let mut extras = job.as_mut().take_extras();
+        let context = extras.as_ref().and_then(|extras| extras.context.as_ref());
+        let shell = catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard())));
+        let withdrawn = matches!(shell, Ok(Some(_)));
+        if let Some(extras) = &mut extras {
+            let ending = if withdrawn { Ending::Cancelled } else { Ending::Dropped };
+            self.note_end(task, extras, Some(ending));
+        }
+        self.books.swept(withdrawn);
         job.resolve(Some(JoinError::dropped()));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
@@ -244,6 +327,13 @@ impl Shared {
 
     /// Everything has ended: says so to those who wait for it.
     pub(super) fn look_for_the_end(&self) {
+        self.find_the_end();
+        if let Some(ledger) = self.settings.ledger.as_ref().filter(|_| self.end.lock().report.is_some()) {
+            ledger.over();
+        }
+    }
+
+    fn find_the_end(&self) {
         wake_all(|wakes| {
             let mut end = self.end.lock();
             if end.report.is_none() {
@@ -284,6 +374,13 @@ pub(super) fn within<R>(context: Option<&Context>, body: impl FnOnce() -> R) -> 
     match context {
         None => body(),
         Some(context) => context.scope_sync(body),
+    }
+}
+
+/// Runs code of the user's, or of an executor's, that must not take a worker with it if it panics.
+pub(super) fn contained(body: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
+        forget_panic(payload);
     }
 }
 

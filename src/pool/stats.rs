@@ -91,6 +91,8 @@ pub(super) struct Books {
     /// What was dropped or found empty by others than the workers, who may be several.
     dropped: AtomicU64,
     shells: AtomicU64,
+    /// Tasks that were begun with values of their submitters.
+    propagated: AtomicU64,
     /// Tasks cancelled in the queue. Shared with their cells by address; see P5 in `slot`.
     pub(super) withdrawn: Arc<CachePadded<AtomicU64>>,
 }
@@ -101,6 +103,7 @@ impl Books {
             seats: (0..workers).map(|_| CachePadded::default()).collect(),
             dropped: AtomicU64::new(0),
             shells: AtomicU64::new(0),
+            propagated: AtomicU64::new(0),
             withdrawn: Arc::default(),
         }
     }
@@ -130,6 +133,15 @@ impl Books {
         if let Some(seat) = self.seats.get(worker) {
             bump(&seat.tally.interrupted);
         }
+    }
+
+    pub(super) fn propagated(&self) {
+        // Relaxed: nothing but the number comes of it.
+        self.propagated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn propagations(&self) -> u64 {
+        self.propagated.load(Ordering::Relaxed)
     }
 
     /// Somebody who is no worker has ended a job.

@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Refusal, SubmitError};
-use super::handle::JoinHandle;
+use super::extras::Extras;
+use super::handle::{JoinHandle, TaskId};
+use super::link::Link;
 use super::room::Turn;
 use super::shared::Shared;
-use super::slot;
+use super::slot::{self, Joint};
+use super::wrap::{Parcel, Wrapped};
 use crate::sync::ring::PushError;
 use crate::time::Sleep;
 use crate::wait::Slot;
@@ -15,6 +18,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -74,7 +78,16 @@ where
 
     #[inline]
     fn offer(Intake(shared): Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>> {
-        let (joint, id) = slot::submit_joined(shared, future, shared.capture())?;
+        if !shared.is_plain {
+            return offer_carefully(
+                shared,
+                future,
+                None,
+                |future, extras| joined(slot::submit_joined(shared, future, extras)),
+                |future, extras| joined(slot::submit_joined(shared, future, extras)),
+            );
+        }
+        let (joint, id) = slot::submit_joined(shared, future, shared.extras())?;
         Ok(JoinHandle::new(joint, id))
     }
 }
@@ -87,9 +100,51 @@ where
 
     #[inline]
     fn offer(Intake(shared): Intake<'_>, future: F) -> Result<(), Refused<F>> {
-        slot::submit(shared, future, shared.capture())?;
+        if !shared.is_plain {
+            return offer_carefully(
+                shared,
+                future,
+                None,
+                |future, extras| slot::submit(shared, future, extras).map(|id| ((), id)),
+                |future, extras| slot::submit(shared, future, extras).map(|id| ((), id)),
+            );
+        }
+        slot::submit(shared, future, shared.extras())?;
         Ok(())
     }
+}
+
+fn joined<T, E>(submitted: Result<(Joint<T>, TaskId), E>) -> Result<(JoinHandle<T>, TaskId), E> {
+    submitted.map(|(joint, id)| (JoinHandle::new(joint, id), id))
+}
+
+/// One attempt in a pool that does more for a task than to run it: by `wrapped` if it has a wrapper, otherwise by `bare`.
+#[cold]
+fn offer_carefully<F: Future, A>(
+    shared: &Shared,
+    future: F,
+    link: Option<Arc<Link>>,
+    bare: impl FnOnce(F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
+    wrapped: impl FnOnce(Wrapped<F>, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
+) -> Result<A, Refused<F>> {
+    let Some(wrapper) = &shared.settings.wrapper else {
+        let extras = shared.extras_with(link);
+        return Ok(shared.submit_noted(extras, |extras| bare(future, extras))?);
+    };
+    let link = link.unwrap_or_else(|| Arc::new(Link::new()));
+    let parcel = Parcel::new();
+    let task = Wrapped::new(&parcel, wrapper, Arc::clone(&link));
+    shared.submit_noted(shared.extras_with(Some(link)), |extras| {
+        let mut place = parcel.task.lock();
+        match wrapped(task, extras) {
+            Ok(accepted) => {
+                *place = Some(future);
+                Ok(accepted)
+            }
+            Err(PushError::Full(_)) => Err(Refused::Full(future)),
+            Err(PushError::Closed(_)) => Err(Refused::Closed(future)),
+        }
+    })
 }
 
 impl Shared {

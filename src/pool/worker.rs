@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::crew::Rest;
-use super::error::JoinError;
+use super::error::{Ending, JoinError};
+use super::event::PoolEvent;
+use super::extras::Extras;
 use super::handle::TaskId;
-use super::shared::{Shared, forget_panic, within};
+use super::link::Request;
+use super::shared::{Shared, contained, forget_panic, within};
 use super::slot::{Job, Step};
 use crate::shim::Arc;
 use crate::sync::ring::PopError;
@@ -37,7 +40,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Worker {
         shared: Arc<Shared>,
-        done: bool,
+        stage: Stage,
         #[pin]
         hand: Hand,
     }
@@ -45,8 +48,9 @@ pin_project! {
     impl PinnedDrop for Worker {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if !*this.done {
-                this.hand.leave(this.shared);
+            if *this.stage != Stage::Done {
+                let has_started = *this.stage == Stage::Working;
+                this.hand.leave(this.shared, has_started);
             }
         }
     }
@@ -68,10 +72,18 @@ pin_project! {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Never polled.
+    Fresh,
+    Working,
+    Done,
+}
+
 /// What goes with the job.
 struct Task {
     id: TaskId,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
     deadline: Deadline,
     sleep: Option<Sleep>,
     /// Fires when the context of a tied task ends.
@@ -80,7 +92,13 @@ struct Task {
 
 impl Default for Task {
     fn default() -> Self {
-        Self { id: TaskId(0), context: None, deadline: Deadline::NEVER, sleep: None, watch: None }
+        Self { id: TaskId(0), extras: None, deadline: Deadline::NEVER, sleep: None, watch: None }
+    }
+}
+
+impl Task {
+    fn context(&self) -> Option<&WorkContext> {
+        self.extras.as_ref().and_then(|extras| extras.context.as_ref())
     }
 }
 
@@ -103,21 +121,25 @@ impl Worker {
             reachable: None,
             base: None,
         };
-        Self { shared, done: false, hand }
+        Self { shared, stage: Stage::Fresh, hand }
     }
 }
 
 impl Hand {
     /// The worker is dropped before its time.
-    fn leave(mut self: Pin<&mut Self>, shared: &Shared) {
+    fn leave(mut self: Pin<&mut Self>, shared: &Shared, has_started: bool) {
         if !self.job.is_empty() {
             self.as_mut().finish(shared, End::Error(Box::new(JoinError::dropped())));
             shared.leave();
         }
-        let rest = self.project().rest;
+        let this = self.project();
+        let (rest, index) = (this.rest, this.index);
         if !rest.is_idle() && shared.crew.get_up(rest.as_ref()) == Rest::Woken {
             // Somebody counts on this worker to look at the queue.
             contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+        }
+        if has_started {
+            tell_stopped(shared, *index);
         }
         contained(|| shared.worker_left(true));
     }
@@ -125,10 +147,11 @@ impl Hand {
     /// Takes up a job.
     #[inline(always)]
     fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) {
-        let this = self.project();
+        let mut this = self.project();
         this.task.id = id;
-        if let Some(context) = this.job.take_context() {
-            this.task.context = Some(context);
+        if let Some(mut extras) = this.job.as_mut().take_extras() {
+            begin_with(shared, this.job, id, &mut extras, *this.index);
+            this.task.extras = Some(extras);
         }
         if let Some(limit) = shared.settings.task_timeout {
             this.task.deadline = Deadline::after(shared.settings.clock.now(), limit);
@@ -141,10 +164,10 @@ impl Hand {
         let this = self.project();
         let job = this.job;
         let settings = &shared.settings;
-        let mut context = this.task.context.as_deref();
-        if let Some(context) = context.filter(|_| settings.tied) {
+        let mut context = this.task.context();
+        if let Some(context) = context.filter(|_| shared.heeds) {
             if let Err(error) = context.check() {
-                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
+                return Poll::Ready(cancelled(shared, error));
             }
         }
         context = context.or(settings.base.as_ref());
@@ -162,6 +185,11 @@ impl Hand {
     fn wait(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();
         let task = this.task;
+        if let Some(link) = task.extras.as_ref().and_then(|extras| extras.link.as_ref()) {
+            if link.asked() == Some(Request::Cancel) {
+                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(None))));
+            }
+        }
         if let Some(at) = task.deadline.instant() {
             let sleep = task.sleep.get_or_insert_with(|| shared.settings.clock.sleep_until(at));
             if Pin::new(sleep).poll(cx).is_ready() {
@@ -169,10 +197,11 @@ impl Hand {
                 return Poll::Ready(End::Error(Box::new(JoinError::timed_out(limit))));
             }
         }
-        if let (true, Some(context)) = (shared.settings.tied, &task.context) {
+        let context = task.extras.as_ref().and_then(|extras| extras.context.as_ref());
+        if let (true, Some(context)) = (shared.heeds, context) {
             let watch = task.watch.get_or_insert_with(|| Box::pin(context.run(pending())));
             if let Poll::Ready(Err(error)) = watch.as_mut().poll(cx) {
-                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
+                return Poll::Ready(cancelled(shared, error));
             }
         }
         if !this.reachable.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -187,23 +216,21 @@ impl Hand {
     /// Drops what is left of the job, counts it, and tells its handle; in this order.
     #[inline(always)]
     fn finish(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
-        if let End::Step(Step::Completed) = end {
-            let this = self.as_mut().project();
+        let this = self.as_mut().project();
+        let is_plain = this.task.extras.is_none() && this.task.sleep.is_none();
+        if let (End::Step(Step::Completed), true) = (&end, is_plain) {
             shared.books.ended(*this.index, None);
             this.job.resolve(None);
-        } else {
-            self.as_mut().cut_short(shared, end);
+            return;
         }
-        let this = self.project();
-        if this.task.context.is_some() || this.task.sleep.is_some() {
-            // Contexts hold values of the user's, timers may be the user's.
-            contained(|| *this.task = Task::default());
-        }
+        self.as_mut().finish_with(shared, end);
+        // Contexts hold values of the user's, timers may be the user's.
+        contained(|| *self.project().task = Task::default());
     }
 
-    /// The job has no result.
+    /// The job has no result, or there is more to it than its future.
     #[cold]
-    fn cut_short(self: Pin<&mut Self>, shared: &Shared, end: End) {
+    fn finish_with(self: Pin<&mut Self>, shared: &Shared, end: End) {
         let this = self.project();
         let mut job = this.job;
         let (mut shell, error) = match end {
@@ -217,7 +244,7 @@ impl Hand {
             }
         };
         if error.is_some() {
-            let context = this.task.context.as_deref().or(shared.settings.base.as_ref());
+            let context = this.task.context().or(shared.settings.base.as_ref());
             match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard()))) {
                 // It was withdrawn while nobody looked.
                 Ok(Some(_)) => shell = true,
@@ -228,10 +255,15 @@ impl Hand {
                 }
             }
         }
+        let ending = error.as_ref().map(JoinError::ending);
+        if let Some(extras) = &mut this.task.extras {
+            let ending = if shell { Some(Ending::Cancelled) } else { ending };
+            shared.note_end(this.task.id, extras, ending);
+        }
         if shell {
             shared.books.shell(*this.index);
         } else {
-            shared.books.ended(*this.index, error.as_ref().map(JoinError::ending));
+            shared.books.ended(*this.index, ending);
         }
         job.resolve(error);
     }
@@ -272,8 +304,12 @@ impl Future for Worker {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (shared, mut hand) = (&**this.shared, this.hand);
-        if *this.done {
-            return Poll::Ready(());
+        if *this.stage != Stage::Working {
+            if *this.stage == Stage::Done {
+                return Poll::Ready(());
+            }
+            *this.stage = Stage::Working;
+            tell_started(shared, hand.index);
         }
         // Woken, and has not found anything to do yet.
         let mut searching = false;
@@ -347,7 +383,8 @@ impl Future for Worker {
                     if searching {
                         contained(|| shared.crew.stop_searching(|| true));
                     }
-                    *this.done = true;
+                    *this.stage = Stage::Done;
+                    tell_stopped(shared, hand.index);
                     contained(|| shared.worker_left(false));
                     return Poll::Ready(());
                 }
@@ -362,14 +399,46 @@ impl fmt::Debug for Worker {
             .field("pool", &self.shared.settings.name)
             .field("index", &self.hand.index)
             .field("running", &!self.hand.job.is_empty())
-            .field("done", &self.done)
+            .field("done", &(self.stage == Stage::Done))
             .finish_non_exhaustive()
     }
 }
 
-/// Wakers are their executors' code: one that panics must not take a worker with it.
-fn contained(body: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
-        forget_panic(payload);
+/// A task that has more to it than its future is taken up.
+#[cold]
+fn begin_with(shared: &Shared, job: Pin<&mut Job>, task: TaskId, extras: &mut Extras, worker: usize) {
+    if extras.propagated && extras.attempts == 0 {
+        shared.books.propagated();
+    }
+    let Some(ledger) = &shared.settings.ledger else { return };
+    contained(|| {
+        let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
+        if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
+            ledger.started(task, extras, worker, shared.settings.clock.now());
+        }
+    });
+}
+
+/// A task's context has ended. If it is the pool's own that has, then so does the pool.
+#[cold]
+fn cancelled(shared: &Shared, error: ContextError) -> End {
+    let Some(Err(error)) = shared.settings.base.as_ref().map(WorkContext::check) else {
+        return End::Error(Box::new(JoinError::cancelled(Some(error))));
+    };
+    contained(|| shared.abort(Some(error)));
+    End::Cut
+}
+
+#[cold]
+fn tell_started(shared: &Shared, worker: usize) {
+    if let Some(ledger) = &shared.settings.ledger {
+        contained(|| ledger.tell(|| PoolEvent::WorkerStarted { worker }));
+    }
+}
+
+#[cold]
+fn tell_stopped(shared: &Shared, worker: usize) {
+    if let Some(ledger) = &shared.settings.ledger {
+        contained(|| ledger.tell(|| PoolEvent::WorkerStopped { worker }));
     }
 }

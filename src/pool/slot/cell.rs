@@ -35,11 +35,11 @@
 
 use super::{Data, INLINE, Job, Ops, Step, data, empty};
 use crate::pool::error::JoinError;
+use crate::pool::extras::Extras;
 use crate::pool::handle::TaskId;
 use crate::pool::nudge::Nudge;
 use crate::pool::shared::Shared;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
-use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
@@ -54,7 +54,7 @@ use std::task::{Context, Poll, Waker};
 pub(in crate::pool) fn submit_joined<F>(
     pool: &Shared,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<(Joint<F::Output>, TaskId), PushError<F>>
 where
     F: Future + Send + 'static,
@@ -78,7 +78,7 @@ where
     unsafe { data.as_mut_ptr().cast::<Joined<F>>().write(Joined { cell, flags: 0 }) };
     let joint = Joint { head: cell.cast(), _result: PhantomData };
     let ops = const { &Joined::<F>::OPS };
-    let job = Job { ops, context, data, _pinned: PhantomPinned };
+    let job = Job { ops, extras, data, _pinned: PhantomPinned };
     match pool.push_with(|| job) {
         Ok(id) => Ok((joint, id)),
         // SAFETY: the job is of this type and was never polled; and the joint is here, so nobody has claimed the future.
@@ -193,6 +193,8 @@ where
     // SAFETY of each: called for a job of this type only (`Ops`); the job has not left its cell.
     const OPS: Ops = Ops {
         // SAFETY: as said.
+        begin: |job| unsafe { (*data::<Self>(job)).begin() },
+        // SAFETY: as said.
         poll: |job, cx| unsafe { (*data::<Self>(job)).poll(cx) },
         // SAFETY: as said.
         discard: |job| unsafe { (*data::<Self>(job)).discard() },
@@ -241,6 +243,10 @@ where
         }
         self.flags |= BEGUN | GONE | LOST;
         false
+    }
+
+    fn begin(&mut self) -> bool {
+        if self.flags & BEGUN == 0 { self.claim() } else { self.flags & LOST == 0 }
     }
 
     #[inline]

@@ -10,9 +10,9 @@ mod cell;
 pub(super) use cell::{Joint, submit_joined};
 
 use super::error::JoinError;
+use super::extras::Extras;
 use super::handle::TaskId;
 use super::shared::Shared;
-use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
@@ -41,8 +41,8 @@ pub(super) enum Step {
 /// A task as the queue carries it. May be moved until it is first polled.
 pub(super) struct Job {
     ops: &'static Ops,
-    /// The context in which it runs; boxed, since most have none.
-    context: Option<Box<WorkContext>>,
+    /// What else there is to it; boxed, since most have none.
+    extras: Option<Box<Extras>>,
     data: Data,
     _pinned: PhantomPinned,
 }
@@ -52,6 +52,8 @@ unsafe impl Send for Job {}
 
 /// What can be done with a future whose type is forgotten. Each takes the job of the type it was made for.
 struct Ops {
+    /// Claims the future for the job, as its first poll would. False if it was withdrawn before.
+    begin: unsafe fn(NonNull<Job>) -> bool,
     poll: unsafe fn(NonNull<Job>, &mut Context<'_>) -> Poll<Step>,
     /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
     discard: unsafe fn(NonNull<Job>) -> Option<Step>,
@@ -60,20 +62,25 @@ struct Ops {
 }
 
 /// A job that is over.
-static EMPTY: Ops = Ops { poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
+static EMPTY: Ops = Ops {
+    begin: |_| false,
+    poll: |_, _| Poll::Ready(Step::Withdrawn),
+    discard: |_| None,
+    resolve: |_, _| {},
+};
 
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
 pub(super) fn submit<F>(
     pool: &Shared,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     if !const { fits::<F>() } {
-        return submit_boxed(pool, future, context);
+        return submit_boxed(pool, future, extras);
     }
     let future = ManuallyDrop::new(future);
     let pushed = pool.push_with(|| {
@@ -81,7 +88,7 @@ where
         // SAFETY: it fits, in size and alignment; and this is called once at most, and then the push succeeds: the
         // future in its old place is not used again.
         unsafe { data.as_mut_ptr().cast::<F>().write(std::ptr::read(&raw const *future)) };
-        Job { ops: const { &Inline::<F>::OPS }, context, data, _pinned: PhantomPinned }
+        Job { ops: const { &Inline::<F>::OPS }, extras, data, _pinned: PhantomPinned }
     });
     match pushed {
         Ok(id) => Ok(id),
@@ -94,7 +101,7 @@ where
 fn submit_boxed<F>(
     pool: &Shared,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -103,7 +110,7 @@ where
     let mut data: Data = [MaybeUninit::uninit(); INLINE];
     // SAFETY: a pointer fits.
     unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(boxed) };
-    let job = Job { ops: const { &Boxed::<F>::OPS }, context, data, _pinned: PhantomPinned };
+    let job = Job { ops: const { &Boxed::<F>::OPS }, extras, data, _pinned: PhantomPinned };
     match pool.push_with(|| job) {
         Ok(id) => Ok(id),
         // SAFETY: the job is of this type, and was never polled.
@@ -116,24 +123,31 @@ where
 impl Job {
     /// The place of a job, with none in it.
     pub(super) fn empty() -> Self {
-        Self { ops: &EMPTY, context: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
+        Self { ops: &EMPTY, extras: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
     }
 
     /// Puts a job where one was that is over.
     #[inline(always)]
     pub(super) fn refill(self: Pin<&mut Self>, job: Self) {
-        debug_assert!(self.is_empty() && self.context.is_none());
+        debug_assert!(self.is_empty() && self.extras.is_none());
         if self.is_empty() {
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
             unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
         }
     }
 
-    /// The context, which goes its own way from now on.
+    /// What else there was to it, which goes its own way from now on.
     #[inline(always)]
-    pub(super) fn take_context(self: Pin<&mut Self>) -> Option<Box<WorkContext>> {
-        // SAFETY: the context is not pinned.
-        unsafe { self.get_unchecked_mut() }.context.take()
+    pub(super) fn take_extras(self: Pin<&mut Self>) -> Option<Box<Extras>> {
+        // SAFETY: they are not pinned.
+        unsafe { self.get_unchecked_mut() }.extras.take()
+    }
+
+    /// Whether there still is a task, or it was withdrawn in the queue. If there is, it can no longer be withdrawn.
+    pub(super) fn begin(self: Pin<&mut Self>) -> bool {
+        let begin = self.ops.begin;
+        // SAFETY: as in `poll`.
+        unsafe { begin(NonNull::from(self.get_unchecked_mut())) }
     }
 
     /// Whether there is none, or it is over.
@@ -212,6 +226,7 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
     // that a drop that panics is not repeated.
     const OPS: Ops = Ops {
+        begin: |_| true,
         poll: |job, cx| {
             // SAFETY: as said; the job is pinned, so its data is.
             unsafe {
@@ -242,6 +257,7 @@ struct Boxed<F>(PhantomData<F>);
 impl<F: Future<Output = ()> + 'static> Boxed<F> {
     // SAFETY of each: as for `Inline`; the pointer is that of a box that the job owns.
     const OPS: Ops = Ops {
+        begin: |_| true,
         poll: |job, cx| {
             // SAFETY: as said; a boxed future does not move.
             unsafe {
