@@ -2,6 +2,7 @@
 
 mod endings;
 mod handles;
+mod messages;
 mod notes;
 mod shutdown;
 mod size;
