@@ -2,6 +2,7 @@
 
 mod endings;
 mod handles;
+mod lanes;
 mod shutdown;
 mod size;
 mod ways_in;

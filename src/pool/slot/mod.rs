@@ -11,7 +11,7 @@ pub(super) use cell::{Joint, submit_joined};
 
 use super::error::JoinError;
 use super::handle::TaskId;
-use super::shared::Shared;
+use crate::shim::AtomicU64;
 use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
@@ -62,10 +62,19 @@ struct Ops {
 /// A job that is over.
 static EMPTY: Ops = Ops { poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
 
+/// Where jobs go.
+pub(super) trait Door {
+    /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>>;
+
+    /// The counter of tasks cancelled in the queue, which outlives the jobs behind this door (P5).
+    fn withdrawn(&self) -> NonNull<AtomicU64>;
+}
+
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
 pub(super) fn submit<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
     context: Option<Box<WorkContext>>,
 ) -> Result<TaskId, PushError<F>>
@@ -92,7 +101,7 @@ where
 
 /// As [`submit`], for a future that is too large for the job.
 fn submit_boxed<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
     context: Option<Box<WorkContext>>,
 ) -> Result<TaskId, PushError<F>>
