@@ -7,6 +7,8 @@ use super::carry::Carry;
 use super::crew::MAX_WORKERS;
 use super::event::PoolEvent;
 use super::ledger::Ledger;
+use super::managed::{LaneSpec, Managed, Scaler, Spec};
+use super::named::NamedQueue;
 use super::shared::{OnPanic, Settings, Shared};
 use super::worker::Worker;
 use super::wrap::Wrapper;
@@ -26,13 +28,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const COMPONENT: &str = "worker pool";
+const SCALE_AFTER: Duration = Duration::from_millis(100);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a [`WorkerPool`]; see [`WorkerPool::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct PoolBuilder {
-    workers: usize,
+    workers: Crew,
     queue: Queue,
+    /// The settings of a managed backlog, if there is to be one.
+    managed: Option<Managing>,
+    scale_after: Option<Duration>,
+    idle_timeout: Option<Duration>,
     name: Arc<str>,
     clock: Clock,
     task_timeout: Duration,
@@ -47,6 +55,25 @@ pub struct PoolBuilder {
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Crew {
+    /// 0 for the parallelism of the machine.
+    Fixed(usize),
+    Between(usize, usize),
+}
+
+#[derive(Clone, Debug)]
+struct Managing {
+    ageing: Duration,
+    queues: Vec<NamedQueue>,
+}
+
+impl Default for Managing {
+    fn default() -> Self {
+        Self { ageing: Duration::from_secs(10), queues: Vec::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Queue {
     TwicePerWorker,
     Bounded(usize),
@@ -56,8 +83,11 @@ enum Queue {
 impl PoolBuilder {
     pub(super) fn new() -> Self {
         Self {
-            workers: 0,
+            workers: Crew::Fixed(0),
             queue: Queue::TwicePerWorker,
+            managed: None,
+            scale_after: None,
+            idle_timeout: None,
             name: COMPONENT.into(),
             clock: Clock::system(),
             task_timeout: Duration::ZERO,
@@ -74,7 +104,59 @@ impl PoolBuilder {
 
     /// How many tasks can run at a time. 0, the default, is the parallelism of the machine.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
+        self.workers = Crew::Fixed(workers);
+        self
+    }
+
+    /// A number of workers that follows the load: `min` at first, and never fewer; one more each time that all are busy and
+    /// a task has waited for [`scale_after`](Self::scale_after), up to `max`; one less each time that one has been idle for
+    /// [`idle_timeout`](Self::idle_timeout). It is [managed](Self::managed), and needs
+    /// [`start_owned`](Self::start_owned). The default queue has twice `max` places.
+    ///
+    /// Workers are cheap where they only await: a fixed number is simpler, unless a worker is a thread or holds something.
+    pub fn workers_between(mut self, min: usize, max: usize) -> Self {
+        self.workers = Crew::Between(min, max);
+        self
+    }
+
+    /// How long a task waits, all workers being busy, before there is one more; by default 100 ms. 0 adds one at once. For
+    /// [`workers_between`](Self::workers_between).
+    pub fn scale_after(mut self, age: Duration) -> Self {
+        self.scale_after = Some(age);
+        self
+    }
+
+    /// How long a worker is idle before it ends; by default a minute. For [`workers_between`](Self::workers_between).
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = Some(limit);
+        self
+    }
+
+    /// A managed queue, which knows priorities, named queues, delays, expiry and limits for single tasks: see
+    /// [`WorkerPool::task`](WorkerPool::task). It is a few lists under a lock and looks at the clock for each task, and so is
+    /// slower than the plain bounded queue, which is a ring without a lock.
+    ///
+    /// Delayed tasks take places of the queue, so that it is bounded all the same. A closed pool still runs them at their
+    /// time, and ends after the last; [`shutdown`](WorkerPool::shutdown) drops those that are not due within its limit.
+    pub fn managed(mut self) -> Self {
+        self.managed.get_or_insert_default();
+        self
+    }
+
+    /// How long a wait is worth one class of [`Priority`](super::Priority); by default 10 s. The pool is then
+    /// [managed](Self::managed).
+    ///
+    /// The next task is the one with the least *since* + *ageing* × (classes above its own), where *since* is when it was
+    /// accepted or became due: a task that has waited `ageing` longer than another counts as one class higher, so none
+    /// starves. Within a class it is first come, first served. [`Duration::MAX`] makes classes strict.
+    pub fn ageing(mut self, ageing: Duration) -> Self {
+        self.managed.get_or_insert_default().ageing = ageing;
+        self
+    }
+
+    /// One more queue, with its own places and width. The pool is then [managed](Self::managed).
+    pub fn named_queue(mut self, queue: NamedQueue) -> Self {
+        self.managed.get_or_insert_default().queues.push(queue);
         self
     }
 
@@ -215,16 +297,27 @@ impl PoolBuilder {
     /// The pool, and the workers that the caller must see polled.
     ///
     /// # Errors
-    /// More than 65,535 workers, no place for reports, or no memory for the queue or the reports.
+    /// * More than 65,535 workers, no place for reports, or no memory for the queue or the reports.
+    /// * A number of workers that changes: see [`start_owned`](Self::start_owned).
+    /// * A managed pool without a queue; an ageing of 0; a named queue without width or places, or of a name that is taken.
+    /// * Settings for a number of workers that changes, if it does not.
     pub fn build(self) -> Result<(WorkerPool, Workers), ConfigError> {
-        let workers = match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_WORKERS),
-            workers => workers,
-        };
-        if workers > MAX_WORKERS {
-            return Err(ConfigError::new(COMPONENT, "workers", workers, "must be at most 65535"));
+        if let Crew::Between(min, max) = self.workers {
+            let bounds = format!("{min} to {max}");
+            return Err(ConfigError::new(
+                COMPONENT,
+                "workers_between",
+                bounds,
+                "needs `start_owned`: all of a pair are there from the start",
+            ));
         }
+        self.assemble()
+    }
+
+    fn assemble(self) -> Result<(WorkerPool, Workers), ConfigError> {
+        let (workers, most) = self.crew()?;
         let backlog = match self.queue {
+            _ if self.managed.is_some() || workers != most => self.managed_backlog(workers, most)?,
             Queue::Unbounded => Backlog::unbounded(),
             Queue::TwicePerWorker => bounded(workers * 2)?,
             // On its way from the submitter to a free worker a task still is somewhere.
@@ -235,6 +328,8 @@ impl PoolBuilder {
         let settings = Settings {
             name: self.name,
             clock: self.clock,
+            has_terms: !self.task_timeout.is_zero() || backlog.managed().is_some(),
+            idle_timeout: (workers != most).then(|| self.idle_timeout.unwrap_or(IDLE_TIMEOUT)),
             task_timeout: (!self.task_timeout.is_zero()).then_some(self.task_timeout),
             tied: self.tied,
             base: self.base,
@@ -244,10 +339,99 @@ impl PoolBuilder {
             ledger,
         };
         let handover = matches!(self.queue, Queue::Bounded(0));
-        let shared = shim::Arc::new(Shared::new(backlog, workers, handover, settings));
+        let shared = shim::Arc::new(Shared::new(backlog, most, workers, handover, settings));
         let futures: Vec<_> =
             (0..workers).map(|index| Worker::new(shim::Arc::clone(&shared), index)).collect();
         Ok((WorkerPool::new(shared), Workers(futures.into_iter())))
+    }
+
+    /// How many workers there are at first, and at most.
+    fn crew(&self) -> Result<(usize, usize), ConfigError> {
+        let (min, max) = match self.workers {
+            Crew::Between(min, max) => (min, max),
+            Crew::Fixed(workers) => {
+                let knobs = [("scale_after", self.scale_after), ("idle_timeout", self.idle_timeout)];
+                for (knob, value) in knobs {
+                    if let Some(value) = value {
+                        let value = format!("{value:?}");
+                        return Err(ConfigError::new(COMPONENT, knob, value, "needs `workers_between`"));
+                    }
+                }
+                let workers = match workers {
+                    0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_WORKERS),
+                    workers => workers,
+                };
+                (workers, workers)
+            }
+        };
+        if max > MAX_WORKERS {
+            return Err(ConfigError::new(COMPONENT, "workers", max, "must be at most 65535"));
+        }
+        if min == 0 || min > max {
+            let bounds = format!("{min} to {max}");
+            return Err(ConfigError::new(
+                COMPONENT,
+                "workers_between",
+                bounds,
+                "must be 1 at least, and in order",
+            ));
+        }
+        Ok((min, max))
+    }
+
+    fn managed_backlog(&self, min: usize, max: usize) -> Result<Backlog, ConfigError> {
+        let capacity = match self.queue {
+            Queue::TwicePerWorker => max * 2,
+            Queue::Bounded(capacity) => capacity,
+            Queue::Unbounded => usize::MAX,
+        };
+        let managing = self.managed.clone().unwrap_or_default();
+        if managing.ageing.is_zero() {
+            return Err(ConfigError::new(COMPONENT, "ageing", "0ns", "must be above zero"));
+        }
+        let mut lanes = vec![LaneSpec { name: "".into(), width: usize::MAX, capacity }];
+        for queue in managing.queues {
+            let taken = lanes.iter().any(|lane| lane.name == queue.name);
+            if taken || lanes.len() > usize::from(u16::MAX) {
+                return Err(ConfigError::new(
+                    COMPONENT,
+                    "named_queue",
+                    queue.name,
+                    "must have a name of its own",
+                ));
+            }
+            if queue.width == 0 {
+                return Err(ConfigError::new(COMPONENT, "width", 0, "must be above zero"));
+            }
+            let capacity = queue.capacity.unwrap_or(capacity);
+            lanes.push(LaneSpec { name: queue.name, width: queue.width, capacity });
+        }
+        if let Some(lane) = lanes.iter().find(|lane| lane.capacity == 0) {
+            let knob = if lane.name.is_empty() { "queue" } else { "capacity" };
+            return Err(ConfigError::new(COMPONENT, knob, 0, "must be above zero in a managed pool"));
+        }
+        let scale_after = self.scale_after.unwrap_or(SCALE_AFTER);
+        let spec = Spec { lanes, ageing: managing.ageing, workers: (min, max), scale_after };
+        Managed::new(spec, self.clock.clone())
+            .map(|managed| Backlog::Managed(Box::new(managed)))
+            .ok_or_else(|| ConfigError::new(COMPONENT, "queue", capacity, "must fit into memory"))
+    }
+
+    /// [`build`](Self::build), with each worker given to an executor, which is kept to start more of them: for
+    /// [`workers_between`](Self::workers_between).
+    ///
+    /// # Errors
+    /// As `build`; also bounds that are not in order, or a least of 0.
+    pub fn start_owned(self, spawner: impl Spawn + 'static) -> Result<WorkerPool, ConfigError> {
+        let scales = matches!(self.workers, Crew::Between(..));
+        let (pool, workers) = self.assemble()?;
+        workers.spawn_on(&spawner);
+        if scales {
+            let spawner: Arc<dyn Spawn> = Arc::new(spawner);
+            let scaler = Scaler::new(shim::Arc::clone(&pool.shared), Arc::clone(&spawner));
+            spawner.spawn(Box::pin(scaler));
+        }
+        Ok(pool)
     }
 
     /// [`build`](Self::build), with each worker given to an executor.
@@ -272,6 +456,9 @@ impl fmt::Debug for PoolBuilder {
         f.debug_struct("PoolBuilder")
             .field("workers", &self.workers)
             .field("queue", &self.queue)
+            .field("managed", &self.managed)
+            .field("scale_after", &self.scale_after)
+            .field("idle_timeout", &self.idle_timeout)
             .field("name", &self.name)
             .field("clock", &self.clock)
             .field("task_timeout", &self.task_timeout)

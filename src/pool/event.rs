@@ -22,6 +22,8 @@ pub enum Outcome {
     Cancelled,
     /// It ran longer than it may.
     TimedOut,
+    /// It was too old when its turn came, and was never run.
+    Expired,
     /// The pool came to its end first.
     Dropped,
 }
@@ -33,6 +35,7 @@ impl Outcome {
             Some(Ending::Panicked) => Self::Panicked,
             Some(Ending::Cancelled) => Self::Cancelled,
             Some(Ending::TimedOut) => Self::TimedOut,
+            Some(Ending::Expired) => Self::Expired,
             Some(Ending::Dropped) => Self::Dropped,
         }
     }
@@ -45,6 +48,7 @@ impl Outcome {
             Self::Panicked => "panicked",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed out",
+            Self::Expired => "expired",
             Self::Dropped => "dropped",
         }
     }

@@ -38,8 +38,11 @@ mod extras;
 mod handle;
 mod ledger;
 mod link;
+mod managed;
 mod message;
+mod named;
 mod nudge;
+mod options;
 mod reports;
 mod room;
 mod shared;
@@ -51,16 +54,19 @@ mod worker;
 mod workers;
 mod wrap;
 
+pub use crate::sync::Priority;
 pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitError};
 pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
 pub use ledger::{ContextStats, TaskRecord, TaskStatus};
 pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, MessageError};
+pub use named::NamedQueue;
+pub use options::PoolTask;
 pub use reports::Reports;
 pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
-pub use submit::{Detached, Joined, Mode, Submit};
+pub use submit::{Arranged, Detached, Joined, Mode, Plain, Submit, Way};
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
 pub use wrap::TaskFuture;
@@ -135,7 +141,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Submit::new(&self.shared, future, None)
+        Submit::new(&self.shared, future, None, Plain(()))
     }
 
     /// As [`submit`](Self::submit), waiting at most `limit` for room.
@@ -150,7 +156,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Submit::new(&self.shared, future, Some(limit))
+        Submit::new(&self.shared, future, Some(limit), Plain(()))
     }
 
     /// Submits a task if there is room now, and nobody waits for it.
@@ -163,7 +169,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.try_submit::<F, Joined>(future)
+        self.shared.try_submit::<F, Joined, _>(future, &Plain(()))
     }
 
     /// As [`submit`](Self::submit), for a task whose end is of no interest: there is no handle, and a small future needs
@@ -179,7 +185,7 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Submit::new(&self.shared, future, None)
+        Submit::new(&self.shared, future, None, Plain(()))
     }
 
     /// As [`execute`](Self::execute), waiting at most `limit` for room.
@@ -193,7 +199,7 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Submit::new(&self.shared, future, Some(limit))
+        Submit::new(&self.shared, future, Some(limit), Plain(()))
     }
 
     /// As [`try_submit`](Self::try_submit), without a handle.
@@ -205,10 +211,32 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.shared.try_submit::<F, Detached>(future)
+        self.shared.try_submit::<F, Detached, _>(future, &Plain(()))
     }
 
-    /// Takes in no more tasks; what is queued still runs, and then the workers end. False if that was so already.
+    /// A task to be submitted with options of its own: priority, queue, delay, expiry, limits. They need a
+    /// [managed](PoolBuilder::managed) pool.
+    ///
+    /// ```
+    /// use cofferdam::pool::{Priority, WorkerPool};
+    /// use std::time::Duration;
+    ///
+    /// # futures_executor::block_on(async {
+    /// let (pool, workers) = WorkerPool::builder().workers(4).managed().build().unwrap();
+    /// let work = async {
+    ///     let task = pool.task(async { "sent" }).priority(Priority::High).expires_in(Duration::from_secs(5));
+    ///     assert_eq!(task.submit().await.unwrap().await.unwrap(), "sent");
+    ///     pool.drain().await
+    /// };
+    /// futures_util::future::join(work, workers.into_future()).await;
+    /// # });
+    /// # use std::future::IntoFuture;
+    /// ```
+    pub fn task<F>(&self, future: F) -> PoolTask<'_, F> {
+        PoolTask::new(&self.shared, future)
+    }
+
+    /// Takes in no more tasks; what is queued still runs, delayed tasks at their time, and then the workers end. False if that was so already.
     ///
     /// Every submission that was accepted before this returns runs, every later one is refused, and those who wait for
     /// room are told.
@@ -255,7 +283,7 @@ impl WorkerPool {
 
     /// Places in the queue: 0 without a queue, `None` without a bound.
     pub fn capacity(&self) -> Option<usize> {
-        self.shared.capacity()
+        self.shared.capacity(0)
     }
 
     /// The name.

@@ -18,14 +18,15 @@
 
 use super::TaskPanic;
 use super::backlog::Backlog;
-use super::crew::Crew;
 use super::carry::Carry;
+use super::crew::Crew;
 use super::error::{Ending, JoinError, Refusal};
 use super::event::TaskReport;
 use super::extras::{Extras, Times};
 use super::handle::TaskId;
 use super::ledger::Ledger;
 use super::link::Link;
+use super::managed::{Call, Managed, Terms};
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
@@ -51,6 +52,10 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) clock: Clock,
     pub(super) task_timeout: Option<Duration>,
+    /// Whether tasks have limits, or terms of their own.
+    pub(super) has_terms: bool,
+    /// After which a worker ends, if there are more than the least.
+    pub(super) idle_timeout: Option<Duration>,
     pub(super) tied: bool,
     pub(super) base: Option<Context>,
     pub(super) on_panic: Option<OnPanic>,
@@ -70,7 +75,7 @@ pub(super) struct Shared {
     /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
     pub(super) batch: usize,
     pub(super) settings: Settings,
-    /// Whether there is nothing to do for a submission but to push it.
+    /// Whether a submission is nothing but a push: there is neither a ledger nor a wrapper.
     pub(super) is_plain: bool,
     /// Whether a task can be ended by its context.
     pub(super) heeds: bool,
@@ -91,18 +96,26 @@ pub(super) struct End {
 }
 
 impl Shared {
-    pub(super) fn new(backlog: Backlog, workers: usize, handover: bool, settings: Settings) -> Self {
+    /// With seats for `seats` workers, of whom `workers` are there at first.
+    pub(super) fn new(
+        backlog: Backlog,
+        seats: usize,
+        workers: usize,
+        handover: bool,
+        settings: Settings,
+    ) -> Self {
         let batch = match &backlog {
             Backlog::Bounded(ring) => (ring.capacity() / 2).clamp(1, BATCH),
             Backlog::Unbounded(_) => BATCH,
+            Backlog::Managed(managed) => (managed.capacity(0).unwrap_or(usize::MAX) / 2).clamp(1, BATCH),
         };
         let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
-            is_plain: !handover && settings.ledger.is_none() && settings.wrapper.is_none(),
+            is_plain: settings.ledger.is_none() && settings.wrapper.is_none(),
             heeds: settings.tied || has_history,
             batch,
             backlog,
-            books: Books::new(workers),
+            books: Books::new(seats),
             crew: Crew::default(),
             room: Room::default(),
             handover: handover.then(CachePadded::default),
@@ -114,21 +127,34 @@ impl Shared {
         }
     }
 
-    /// Places in the queue; `None` for no bound.
-    pub(super) fn capacity(&self) -> Option<usize> {
+    /// Places in the queue of that number; `None` for no bound. All but managed backlogs have one queue.
+    pub(super) fn capacity(&self, lane: u16) -> Option<usize> {
         match &self.backlog {
             _ if self.handover.is_some() => Some(0),
             Backlog::Bounded(ring) => Some(ring.capacity()),
             Backlog::Unbounded(_) => None,
+            Backlog::Managed(managed) => managed.capacity(lane),
+        }
+    }
+
+    /// Where submitters wait for room in that queue.
+    #[inline(always)]
+    pub(super) fn room(&self, lane: u16) -> &Room {
+        match (lane, &self.backlog) {
+            (1.., Backlog::Managed(managed)) => {
+                managed.rooms.get(usize::from(lane) - 1).unwrap_or(&self.room)
+            }
+            _ => &self.room,
         }
     }
 
     /// Free places, kept ones included.
-    pub(super) fn free(&self) -> usize {
+    pub(super) fn free(&self, lane: u16) -> usize {
         match (&self.handover, &self.backlog) {
             (Some(in_flight), _) => self.books.seats.len().saturating_sub(load_seq_cst(in_flight)),
             (None, Backlog::Bounded(ring)) => ring.capacity().saturating_sub(ring.len()),
             (None, Backlog::Unbounded(_)) => usize::MAX,
+            (None, Backlog::Managed(managed)) => managed.free(lane),
         }
     }
 
@@ -174,45 +200,54 @@ impl Shared {
     /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
     #[inline(always)]
     pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        if !self.is_plain {
-            return self.push_carefully(job);
-        }
-        let pushed = self.backlog.push_with(job);
+        let pushed = self.let_in(job, |job| self.backlog.push_with(job, |call| call.wake()));
         if pushed.is_ok() {
             self.crew.work_added(|| self.backlog.len());
         }
         pushed
     }
 
-    /// Likewise, but no worker is woken: locks may be held. See [`submit_noted`](Self::submit_noted).
-    #[cold]
-    fn push_carefully<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+    /// Pushes; without a queue, only if a worker is free.
+    #[inline(always)]
+    fn let_in<F>(
+        &self,
+        job: F,
+        push: impl FnOnce(F) -> Result<TaskId, PushError<F>>,
+    ) -> Result<TaskId, PushError<F>> {
         if self.handover.is_some() && !self.enter() {
             return Err(if self.backlog.is_closed() { PushError::Closed(job) } else { PushError::Full(job) });
         }
-        let pushed = self.backlog.push_with(job);
+        let pushed = push(job);
         if pushed.is_err() {
             self.leave();
         }
         pushed
     }
 
-    /// Does `push`, which submits a task with these extras in a pool that is not plain; notes it if there is a ledger; and
-    /// sees to it that somebody runs it.
-    pub(super) fn submit_noted<T, E>(
+    /// As [`push_with`](Self::push_with), on terms.
+    pub(super) fn push_on<F: FnOnce() -> Job>(
         &self,
-        extras: Option<Box<Extras>>,
-        push: impl FnOnce(Option<Box<Extras>>) -> Result<(T, TaskId), E>,
-    ) -> Result<T, E> {
-        let accepted = match &self.settings.ledger {
-            None => push(extras)?.0,
-            Some(ledger) => {
-                let context = extras.as_ref().and_then(|extras| extras.context.clone());
-                ledger.submit(context, || push(extras), || self.backlog.len())?
-            }
-        };
-        self.crew.work_added(|| self.backlog.len());
-        Ok(accepted)
+        managed: &Managed,
+        terms: Terms,
+        job: F,
+    ) -> Result<TaskId, PushError<F>> {
+        let (id, call) = managed.push_with(terms, job)?;
+        self.heed(call);
+        Ok(id)
+    }
+
+    /// As [`push_with`](Self::push_with), on terms if there are any, but nobody is woken: locks may be held. Whom it concerns
+    /// must be told afterwards.
+    pub(super) fn push_quietly<F: FnOnce() -> Job>(
+        &self,
+        terms: Option<&Terms>,
+        job: F,
+    ) -> Result<(TaskId, Call), PushError<F>> {
+        if let Some(managed) = self.backlog.managed() {
+            return managed.push_with(terms.copied().unwrap_or_default(), job);
+        }
+        let id = self.let_in(job, |job| self.backlog.push_with(job, drop))?;
+        Ok((id, Call { anyone: true, ..Call::default() }))
     }
 
     /// Notes that a task has ended; before the books do.
@@ -224,6 +259,16 @@ impl Shared {
             let report = TaskReport::of(task, extras, ending, now);
             ledger.ended(report, extras, now);
         });
+    }
+
+    /// Sees to it that those look whom a change of a managed backlog concerns.
+    pub(super) fn heed(&self, call: Call) {
+        if call.everyone {
+            self.crew.wake_all();
+        } else if call.anyone {
+            self.crew.work_added(|| self.backlog.len());
+        }
+        call.wake();
     }
 
     /// Without a queue: takes a free worker.
@@ -248,29 +293,42 @@ impl Shared {
     /// Lets those in line know of free places. A waker that panics is its executor's affair, not our worker's.
     #[inline]
     pub(super) fn admit(&self) {
-        if self.room.is_crowded() {
-            let _ = catch_unwind(AssertUnwindSafe(|| self.room.admit(|| self.free())));
+        self.admit_to(&self.room, 0);
+        if let Some(managed) = self.backlog.managed() {
+            for (lane, room) in (1..).zip(&managed.rooms) {
+                self.admit_to(room, lane);
+            }
         }
     }
 
+    #[inline]
+    fn admit_to(&self, room: &Room, lane: u16) {
+        if room.is_crowded() {
+            let _ = catch_unwind(AssertUnwindSafe(|| room.admit(|| self.free(lane))));
+        }
+    }
+
+    fn rooms(&self) -> impl Iterator<Item = &Room> {
+        let others = self.backlog.managed().map(|managed| &*managed.rooms).unwrap_or_default();
+        std::iter::once(&self.room).chain(others)
+    }
+
     pub(super) fn stats(&self) -> PoolStats {
-        PoolStats { waiting: self.room.waiting(), ..self.books.stats(&self.backlog) }
+        PoolStats { waiting: self.rooms().map(Room::waiting).sum(), ..self.books.stats(&self.backlog) }
     }
 
     /// For `Debug`, which must never block.
     pub(super) fn try_stats(&self) -> Option<PoolStats> {
         let waiting = self.room.try_waiting()?;
-        if let Backlog::Unbounded(_) = self.backlog {
-            return None;
-        }
+        let Backlog::Bounded(_) = self.backlog else { return None };
         Some(PoolStats { waiting, ..self.books.stats(&self.backlog) })
     }
 
     /// Stops the intake. False if that was so already.
     pub(super) fn close(&self) -> bool {
-        let first = self.backlog.close();
+        let first = self.backlog.close(|call| self.heed(call));
         if first {
-            self.room.close();
+            self.rooms().for_each(Room::close);
             self.crew.wake_all();
             self.look_for_the_end();
         }
@@ -301,8 +359,12 @@ impl Shared {
             seat.nudge.wake();
         }
         let mut job = pin!(Job::empty());
-        while let Ok(task) = self.backlog.pop(job.as_mut()) {
+        while let Some(task) = self.backlog.sweep(job.as_mut()) {
             self.sweep(job.as_mut(), task);
+        }
+        if let Some(managed) = self.backlog.managed() {
+            // Of the delayed tasks' sake there are sleepers although the pool was closed.
+            self.heed(managed.review());
         }
         self.look_for_the_end();
     }
@@ -341,6 +403,12 @@ impl Shared {
             }
             end.report.is_none() || end.waiting.settle(wakes, |()| Some(Outcome::Granted))
         });
+    }
+
+    /// There is a worker more.
+    pub(super) fn worker_came(&self) {
+        // Relaxed: the worker is not known to anybody yet.
+        self.workers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A worker is gone. After the last one nothing can run any more.

@@ -6,21 +6,25 @@ use super::error::{Refusal, SubmitError};
 use super::extras::Extras;
 use super::handle::{JoinHandle, TaskId};
 use super::link::Link;
+use super::managed::{Call, Terms};
 use super::room::Turn;
 use super::shared::Shared;
-use super::slot::{self, Joint};
+use super::slot::{self, Door, Job, Joint};
 use super::wrap::{Parcel, Wrapped};
+use crate::shim::AtomicU64;
 use crate::sync::ring::PushError;
-use crate::time::Sleep;
+use crate::time::{Clock, Deadline, Sleep};
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A submitted task has a [`JoinHandle`].
 #[derive(Debug)]
@@ -35,8 +39,35 @@ pub trait Mode<F>: sealed::Pack<F> {}
 
 impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 
+/// A task is submitted as the pool has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain(pub(super) ());
+
+/// A task is submitted with options of its own; see [`WorkerPool::task`](super::WorkerPool::task).
+#[derive(Clone, Debug)]
+pub struct Arranged {
+    pub(super) terms: Terms,
+    pub(super) fault: Option<Fault>,
+    /// As an instant: the end of the wait for room.
+    pub(super) expires: Option<Instant>,
+}
+
+/// How a task is submitted: [`Plain`] or [`Arranged`]. Not to be implemented elsewhere.
+pub trait Way: sealed::Arrange {}
+
+impl<T: sealed::Arrange> Way for T {}
+
+/// What the pool cannot do.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    Unmanaged,
+    NoSuchQueue(Box<str>),
+    Expired,
+}
+
 mod sealed {
-    use super::Shared;
+    use super::{Shared, Terms};
+    use std::time::Instant;
 
     /// What may be named in the signature of a public trait.
     #[derive(Debug)]
@@ -45,19 +76,95 @@ mod sealed {
         Closed(F),
     }
 
-    #[derive(Clone, Copy)]
     #[allow(missing_debug_implementations, reason = "not nameable outside")]
-    pub struct Intake<'a>(pub(super) &'a Shared);
+    pub struct Intake<'a, T>(pub(super) &'a Shared, pub(super) &'a T);
+
+    pub trait Arrange {
+        /// The number of the queue.
+        fn lane(&self) -> u16;
+        /// `None` for the pool's own.
+        fn terms(&self) -> Option<&Terms>;
+        /// When the wait for room is in vain.
+        fn expires(&self) -> Option<Instant>;
+        /// Why the pool cannot take it in.
+        fn refusal(&self, intake: Intake<'_, ()>) -> Option<Because>;
+    }
+
+    /// As above.
+    #[derive(Debug)]
+    pub struct Because(pub(super) super::Refusal);
 
     pub trait Pack<F> {
         type Accepted;
 
         /// One attempt, past those in line.
-        fn offer(intake: Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>>;
+        fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>>;
     }
 }
 
-use sealed::{Intake, Refused};
+use sealed::{Arrange, Because, Intake, Refused};
+
+impl Arrange for Plain {
+    #[inline(always)]
+    fn lane(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn terms(&self) -> Option<&Terms> {
+        None
+    }
+
+    #[inline(always)]
+    fn expires(&self) -> Option<Instant> {
+        None
+    }
+
+    #[inline(always)]
+    fn refusal(&self, _intake: Intake<'_, ()>) -> Option<Because> {
+        None
+    }
+}
+
+impl Arrange for Arranged {
+    fn lane(&self) -> u16 {
+        self.terms.lane
+    }
+
+    fn terms(&self) -> Option<&Terms> {
+        Some(&self.terms)
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    fn refusal(&self, Intake(shared, ()): Intake<'_, ()>) -> Option<Because> {
+        let now = || shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
+        Some(Because(match &self.fault {
+            Some(Fault::Unmanaged) => Refusal::Unmanaged,
+            Some(Fault::NoSuchQueue(name)) => Refusal::NoSuchQueue(name.clone()),
+            Some(Fault::Expired) => Refusal::Expired,
+            None if self.terms.expires != u64::MAX && self.terms.expires <= now() => Refusal::Expired,
+            None => return None,
+        }))
+    }
+}
+
+impl<T: Arrange> Door for Intake<'_, T> {
+    #[inline(always)]
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        match (self.1.terms(), self.0.backlog.managed()) {
+            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
+            _ => self.0.push_with(job),
+        }
+    }
+
+    #[inline(always)]
+    fn withdrawn(&self) -> NonNull<AtomicU64> {
+        NonNull::from(&**self.0.books.withdrawn)
+    }
+}
 
 impl<F> From<PushError<F>> for Refused<F> {
     #[inline]
@@ -77,17 +184,17 @@ where
     type Accepted = JoinHandle<F::Output>;
 
     #[inline]
-    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>> {
-        if !shared.is_plain {
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
+        if !intake.0.is_plain {
             return offer_carefully(
-                shared,
+                intake,
                 future,
                 None,
-                |future, extras| joined(slot::submit_joined(shared, future, extras)),
-                |future, extras| joined(slot::submit_joined(shared, future, extras)),
+                |door, future, extras| joined(slot::submit_joined(door, future, extras)),
+                |door, future, extras| joined(slot::submit_joined(door, future, extras)),
             );
         }
-        let (joint, id) = slot::submit_joined(shared, future, shared.extras())?;
+        let (joint, id) = slot::submit_joined(&intake, future, intake.0.extras())?;
         Ok(JoinHandle::new(joint, id))
     }
 }
@@ -99,17 +206,17 @@ where
     type Accepted = ();
 
     #[inline]
-    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<(), Refused<F>> {
-        if !shared.is_plain {
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>> {
+        if !intake.0.is_plain {
             return offer_carefully(
-                shared,
+                intake,
                 future,
                 None,
-                |future, extras| slot::submit(shared, future, extras).map(|id| ((), id)),
-                |future, extras| slot::submit(shared, future, extras).map(|id| ((), id)),
+                |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
+                |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
             );
         }
-        slot::submit(shared, future, shared.extras())?;
+        slot::submit(&intake, future, intake.0.extras())?;
         Ok(())
     }
 }
@@ -118,25 +225,76 @@ fn joined<T, E>(submitted: Result<(Joint<T>, TaskId), E>) -> Result<(JoinHandle<
     submitted.map(|(joint, id)| (JoinHandle::new(joint, id), id))
 }
 
+/// Takes jobs in and wakes nobody: the ledger's lock may be held.
+struct QuietDoor<'a> {
+    shared: &'a Shared,
+    terms: Option<&'a Terms>,
+    /// Whom the push concerns.
+    call: Cell<Option<Call>>,
+}
+
+impl Door for QuietDoor<'_> {
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        let (id, call) = self.shared.push_quietly(self.terms, job)?;
+        self.call.set(Some(call));
+        Ok(id)
+    }
+
+    fn withdrawn(&self) -> NonNull<AtomicU64> {
+        NonNull::from(&**self.shared.books.withdrawn)
+    }
+}
+
+impl<'a> QuietDoor<'a> {
+    fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
+        Self { shared, terms: way.terms(), call: Cell::new(None) }
+    }
+
+    /// Does `push`, which submits a task with these extras by this door; notes it if there is a ledger; and sees to it that
+    /// somebody runs it.
+    fn submit<A, E>(
+        &self,
+        extras: Option<Box<Extras>>,
+        push: impl FnOnce(&Self, Option<Box<Extras>>) -> Result<(A, TaskId), E>,
+    ) -> Result<A, E> {
+        let accepted = match &self.shared.settings.ledger {
+            None => push(self, extras)?.0,
+            Some(ledger) => {
+                let context = extras.as_ref().and_then(|extras| extras.context.clone());
+                ledger.submit(context, || push(self, extras), || self.shared.backlog.len())?
+            }
+        };
+        if let Some(call) = self.call.take() {
+            self.shared.heed(call);
+        }
+        Ok(accepted)
+    }
+}
+
 /// One attempt in a pool that does more for a task than to run it: by `wrapped` if it has a wrapper, otherwise by `bare`.
 #[cold]
-fn offer_carefully<F: Future, A>(
-    shared: &Shared,
+fn offer_carefully<T: Arrange, F: Future, A>(
+    intake: Intake<'_, T>,
     future: F,
     link: Option<Arc<Link>>,
-    bare: impl FnOnce(F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
-    wrapped: impl FnOnce(Wrapped<F>, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
+    bare: impl FnOnce(&QuietDoor<'_>, F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
+    wrapped: impl FnOnce(
+        &QuietDoor<'_>,
+        Wrapped<F>,
+        Option<Box<Extras>>,
+    ) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
 ) -> Result<A, Refused<F>> {
+    let door = QuietDoor::new(intake);
+    let shared = door.shared;
     let Some(wrapper) = &shared.settings.wrapper else {
-        let extras = shared.extras_with(link);
-        return Ok(shared.submit_noted(extras, |extras| bare(future, extras))?);
+        return Ok(door.submit(shared.extras_with(link), |door, extras| bare(door, future, extras))?);
     };
     let link = link.unwrap_or_else(|| Arc::new(Link::new()));
     let parcel = Parcel::new();
     let task = Wrapped::new(&parcel, wrapper, Arc::clone(&link));
-    shared.submit_noted(shared.extras_with(Some(link)), |extras| {
+    door.submit(shared.extras_with(Some(link)), |door, extras| {
         let mut place = parcel.task.lock();
-        match wrapped(task, extras) {
+        match wrapped(door, task, extras) {
             Ok(accepted) => {
                 *place = Some(future);
                 Ok(accepted)
@@ -154,10 +312,10 @@ impl Shared {
     }
 
     #[cold]
-    fn refused<F>(&self, refused: Refused<F>) -> SubmitError<F> {
+    fn refused<F>(&self, refused: Refused<F>, lane: u16) -> SubmitError<F> {
         match refused {
             Refused::Full(future) => {
-                self.refuse(Refusal::Full { capacity: self.capacity().unwrap_or(usize::MAX) }, future)
+                self.refuse(Refusal::Full { capacity: self.capacity(lane).unwrap_or(usize::MAX) }, future)
             }
             Refused::Closed(future) => self.refuse(Refusal::Closed, future),
         }
@@ -165,29 +323,41 @@ impl Shared {
 
     /// Submits without waiting.
     #[inline]
-    pub(super) fn try_submit<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, SubmitError<F>> {
-        if let Err(reason) = self.check() {
+    pub(super) fn try_submit<F, M: Mode<F>, T: Way>(
+        &self,
+        future: F,
+        way: &T,
+    ) -> Result<M::Accepted, SubmitError<F>> {
+        if let Err(reason) = self.admissible(way) {
             return Err(self.refuse(reason, future));
         }
-        let offered = if self.room.is_crowded() {
-            self.offer_between::<F, M>(future)
+        let offered = if self.room(way.lane()).is_crowded() {
+            self.offer_between::<F, M, T>(future, way)
         } else {
-            M::offer(Intake(self), future)
+            M::offer(Intake(self, way), future)
         };
-        offered.map_err(|refused| self.refused(refused))
+        offered.map_err(|refused| self.refused(refused, way.lane()))
+    }
+
+    /// Whether a submission may have any effect now.
+    #[inline]
+    fn admissible(&self, way: &impl Way) -> Result<(), Refusal> {
+        self.check()?;
+        way.refusal(Intake(self, &())).map_or(Ok(()), |Because(refusal)| Err(refusal))
     }
 
     /// While others wait for room, or have been invited: only into a place that is not theirs.
     #[cold]
-    fn offer_between<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, Refused<F>> {
+    fn offer_between<F, M: Mode<F>, T: Way>(&self, future: F, way: &T) -> Result<M::Accepted, Refused<F>> {
         if self.backlog.is_closed() {
             return Err(Refused::Closed(future));
         }
-        if !self.room.slip_in(|| self.free()) {
+        let lane = way.lane();
+        if !self.room(lane).slip_in(|| self.free(lane)) {
             return Err(Refused::Full(future));
         }
-        let offered = M::offer(Intake(self), future);
-        self.room.leave(0, || self.free());
+        let offered = M::offer(Intake(self, way), future);
+        self.room(lane).leave(0, || self.free(lane));
         offered
     }
 }
@@ -198,8 +368,9 @@ pin_project! {
     /// # Cancel safety
     /// Dropped before it is ready, it has submitted nothing; its place in line goes to the next.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Submit<'a, F, M = Joined> {
+    pub struct Submit<'a, F, M = Joined, T: Way = Plain> {
         shared: &'a Shared,
+        way: T,
         // Taken when it is accepted or given back.
         future: Option<F>,
         // Boxed, so that those who have none do not carry it.
@@ -209,30 +380,58 @@ pin_project! {
         mode: PhantomData<fn() -> M>,
     }
 
-    impl<F, M> PinnedDrop for Submit<'_, F, M> {
+    impl<F, M, T: Way> PinnedDrop for Submit<'_, F, M, T> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !this.slot.is_idle() {
-                this.shared.room.abandon(this.slot.as_ref(), || this.shared.free());
+                let lane = this.way.lane();
+                this.shared.room(lane).abandon(this.slot.as_ref(), || this.shared.free(lane));
             }
         }
     }
 }
 
 struct Limit {
-    limit: Duration,
+    /// From the first wait on.
+    limit: Option<Duration>,
+    expires: Option<Instant>,
     sleep: Option<Sleep>,
+    /// The task expires before the limit is over.
+    expires_first: bool,
 }
 
-impl<'a, F, M> Submit<'a, F, M> {
-    #[inline]
-    pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>) -> Self {
-        let limit = limit.map(|limit| Box::new(Limit { limit, sleep: None }));
-        Self { shared, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+impl Limit {
+    /// Why the wait is over, if it is.
+    fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<Refusal> {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => sleep,
+            None => {
+                let limit = self.limit.map_or(Deadline::NEVER, |limit| Deadline::after(clock.now(), limit));
+                let expires = self.expires.map_or(Deadline::NEVER, Deadline::at);
+                self.expires_first = expires <= limit;
+                let sleep =
+                    limit.min(expires).instant().map_or_else(Sleep::never, |at| clock.sleep_until(at));
+                self.sleep.insert(sleep)
+            }
+        };
+        Pin::new(sleep).poll(cx).map(|()| match self.limit {
+            Some(limit) if !self.expires_first => Refusal::TimedOut(limit),
+            _ => Refusal::Expired,
+        })
     }
 }
 
-impl<F, M: Mode<F>> Future for Submit<'_, F, M> {
+impl<'a, F, M, T: Way> Submit<'a, F, M, T> {
+    #[inline]
+    pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>, way: T) -> Self {
+        let expires = way.expires();
+        let limit = (limit.is_some() || expires.is_some())
+            .then(|| Box::new(Limit { limit, expires, sleep: None, expires_first: false }));
+        Self { shared, way, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+    }
+}
+
+impl<F, M: Mode<F>, T: Way> Future for Submit<'_, F, M, T> {
     type Output = Result<M::Accepted, SubmitError<F>>;
 
     #[inline]
@@ -241,17 +440,19 @@ impl<F, M: Mode<F>> Future for Submit<'_, F, M> {
         let shared = *this.shared;
         if this.slot.is_idle() {
             let Some(future) = this.future.take() else { return Poll::Pending };
-            match shared.try_submit::<F, M>(future) {
+            match shared.try_submit::<F, M, T>(future, this.way) {
                 Err(refused) if refused.is_full() => {
                     *this.future = Some(refused.future);
-                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free()) {
+                    let lane = this.way.lane();
+                    let room = shared.room(lane);
+                    if !room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(lane)) {
                         return give_back(shared, this.future, Refusal::Closed);
                     }
                 }
                 done => return Poll::Ready(done),
             }
         }
-        wait::<F, M>(shared, this.future, this.limit, this.slot.as_ref(), cx)
+        wait::<F, M, T>(shared, this.way, this.future, this.limit, this.slot.as_ref(), cx)
     }
 }
 
@@ -269,37 +470,39 @@ fn give_back<F, T>(
 
 /// In line.
 #[inline(never)]
-fn wait<F, M: Mode<F>>(
+fn wait<F, M: Mode<F>, T: Way>(
     shared: &Shared,
+    way: &T,
     future: &mut Option<F>,
     limit: &mut Option<Box<Limit>>,
     slot: Pin<&Slot<u8>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<M::Accepted, SubmitError<F>>> {
-    let free = || shared.free();
+    let (room, lane) = (shared.room(way.lane()), way.lane());
+    let free = || shared.free(lane);
     loop {
-        match shared.room.poll(slot, cx.waker()) {
+        match room.poll(slot, cx.waker()) {
             Turn::Closed => return give_back(shared, future, Refusal::Closed),
             Turn::Invited(overtaken) => {
                 let Some(taken) = future.take() else {
-                    shared.room.leave(overtaken, free);
+                    room.leave(overtaken, free);
                     return Poll::Pending;
                 };
-                if let Err(reason) = shared.check() {
-                    shared.room.leave(overtaken, free);
+                if let Err(reason) = shared.admissible(way) {
+                    room.leave(overtaken, free);
                     return Poll::Ready(Err(shared.refuse(reason, taken)));
                 }
-                match M::offer(Intake(shared), taken) {
+                match M::offer(Intake(shared, way), taken) {
                     Err(Refused::Full(refused)) => {
                         *future = Some(refused);
-                        if !shared.room.line_up_again(slot, cx.waker(), overtaken, free) {
+                        if !room.line_up_again(slot, cx.waker(), overtaken, free) {
                             return give_back(shared, future, Refusal::Closed);
                         }
                     }
                     other => {
-                        shared.room.leave(overtaken, free);
+                        room.leave(overtaken, free);
                         *limit = None;
-                        return Poll::Ready(other.map_err(|refused| shared.refused(refused)));
+                        return Poll::Ready(other.map_err(|refused| shared.refused(refused, lane)));
                     }
                 }
             }
@@ -308,27 +511,25 @@ fn wait<F, M: Mode<F>>(
                     reason
                 } else {
                     let Some(limit) = limit else { return Poll::Pending };
-                    let duration = limit.limit;
-                    let sleep = limit.sleep.get_or_insert_with(|| shared.settings.clock.sleep(duration));
-                    if Pin::new(sleep).poll(cx).is_pending() {
+                    let Poll::Ready(reason) = limit.poll(&shared.settings.clock, cx) else {
                         return Poll::Pending;
-                    }
-                    Refusal::TimedOut(duration)
+                    };
+                    reason
                 };
                 // Out of line at once, not when the future is dropped; an invitation that came just now goes to the next.
-                shared.room.abandon(slot, free);
+                room.abandon(slot, free);
                 return give_back(shared, future, reason);
             }
         }
     }
 }
 
-impl<F, M> fmt::Debug for Submit<'_, F, M> {
+impl<F, M, T: Way> fmt::Debug for Submit<'_, F, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submit")
             .field("pool", &self.shared.settings.name)
             .field("waiting", &!self.slot.is_idle())
-            .field("limit", &self.limit.as_ref().map(|limit| limit.limit))
+            .field("limit", &self.limit.as_ref().and_then(|limit| limit.limit))
             .finish_non_exhaustive()
     }
 }

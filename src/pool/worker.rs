@@ -8,6 +8,7 @@ use super::event::PoolEvent;
 use super::extras::Extras;
 use super::handle::TaskId;
 use super::link::Request;
+use super::managed::{Alarm, Managed, Rest as Next, Ticket};
 use super::shared::{Shared, contained, forget_panic, within};
 use super::slot::{Job, Step};
 use crate::shim::Arc;
@@ -21,6 +22,7 @@ use std::future::{Future, Pending, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = 128;
@@ -69,6 +71,7 @@ pin_project! {
         reachable: Option<Waker>,
         // Fires when the pool's own context ends.
         base: Option<Watch>,
+        idle: Idle,
     }
 }
 
@@ -80,10 +83,34 @@ enum Stage {
     Done,
 }
 
+/// The timers of a worker that sleeps in a managed pool.
+#[derive(Default)]
+struct Idle {
+    /// Of the worker that keeps the time.
+    alarm: Alarm,
+    /// Of one worker more than the least: when it goes.
+    end: Option<Sleep>,
+}
+
+/// Whether a worker in the list of sleepers has anything to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resting {
+    Yes,
+    /// It is out of the list.
+    No,
+    /// It is out of the list, and ends.
+    Done,
+}
+
 /// What goes with the job.
 struct Task {
     id: TaskId,
+    /// Whether any of the following is of interest.
+    has_more: bool,
+    ticket: Ticket,
     extras: Option<Box<Extras>>,
+    /// The limit that ends with the deadline.
+    limit: Duration,
     deadline: Deadline,
     sleep: Option<Sleep>,
     /// Fires when the context of a tied task ends.
@@ -92,13 +119,16 @@ struct Task {
 
 impl Default for Task {
     fn default() -> Self {
-        Self { id: TaskId(0), extras: None, deadline: Deadline::NEVER, sleep: None, watch: None }
-    }
-}
-
-impl Task {
-    fn context(&self) -> Option<&WorkContext> {
-        self.extras.as_ref().and_then(|extras| extras.context.as_ref())
+        Self {
+            id: TaskId(0),
+            has_more: false,
+            ticket: Ticket::default(),
+            extras: None,
+            limit: Duration::ZERO,
+            deadline: Deadline::NEVER,
+            sleep: None,
+            watch: None,
+        }
     }
 }
 
@@ -120,6 +150,7 @@ impl Worker {
             rest: Slot::new(),
             reachable: None,
             base: None,
+            idle: Idle::default(),
         };
         Self { shared, stage: Stage::Fresh, hand }
     }
@@ -133,29 +164,35 @@ impl Hand {
             shared.leave();
         }
         let this = self.project();
-        let (rest, index) = (this.rest, this.index);
+        let rest = this.rest;
         if !rest.is_idle() && shared.crew.get_up(rest.as_ref()) == Rest::Woken {
             // Somebody counts on this worker to look at the queue.
             contained(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
         }
+        if let Some(managed) = shared.backlog.managed() {
+            contained(|| shared.heed(managed.gone(*this.index)));
+        }
         if has_started {
-            tell_stopped(shared, *index);
+            tell_stopped(shared, *this.index);
         }
         contained(|| shared.worker_left(true));
     }
 
-    /// Takes up a job.
+    /// Takes up a job. False if it is too old to be run.
     #[inline(always)]
-    fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) {
+    fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) -> bool {
         let mut this = self.project();
         this.task.id = id;
-        if let Some(mut extras) = this.job.as_mut().take_extras() {
-            begin_with(shared, this.job, id, &mut extras, *this.index);
+        let extras = this.job.as_mut().take_extras();
+        let in_time = !shared.settings.has_terms || this.task.begin(shared);
+        if let Some(mut extras) = extras {
+            this.task.has_more = true;
+            if in_time {
+                begin_with(shared, this.job, id, &mut extras, *this.index);
+            }
             this.task.extras = Some(extras);
         }
-        if let Some(limit) = shared.settings.task_timeout {
-            this.task.deadline = Deadline::after(shared.settings.clock.now(), limit);
-        }
+        in_time
     }
 
     /// Polls the job once, unless it must not be polled any more.
@@ -193,8 +230,7 @@ impl Hand {
         if let Some(at) = task.deadline.instant() {
             let sleep = task.sleep.get_or_insert_with(|| shared.settings.clock.sleep_until(at));
             if Pin::new(sleep).poll(cx).is_ready() {
-                let limit = shared.settings.task_timeout.unwrap_or_default();
-                return Poll::Ready(End::Error(Box::new(JoinError::timed_out(limit))));
+                return Poll::Ready(End::Error(Box::new(JoinError::timed_out(task.limit))));
             }
         }
         let context = task.extras.as_ref().and_then(|extras| extras.context.as_ref());
@@ -217,15 +253,16 @@ impl Hand {
     #[inline(always)]
     fn finish(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
         let this = self.as_mut().project();
-        let is_plain = this.task.extras.is_none() && this.task.sleep.is_none();
-        if let (End::Step(Step::Completed), true) = (&end, is_plain) {
+        if let (End::Step(Step::Completed), false) = (&end, this.task.has_more) {
             shared.books.ended(*this.index, None);
             this.job.resolve(None);
             return;
         }
         self.as_mut().finish_with(shared, end);
-        // Contexts hold values of the user's, timers may be the user's.
-        contained(|| *self.project().task = Task::default());
+        let this = self.project();
+        if this.task.has_more {
+            this.task.clear(shared);
+        }
     }
 
     /// The job has no result, or there is more to it than its future.
@@ -281,20 +318,126 @@ impl Hand {
 
     /// In the list of sleepers: whether there is still nothing to do. If there is, the worker is out of the list, and
     /// searching if somebody had woken it.
-    fn is_resting(
+    fn rest(
         mut self: Pin<&mut Self>,
         shared: &Shared,
         cx: &mut Context<'_>,
         searching: &mut bool,
-    ) -> bool {
-        if !shared.backlog.is_poppable() {
+    ) -> Resting {
+        let calm = match shared.backlog.managed() {
+            None => !shared.backlog.is_poppable(),
+            Some(managed) => self.as_mut().keep_time(shared, managed, cx),
+        };
+        if calm {
             match self.as_mut().watch_base(shared, cx) {
-                None => return true,
                 Some(error) => contained(|| shared.abort(Some(error))),
+                None if !self.as_mut().is_idle_for_long(shared, cx) => return Resting::Yes,
+                None => return self.retire(shared, searching),
             }
         }
-        *searching = shared.crew.get_up(self.project().rest.as_ref()) == Rest::Woken;
-        false
+        self.get_up(shared, searching);
+        Resting::No
+    }
+
+    /// Out of the list of sleepers.
+    fn get_up(self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) {
+        let this = self.project();
+        *searching = shared.crew.get_up(this.rest.as_ref()) == Rest::Woken;
+        this.idle.clear();
+    }
+
+    /// In the list of sleepers of a managed pool: whether there is still nothing to do. Sees to it that some sleeper's
+    /// timer is armed for what is due later.
+    #[inline(never)]
+    fn keep_time(self: Pin<&mut Self>, shared: &Shared, managed: &Managed, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        let alarm = &mut this.idle.alarm;
+        loop {
+            let until = match managed.rest(*this.index, cx.waker()) {
+                Next::Look => return false,
+                Next::Sleep => None,
+                Next::Keep(until) => Some(until),
+            };
+            if until.is_some() && !alarm.is_set() {
+                shared.crew.stand_back(this.rest.as_ref());
+            }
+            alarm.set(until, managed);
+            if !alarm.has_gone_off(cx) {
+                return true;
+            }
+        }
+    }
+
+    /// Whether this worker has been idle for so long that it may end.
+    #[inline]
+    fn is_idle_for_long(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> bool {
+        let Some(limit) = shared.settings.idle_timeout else { return false };
+        let end = &mut self.project().idle.end;
+        if !shared.backlog.managed().is_some_and(Managed::has_spare) {
+            *end = None;
+            return false;
+        }
+        let sleep = end.get_or_insert_with(|| shared.settings.clock.sleep(limit));
+        Pin::new(sleep).poll(cx).is_ready()
+    }
+
+    /// This worker has been idle for long: it ends, unless it is needed after all.
+    fn retire(mut self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) -> Resting {
+        self.as_mut().get_up(shared, searching);
+        let Some(managed) = shared.backlog.managed().filter(|_| !*searching) else { return Resting::No };
+        match managed.retire(self.index) {
+            None => Resting::No,
+            Some(call) => {
+                contained(|| shared.heed(call));
+                Resting::Done
+            }
+        }
+    }
+}
+
+impl Idle {
+    fn clear(&mut self) {
+        if self.alarm.is_set() || self.end.is_some() {
+            // Timers may be the user's.
+            contained(|| *self = Self::default());
+        }
+    }
+}
+
+impl Task {
+    fn context(&self) -> Option<&WorkContext> {
+        self.extras.as_ref().and_then(|extras| extras.context.as_ref())
+    }
+
+    /// The limits of a task that is taken up. False if it is too late for it.
+    #[inline(never)]
+    fn begin(&mut self, shared: &Shared) -> bool {
+        self.has_more = true;
+        let terms = &self.ticket.terms;
+        let limit = terms.timeout.or(shared.settings.task_timeout).filter(|limit| !limit.is_zero());
+        let end = Some(terms.deadline).filter(|&deadline| deadline != u64::MAX);
+        if limit.is_some() || end.is_some() {
+            let now = shared.settings.clock.now();
+            let limited = limit.map_or(Deadline::NEVER, |limit| Deadline::after(now, limit));
+            let end = end.and_then(|end| shared.backlog.managed()?.instant(end));
+            let ended = end.map_or(Deadline::NEVER, Deadline::at);
+            self.deadline = limited.min(ended);
+            self.limit = match limit {
+                Some(limit) if limited <= ended => limit,
+                _ => ended.remaining(now).unwrap_or_default(),
+            };
+        }
+        !self.ticket.is_expired
+    }
+
+    /// The task is over.
+    #[inline(never)]
+    fn clear(&mut self, shared: &Shared) {
+        if let Some(managed) = shared.backlog.managed() {
+            managed.release(&self.ticket);
+        }
+        // Contexts hold values of the user's, timers may be the user's.
+        contained(|| *self = Self::default());
     }
 }
 
@@ -315,8 +458,19 @@ impl Future for Worker {
         let mut searching = false;
         if !hand.rest.is_idle() {
             searching = shared.crew.poll(hand.as_mut().project().rest.as_ref(), cx.waker()) == Rest::Woken;
-            if !searching && hand.as_mut().is_resting(shared, cx, &mut searching) {
-                return Poll::Pending;
+            if searching {
+                hand.as_mut().project().idle.clear();
+            } else {
+                match hand.as_mut().rest(shared, cx, &mut searching) {
+                    Resting::Yes => return Poll::Pending,
+                    Resting::No => {}
+                    Resting::Done => {
+                        *this.stage = Stage::Done;
+                        tell_stopped(shared, hand.index);
+                        contained(|| shared.worker_left(false));
+                        return Poll::Ready(());
+                    }
+                }
             }
         }
         if !hand.job.is_empty() && shared.is_aborted() {
@@ -352,7 +506,9 @@ impl Future for Worker {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match shared.backlog.pop(hand.as_mut().project().job) {
+            let place = hand.as_mut().project();
+            let heed = |call| contained(|| shared.heed(call));
+            match shared.backlog.pop(place.job, *place.index, &mut place.task.ticket, heed) {
                 Ok(id) => {
                     if searching {
                         searching = false;
@@ -364,19 +520,30 @@ impl Future for Worker {
                         shared.admit();
                     }
                     if shared.is_aborted() {
-                        shared.sweep(hand.as_mut().project().job, id);
+                        let place = hand.as_mut().project();
+                        shared.sweep(place.job, id);
+                        place.task.clear(shared);
                         continue;
                     }
                     left = left.saturating_sub(1);
-                    hand.as_mut().begin(shared, id);
+                    if !hand.as_mut().begin(shared, id) {
+                        hand.as_mut().finish(shared, End::Error(Box::new(JoinError::expired())));
+                    }
                 }
                 Err(PopError::Empty) => {
                     shared.admit();
                     let rest = hand.as_mut().project().rest;
                     shared.crew.lie_down(rest.as_ref(), cx.waker(), searching);
                     searching = false;
-                    if hand.as_mut().is_resting(shared, cx, &mut searching) {
-                        return Poll::Pending;
+                    match hand.as_mut().rest(shared, cx, &mut searching) {
+                        Resting::Yes => return Poll::Pending,
+                        Resting::No => {}
+                        Resting::Done => {
+                            *this.stage = Stage::Done;
+                            tell_stopped(shared, hand.index);
+                            contained(|| shared.worker_left(false));
+                            return Poll::Ready(());
+                        }
                     }
                 }
                 Err(PopError::Closed) => {
@@ -384,6 +551,9 @@ impl Future for Worker {
                         contained(|| shared.crew.stop_searching(|| true));
                     }
                     *this.stage = Stage::Done;
+                    if let Some(managed) = shared.backlog.managed() {
+                        contained(|| shared.heed(managed.gone(hand.index)));
+                    }
                     tell_stopped(shared, hand.index);
                     contained(|| shared.worker_left(false));
                     return Poll::Ready(());
@@ -410,10 +580,14 @@ fn begin_with(shared: &Shared, job: Pin<&mut Job>, task: TaskId, extras: &mut Ex
     if extras.propagated && extras.attempts == 0 {
         shared.books.propagated();
     }
-    let Some(ledger) = &shared.settings.ledger else { return };
+    let Some(ledger) = &shared.settings.ledger else {
+        extras.attempts += 1;
+        return;
+    };
     contained(|| {
         let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
         if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
+            extras.attempts += 1;
             ledger.started(task, extras, worker, shared.settings.clock.now());
         }
     });

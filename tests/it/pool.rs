@@ -2,6 +2,7 @@
 
 mod endings;
 mod handles;
+mod lanes;
 mod messages;
 mod notes;
 mod shutdown;

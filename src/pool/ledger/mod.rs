@@ -128,7 +128,6 @@ impl Ledger {
 
     /// A worker has taken a task up and will poll it.
     pub(super) fn started(&self, task: TaskId, extras: &mut Extras, worker: usize, now: Instant) {
-        extras.attempts += 1;
         extras.is_running = true;
         extras.worker = Some(worker);
         let attempt = extras.attempts;

@@ -33,12 +33,11 @@
 //! * **P5** The counter of withdrawn tasks outlives the job. A withdrawal counts between `CLAIMED` and `WITHDRAWN`, and a
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
 
-use super::{Data, INLINE, Job, Ops, Step, data, empty};
+use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
 use crate::pool::error::JoinError;
 use crate::pool::extras::Extras;
 use crate::pool::handle::TaskId;
 use crate::pool::nudge::Nudge;
-use crate::pool::shared::Shared;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
 use crate::sync::ring::PushError;
 use std::future::Future;
@@ -52,7 +51,7 @@ use std::task::{Context, Poll, Waker};
 /// Submits a task whose result its [`Joint`] waits for. A task that is not accepted is given back.
 #[inline]
 pub(in crate::pool) fn submit_joined<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
     extras: Option<Box<Extras>>,
 ) -> Result<(Joint<F::Output>, TaskId), PushError<F>>
@@ -65,7 +64,7 @@ where
             state: AtomicU32::new(0),
             ops: const { &Cell::<F>::OPS },
             // The pool outlives its jobs (P5).
-            withdrawn: NonNull::from(&**pool.books.withdrawn),
+            withdrawn: pool.withdrawn(),
             join: UnsafeCell::new(None),
             result: UnsafeCell::new(None),
             run: Nudge::new(),

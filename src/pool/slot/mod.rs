@@ -12,7 +12,7 @@ pub(super) use cell::{Joint, submit_joined};
 use super::error::JoinError;
 use super::extras::Extras;
 use super::handle::TaskId;
-use super::shared::Shared;
+use crate::shim::AtomicU64;
 use crate::sync::ring::PushError;
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
@@ -69,10 +69,19 @@ static EMPTY: Ops = Ops {
     resolve: |_, _| {},
 };
 
+/// Where jobs go.
+pub(super) trait Door {
+    /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>>;
+
+    /// The counter of tasks cancelled in the queue, which outlives the jobs behind this door (P5).
+    fn withdrawn(&self) -> NonNull<AtomicU64>;
+}
+
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
 pub(super) fn submit<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
     extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
@@ -99,7 +108,7 @@ where
 
 /// As [`submit`], for a future that is too large for the job.
 fn submit_boxed<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
     extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
