@@ -9,6 +9,7 @@ use super::event::PoolEvent;
 use super::ledger::Ledger;
 use super::managed::{LaneSpec, Managed, Scaler, Spec};
 use super::named::NamedQueue;
+use super::retry::Letters;
 use super::shared::{OnPanic, Settings, Shared};
 use super::worker::Worker;
 use super::wrap::Wrapper;
@@ -52,6 +53,7 @@ pub struct PoolBuilder {
     observers: Vec<Arc<dyn Observe<PoolEvent>>>,
     reports: Option<usize>,
     history: Option<usize>,
+    dead_letters: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,7 @@ impl PoolBuilder {
             observers: Vec::new(),
             reports: None,
             history: None,
+            dead_letters: 1000,
         }
     }
 
@@ -271,6 +274,12 @@ impl PoolBuilder {
         self
     }
 
+    /// How many tasks are kept that [were given up](super::DeadLetter), the newest ones; by default 1,000. 0 keeps none.
+    pub fn dead_letters(mut self, capacity: usize) -> Self {
+        self.dead_letters = capacity;
+        self
+    }
+
     /// What the pool notes of its tasks, if it notes anything.
     fn ledger(&self) -> Result<Option<Box<Ledger>>, ConfigError> {
         if self.observers.is_empty() && self.reports.is_none() && self.history.is_none() {
@@ -337,6 +346,7 @@ impl PoolBuilder {
             carry: self.carry,
             wrapper: self.wrapper,
             ledger,
+            letters: Letters::new(self.dead_letters),
         };
         let handover = matches!(self.queue, Queue::Bounded(0));
         let shared = shim::Arc::new(Shared::new(backlog, most, workers, handover, settings));
@@ -470,6 +480,7 @@ impl fmt::Debug for PoolBuilder {
             .field("observers", &self.observers.len())
             .field("reports", &self.reports)
             .field("history", &self.history)
+            .field("dead_letters", &self.dead_letters)
             .finish()
     }
 }

@@ -192,6 +192,23 @@ pub(super) enum Refusal {
     Unmanaged,
 }
 
+impl Refusal {
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, pool: &str) -> fmt::Result {
+        match self {
+            Self::Full { capacity: 0 } => write!(f, "{pool}: no worker is free, and there is no queue"),
+            Self::Full { capacity } => write!(f, "{pool}: all {capacity} places of the queue are taken"),
+            Self::Closed => write!(f, "{pool}: closed"),
+            Self::TimedOut(limit) => write!(f, "{pool}: no room within {limit:?}"),
+            Self::Context(error) => write!(f, "{pool}: not submitted: {error}"),
+            Self::Expired => write!(f, "{pool}: the task expired before there was room"),
+            Self::NoSuchQueue(name) => write!(f, "{pool}: there is no queue named {name:?}"),
+            Self::Unmanaged => {
+                write!(f, "{pool}: its queue is not managed: no options of single tasks")
+            }
+        }
+    }
+}
+
 impl<F> SubmitError<F> {
     /// The future, never polled.
     pub fn into_inner(self) -> F {
@@ -235,19 +252,7 @@ impl<F> SubmitError<F> {
 
 impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pool = &self.pool;
-        match &self.reason {
-            Refusal::Full { capacity: 0 } => write!(f, "{pool}: no worker is free, and there is no queue"),
-            Refusal::Full { capacity } => write!(f, "{pool}: all {capacity} places of the queue are taken"),
-            Refusal::Closed => write!(f, "{pool}: closed"),
-            Refusal::TimedOut(limit) => write!(f, "{pool}: no room within {limit:?}"),
-            Refusal::Context(error) => write!(f, "{pool}: not submitted: {error}"),
-            Refusal::Expired => write!(f, "{pool}: the task expired before there was room"),
-            Refusal::NoSuchQueue(name) => write!(f, "{pool}: there is no queue named {name:?}"),
-            Refusal::Unmanaged => {
-                write!(f, "{pool}: its queue is not managed: no options of single tasks")
-            }
-        }
+        self.reason.write(f, &self.pool)
     }
 }
 

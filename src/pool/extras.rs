@@ -4,8 +4,14 @@
 
 use super::link::Link;
 use crate::sync::Context as WorkContext;
+use crate::sync::RunInContext;
+use std::future::Pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Is over when a context is.
+pub(super) type Watch = Pin<Box<RunInContext<Pending<()>>>>;
 
 /// Boxed in the job, since most have none of it. Whoever has the job has this for itself.
 #[derive(Default)]
@@ -16,6 +22,8 @@ pub(super) struct Extras {
     pub(super) propagated: bool,
     /// By which the future speaks to the worker that polls it.
     pub(super) link: Option<Arc<Link>>,
+    /// Wakes the task's [`Parked`](super::retry::Parked) when its context ends, while it waits for its next attempt.
+    pub(super) watch: Option<Watch>,
     /// In a pool with a ledger.
     pub(super) times: Option<Times>,
     /// How often it was begun.

@@ -1,8 +1,10 @@
-//! By which a future speaks to the worker that polls it.
+//! By which a future of the pool's own speaks to the worker that polls it.
 
 #![forbid(unsafe_code)]
 
+use super::retry::Revive;
 use crate::shim::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a future that is pending wants its worker to do with it.
@@ -14,20 +16,36 @@ pub(super) enum Request {
     Cancel,
 }
 
-/// Between a future of the pool's own and its worker. The lock is never contended: both are on one thread.
+/// Between a future and its worker. The lock is never contended: both are on one thread.
 pub(super) struct Link {
     state: Mutex<State>,
+    /// Makes the task anew after its end.
+    revive: Option<Arc<dyn Revive>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct State {
     request: Option<Request>,
-    failed: bool,
+    failure: Option<Failure>,
+}
+
+/// The task's result is an error for good.
+#[derive(Clone)]
+pub(super) enum Failure {
+    /// Of which nothing is to be kept.
+    Discarded,
+    /// With the text of the error.
+    Dead(Arc<str>),
 }
 
 impl Link {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { request: None, failed: false }) }
+        Self { state: Mutex::default(), revive: None }
+    }
+
+    /// Of a task that can be made anew.
+    pub(super) fn to(revive: Arc<dyn Revive>) -> Self {
+        Self { revive: Some(revive), ..Self::new() }
     }
 
     /// Asks the worker; the future must then be pending.
@@ -41,11 +59,15 @@ impl Link {
     }
 
     /// The future is about to be ready, with an error for good.
-    pub(super) fn fail(&self) {
-        self.state.lock().failed = true;
+    pub(super) fn fail(&self, failure: Failure) {
+        self.state.lock().failure = Some(failure);
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.state.lock().failed
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.state.lock().failure.clone()
+    }
+
+    pub(super) fn revive(&self) -> Option<&Arc<dyn Revive>> {
+        self.revive.as_ref()
     }
 }

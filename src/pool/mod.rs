@@ -44,6 +44,7 @@ mod named;
 mod nudge;
 mod options;
 mod reports;
+mod retry;
 mod room;
 mod shared;
 mod shutdown;
@@ -64,6 +65,7 @@ pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, Me
 pub use named::NamedQueue;
 pub use options::PoolTask;
 pub use reports::Reports;
+pub use retry::{DeadLetter, DeadLetters, RequeueError, Retried, RetryPolicy, Verdict};
 pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
 pub use submit::{Arranged, Detached, Joined, Mode, Plain, Submit, Way};

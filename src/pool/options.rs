@@ -34,6 +34,8 @@ struct Options {
     expires: Option<When>,
     deadline: Option<Instant>,
     timeout: Option<Duration>,
+    /// It goes back into the queue between its attempts.
+    comes_back: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,12 @@ impl When {
 impl<'a, F> PoolTask<'a, F> {
     pub(super) fn new(shared: &'a Shared, future: F) -> Self {
         Self { shared, future, options: Options::default() }
+    }
+
+    /// Of a task that goes back into the queue between its attempts.
+    pub(super) fn retrying(shared: &'a Shared, future: F) -> Self {
+        let options = Options { comes_back: true, ..Options::default() };
+        Self { shared, future, options }
     }
 
     /// Its class; by default [`Priority::Normal`]. Which task is next is told by class and by how long they have waited:
@@ -110,7 +118,7 @@ impl<'a, F> PoolTask<'a, F> {
         self
     }
 
-    fn arrange(self) -> (&'a Shared, F, Arranged) {
+    pub(super) fn arrange(self) -> (&'a Shared, F, Arranged) {
         let Self { shared, future, options } = self;
         let arranged = match shared.backlog.managed() {
             Some(managed) => options.arrange(managed),
@@ -131,6 +139,7 @@ impl Options {
             || self.expires.is_some()
             || self.deadline.is_some()
             || self.timeout.is_some()
+            || self.comes_back
     }
 
     fn arrange(self, managed: &Managed) -> Arranged {

@@ -27,6 +27,7 @@ use super::handle::TaskId;
 use super::ledger::Ledger;
 use super::link::Link;
 use super::managed::{Call, Managed, Terms};
+use super::retry::Letters;
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
@@ -62,6 +63,7 @@ pub(super) struct Settings {
     pub(super) carry: Carry,
     pub(super) wrapper: Option<Wrapper>,
     pub(super) ledger: Option<Box<Ledger>>,
+    pub(super) letters: Letters,
 }
 
 pub(super) struct Shared {

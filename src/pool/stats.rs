@@ -32,6 +32,10 @@ pub struct PoolStats {
     pub submitted: u64,
     /// Tasks that came to their own end, whatever their result says.
     pub completed: u64,
+    /// Tasks that may be repeated and ended with an error for good, among those `completed`.
+    pub failed: u64,
+    /// How often a task went back into the queue after an attempt that failed.
+    pub retried: u64,
     /// Tasks that panicked.
     pub panicked: u64,
     /// Tasks that were cancelled: by their handle, by their context, or while they ran when the time to shut down was
@@ -80,6 +84,8 @@ pub(super) struct Seat {
 #[derive(Default)]
 struct Tally {
     completed: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
     timed_out: AtomicU64,
@@ -135,6 +141,20 @@ impl Books {
         }
     }
 
+    /// A worker's task is about to end, with an error for good.
+    pub(super) fn failed(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
+            bump(&seat.tally.failed);
+        }
+    }
+
+    /// A worker's task goes back into the queue.
+    pub(super) fn retried(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
+            bump(&seat.tally.retried);
+        }
+    }
+
     pub(super) fn interrupted(&self, worker: usize) {
         if let Some(seat) = self.seats.get(worker) {
             bump(&seat.tally.interrupted);
@@ -165,6 +185,8 @@ impl Books {
         stats.dropped = read(&self.dropped);
         for seat in &self.seats {
             stats.completed += read(&seat.tally.completed);
+            stats.failed += read(&seat.tally.failed);
+            stats.retried += read(&seat.tally.retried);
             stats.panicked += read(&seat.tally.panicked);
             stats.cancelled += read(&seat.tally.cancelled);
             stats.timed_out += read(&seat.tally.timed_out);

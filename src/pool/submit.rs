@@ -7,6 +7,7 @@ use super::extras::Extras;
 use super::handle::{JoinHandle, TaskId};
 use super::link::Link;
 use super::managed::{Call, Terms};
+use super::retry::{Mute, Retried};
 use super::room::Turn;
 use super::shared::Shared;
 use super::slot::{self, Door, Job, Joint};
@@ -126,6 +127,13 @@ impl Arrange for Plain {
     }
 }
 
+impl Arranged {
+    /// On these terms, which the pool is known to keep.
+    pub(super) fn on(terms: Terms) -> Self {
+        Self { terms, fault: None, expires: None }
+    }
+}
+
 impl Arrange for Arranged {
     fn lane(&self) -> u16 {
         self.terms.lane
@@ -163,6 +171,15 @@ impl<T: Arrange> Door for Intake<'_, T> {
     #[inline(always)]
     fn withdrawn(&self) -> NonNull<AtomicU64> {
         NonNull::from(&**self.0.books.withdrawn)
+    }
+}
+
+impl<F> Refused<F> {
+    fn map<G>(self, map: impl FnOnce(F) -> G) -> Refused<G> {
+        match self {
+            Self::Full(future) => Refused::Full(map(future)),
+            Self::Closed(future) => Refused::Closed(map(future)),
+        }
     }
 }
 
@@ -218,6 +235,56 @@ where
         }
         slot::submit(&intake, future, intake.0.extras())?;
         Ok(())
+    }
+}
+
+impl<M, F, T, E> sealed::Pack<Retried<M, F, E>> for Joined
+where
+    M: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    type Accepted = JoinHandle<Result<T, E>>;
+
+    fn offer<W: Arrange>(
+        intake: Intake<'_, W>,
+        Retried(future): Retried<M, F, E>,
+    ) -> Result<Self::Accepted, Refused<Retried<M, F, E>>> {
+        let link = Some(future.link());
+        offer_carefully(
+            intake,
+            future,
+            link,
+            |door, future, extras| joined(slot::submit_joined(door, future, extras)),
+            |door, future, extras| joined(slot::submit_joined(door, future, extras)),
+        )
+        .map_err(|refused| refused.map(Retried))
+    }
+}
+
+impl<M, F, T, E> sealed::Pack<Retried<M, F, E>> for Detached
+where
+    M: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    type Accepted = TaskId;
+
+    fn offer<W: Arrange>(
+        intake: Intake<'_, W>,
+        Retried(future): Retried<M, F, E>,
+    ) -> Result<TaskId, Refused<Retried<M, F, E>>> {
+        let link = Some(future.link());
+        offer_carefully(
+            intake,
+            Mute { future },
+            link,
+            |door, future, extras| slot::submit_boxed(door, future, extras).map(|id| (id, id)),
+            |door, future, extras| slot::submit_boxed(door, future, extras).map(|id| (id, id)),
+        )
+        .map_err(|refused| refused.map(|mute| Retried(mute.future)))
     }
 }
 

@@ -5,20 +5,21 @@
 use super::crew::Rest;
 use super::error::{Ending, JoinError};
 use super::event::PoolEvent;
-use super::extras::Extras;
+use super::extras::{Extras, Watch};
 use super::handle::TaskId;
 use super::link::Request;
 use super::managed::{Alarm, Managed, Rest as Next, Ticket};
+use super::retry::Parked;
 use super::shared::{Shared, contained, forget_panic, within};
 use super::slot::{Job, Step};
 use crate::shim::Arc;
 use crate::sync::ring::PopError;
-use crate::sync::{Context as WorkContext, ContextError, RunInContext};
+use crate::sync::{Context as WorkContext, ContextError};
 use crate::time::{Deadline, Sleep};
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
 use std::fmt;
-use std::future::{Future, Pending, pending};
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -27,7 +28,8 @@ use std::time::Duration;
 /// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = 128;
 
-type Watch = Pin<Box<RunInContext<Pending<()>>>>;
+/// A longer delay of a task that goes back into the queue is this one: a century.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 pin_project! {
     /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
@@ -61,6 +63,8 @@ pin_project! {
 pin_project! {
     /// All of a worker but the pool that it belongs to.
     struct Hand {
+        // For the few who must hold on to it; the rest is handed a reference.
+        pool: Arc<Shared>,
         index: usize,
         #[pin]
         job: Job,
@@ -139,11 +143,14 @@ enum End {
     Error(Box<JoinError>),
     /// The pool was aborted.
     Cut,
+    /// It is not over: it goes back into the queue for so long.
+    Again(Duration),
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize) -> Self {
         let hand = Hand {
+            pool: Arc::clone(&shared),
             index,
             job: Job::empty(),
             task: Task::default(),
@@ -187,6 +194,7 @@ impl Hand {
         let in_time = !shared.settings.has_terms || this.task.begin(shared);
         if let Some(mut extras) = extras {
             this.task.has_more = true;
+            this.task.watch = extras.watch.take();
             if in_time {
                 begin_with(shared, this.job, id, &mut extras, *this.index);
             }
@@ -223,8 +231,12 @@ impl Hand {
         let this = self.project();
         let task = this.task;
         if let Some(link) = task.extras.as_ref().and_then(|extras| extras.link.as_ref()) {
-            if link.asked() == Some(Request::Cancel) {
-                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(None))));
+            match link.asked() {
+                Some(Request::Again(delay)) => return Poll::Ready(End::Again(delay)),
+                Some(Request::Cancel) => {
+                    return Poll::Ready(End::Error(Box::new(JoinError::cancelled(None))));
+                }
+                None => {}
             }
         }
         if let Some(at) = task.deadline.instant() {
@@ -265,21 +277,67 @@ impl Hand {
         }
     }
 
+    /// Puts the job back into the queue, unless there is an end to it meanwhile.
+    fn put_back(self: Pin<&mut Self>, shared: &Shared, delay: Duration) -> Option<JoinError> {
+        let this = self.project();
+        let (mut job, task) = (this.job, this.task);
+        let (Some(managed), Some(extras)) = (shared.backlog.managed(), &mut task.extras) else {
+            return Some(JoinError::cancelled(None));
+        };
+        let now = shared.settings.clock.now();
+        let due = now.checked_add(delay.min(LONGEST)).unwrap_or(now);
+        let parked = Parked::new(this.pool, task.id, due);
+        let waker = parked.waker();
+        if let (true, Some(context)) = (shared.heeds, &extras.context) {
+            let watch = task.watch.take().unwrap_or_else(|| Box::pin(context.run(pending())));
+            let watch = extras.watch.insert(watch);
+            if let Poll::Ready(Err(error)) = watch.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return Some(JoinError::cancelled(Some(error)));
+            }
+        }
+        let Some(mut back) = job.as_mut().park(&waker) else { return Some(JoinError::cancelled(None)) };
+        shared.books.retried(*this.index);
+        if let Some(ledger) = &shared.settings.ledger {
+            contained(|| ledger.retrying(task.id, extras, delay, now));
+        }
+        back.set_extras(task.extras.take());
+        // It was begun in time; from then on only its end counts.
+        let mut ticket = task.ticket;
+        ticket.terms.expires = ticket.terms.deadline;
+        match managed.readmit(back, task.id, &ticket, (!delay.is_zero()).then_some(due)) {
+            Ok(call) => {
+                parked.is_in();
+                task.clear(shared);
+                contained(|| shared.heed(call));
+                None
+            }
+            Err(back) => {
+                job.as_mut().refill(back);
+                task.extras = job.take_extras();
+                Some(JoinError::dropped())
+            }
+        }
+    }
+
     /// The job has no result, or there is more to it than its future.
     #[cold]
-    fn finish_with(self: Pin<&mut Self>, shared: &Shared, end: End) {
-        let this = self.project();
-        let mut job = this.job;
+    fn finish_with(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
         let (mut shell, error) = match end {
+            End::Again(delay) => match self.as_mut().put_back(shared, delay) {
+                Some(error) => (false, Some(error)),
+                None => return,
+            },
             End::Step(Step::Completed) => (false, None),
             End::Step(Step::Cancelled) => (false, Some(JoinError::cancelled(None))),
             End::Step(Step::Withdrawn) => (true, None),
             End::Error(error) => (false, Some(*error)),
             End::Cut => {
-                shared.books.interrupted(*this.index);
+                shared.books.interrupted(self.index);
                 (false, Some(JoinError::cancelled(shared.reason())))
             }
         };
+        let this = self.project();
+        let mut job = this.job;
         if error.is_some() {
             let context = this.task.context().or(shared.settings.base.as_ref());
             match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard()))) {
@@ -296,6 +354,12 @@ impl Hand {
         if let Some(extras) = &mut this.task.extras {
             let ending = if shell { Some(Ending::Cancelled) } else { ending };
             shared.note_end(this.task.id, extras, ending);
+            if let Some(link) = &extras.link {
+                if ending.is_none() && link.failure().is_some() {
+                    shared.books.failed(*this.index);
+                }
+                contained(|| shared.bury(this.task.id, extras.attempts, link, &this.task.ticket, error.as_ref()));
+            }
         }
         if shell {
             shared.books.shell(*this.index);

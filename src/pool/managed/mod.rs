@@ -223,7 +223,6 @@ impl Managed {
     ///
     /// # Errors
     /// The pool was aborted: the job comes back, and is to be dropped.
-    #[allow(dead_code, reason = "for tasks that are tried again")]
     pub(super) fn readmit(
         &self,
         job: Job,
@@ -234,6 +233,12 @@ impl Managed {
         let due = due.map_or(0, |due| self.epoch.nanos_at(due));
         let now = self.epoch.nanos();
         self.plan.lock().readmit(job, id.0, Terms { due, ..ticket.terms }, now)
+    }
+
+    /// A task that came back and waits until `due` is to run at once. Nothing happens if it does not wait any more.
+    pub(super) fn hasten(&self, id: TaskId, due: Instant) -> Call {
+        let (now, due) = (self.epoch.nanos(), self.epoch.nanos_at(due));
+        self.plan.lock().hasten(id.0, due, now)
     }
 
     /// Takes the task out whose turn it is, for the worker of that number, and puts it in the place of `job`, which must

@@ -173,6 +173,27 @@ impl Plan {
         Ok(self.call())
     }
 
+    /// A delayed task gets in line before it is due.
+    pub(super) fn hasten(&mut self, id: u64, due: u64, now: u64) -> Call {
+        self.advance(now);
+        let from = Mark { since: due, id, at: At::MIN };
+        let found = self.delayed.range(from..).next().copied();
+        if let Some(mark) = found.filter(|mark| (mark.since, mark.id) == (due, id)) {
+            self.delayed.remove(&mark);
+            let mark = Mark { since: self.now, ..mark };
+            if let Some(held) = self.store.get_mut(mark.at) {
+                held.mark = mark;
+                held.is_delayed = false;
+                if let Some(lane) = self.lanes.get_mut(usize::from(held.terms.lane)) {
+                    lane.delayed -= 1;
+                    lane.line_up(held.terms.priority, mark);
+                    self.ready += 1;
+                }
+            }
+        }
+        self.call()
+    }
+
     /// The task whose turn it is.
     fn next(&self) -> Option<(Rank, usize, usize)> {
         let lanes = self.lanes.iter().enumerate();

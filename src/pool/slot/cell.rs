@@ -194,6 +194,8 @@ where
         // SAFETY: as said.
         begin: |job| unsafe { (*data::<Self>(job)).begin() },
         // SAFETY: as said.
+        park: Some(|job, waker| unsafe { (*data::<Self>(job)).reach(waker) }),
+        // SAFETY: as said.
         poll: |job, cx| unsafe { (*data::<Self>(job)).poll(cx) },
         // SAFETY: as said.
         discard: |job| unsafe { (*data::<Self>(job)).discard() },
@@ -245,7 +247,11 @@ where
     }
 
     fn begin(&mut self) -> bool {
-        if self.flags & BEGUN == 0 { self.claim() } else { self.flags & LOST == 0 }
+        if self.flags & BEGUN == 0 {
+            return self.claim();
+        }
+        // Relaxed: a flag with nothing behind it.
+        self.flags & LOST == 0 && self.cell().head.state.load(Ordering::Relaxed) & CANCEL == 0
     }
 
     #[inline]
@@ -275,6 +281,11 @@ where
     }
 
     fn pending(&mut self, waker: &Waker) -> Poll<Step> {
+        if self.reach(waker) { Poll::Pending } else { Poll::Ready(Step::Cancelled) }
+    }
+
+    /// From here on a cancellation wakes `waker`. False if it has been asked for before.
+    fn reach(&mut self, waker: &Waker) -> bool {
         let head = &self.cell().head;
         // Relaxed: without a handle nobody cancels; a handle that goes now has cancelled before, if at all.
         if head.state.load(Ordering::Relaxed) & JOINT_GONE == 0 {
@@ -283,10 +294,7 @@ where
             self.flags |= NUDGED;
         }
         // ORDERING: Relaxed suffices for a flag whose setter has been ordered before us by that lock.
-        if self.cell().head.state.load(Ordering::Relaxed) & CANCEL != 0 {
-            return Poll::Ready(Step::Cancelled);
-        }
-        Poll::Pending
+        self.cell().head.state.load(Ordering::Relaxed) & CANCEL == 0
     }
 
     fn discard(&mut self) -> Option<Step> {

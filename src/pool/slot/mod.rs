@@ -20,7 +20,7 @@ use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Words of a future that fit into a job: with the queue's own word a cell of the queue is then 128 bytes, two lines.
 const INLINE: usize = 13;
@@ -54,6 +54,9 @@ unsafe impl Send for Job {}
 struct Ops {
     /// Claims the future for the job, as its first poll would. False if it was withdrawn before.
     begin: unsafe fn(NonNull<Job>) -> bool,
+    /// Makes the waker known to the handle, for a cancellation. False if that has been asked for already. `None` if the
+    /// future is inside the job, which thus cannot be moved any more.
+    park: Option<unsafe fn(NonNull<Job>, &Waker) -> bool>,
     poll: unsafe fn(NonNull<Job>, &mut Context<'_>) -> Poll<Step>,
     /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
     discard: unsafe fn(NonNull<Job>) -> Option<Step>,
@@ -64,6 +67,7 @@ struct Ops {
 /// A job that is over.
 static EMPTY: Ops = Ops {
     begin: |_| false,
+    park: None,
     poll: |_, _| Poll::Ready(Step::Withdrawn),
     discard: |_| None,
     resolve: |_, _| {},
@@ -106,8 +110,8 @@ where
     }
 }
 
-/// As [`submit`], for a future that is too large for the job.
-fn submit_boxed<F>(
+/// As [`submit`], for a future that is too large for the job, or is to be put back into the queue after it was polled.
+pub(super) fn submit_boxed<F>(
     pool: &impl Door,
     future: F,
     extras: Option<Box<Extras>>,
@@ -150,6 +154,23 @@ impl Job {
     pub(super) fn take_extras(self: Pin<&mut Self>) -> Option<Box<Extras>> {
         // SAFETY: they are not pinned.
         unsafe { self.get_unchecked_mut() }.extras.take()
+    }
+
+    /// Gives what else there is to it back to the job.
+    pub(super) fn set_extras(&mut self, extras: Option<Box<Extras>>) {
+        self.extras = extras;
+    }
+
+    /// Takes a job out of its place that was polled: its future is not inside it. `None` if it is, or if the cancellation
+    /// of the task has been asked for; if that happens later, `waker` is woken.
+    pub(super) fn park(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Self> {
+        let park = self.ops.park?;
+        // SAFETY: as in `poll`.
+        if !unsafe { park(NonNull::from(self.as_mut().get_unchecked_mut()), waker) } {
+            return None;
+        }
+        // SAFETY: what is pinned is elsewhere: this kind of job has nothing but a pointer to it.
+        Some(unsafe { std::mem::replace(self.get_unchecked_mut(), Self::empty()) })
     }
 
     /// Whether there still is a task, or it was withdrawn in the queue. If there is, it can no longer be withdrawn.
@@ -236,6 +257,7 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
     // that a drop that panics is not repeated.
     const OPS: Ops = Ops {
         begin: |_| true,
+        park: None,
         poll: |job, cx| {
             // SAFETY: as said; the job is pinned, so its data is.
             unsafe {
@@ -267,6 +289,7 @@ impl<F: Future<Output = ()> + 'static> Boxed<F> {
     // SAFETY of each: as for `Inline`; the pointer is that of a box that the job owns.
     const OPS: Ops = Ops {
         begin: |_| true,
+        park: Some(|_, _| true),
         poll: |job, cx| {
             // SAFETY: as said; a boxed future does not move.
             unsafe {
