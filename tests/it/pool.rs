@@ -5,6 +5,7 @@ mod handles;
 mod lanes;
 mod messages;
 mod notes;
+mod retries;
 mod shutdown;
 mod size;
 mod ways_in;
