@@ -45,6 +45,7 @@ mod latch;
 mod map;
 mod oneshot;
 mod pool;
+mod pool_managed;
 mod race;
 mod reload;
 mod ring;

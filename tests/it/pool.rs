@@ -3,6 +3,8 @@
 mod endings;
 mod handles;
 mod lanes;
+mod order;
+mod scaling;
 mod shutdown;
 mod size;
 mod ways_in;
