@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::error::{Refusal, SubmitError};
-use super::handle::{JoinHandle, TaskId};
+use super::handle::{Delayed, JoinHandle, TaskId};
 use super::managed::Terms;
 use super::room::Turn;
 use super::shared::Shared;
 use super::slot::{self, Door, Job};
-use crate::shim::AtomicU64;
+use crate::shim::{Arc, AtomicU64};
 use crate::sync::ring::PushError;
 use crate::time::{Clock, Deadline, Sleep};
 use crate::wait::Slot;
@@ -39,12 +39,23 @@ impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 pub struct Plain(pub(super) ());
 
 /// A task is submitted with options of its own; see [`WorkerPool::task`](super::WorkerPool::task).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Arranged {
     pub(super) terms: Terms,
     pub(super) fault: Option<Fault>,
     /// As an instant: the end of the wait for room.
     pub(super) expires: Option<Instant>,
+    /// The pool, if the task is to wait for its time.
+    pub(super) pool: Option<Arc<Shared>>,
+}
+
+impl fmt::Debug for Arranged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arranged")
+            .field("terms", &self.terms)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a task is submitted: [`Plain`] or [`Arranged`]. Not to be implemented elsewhere.
@@ -81,9 +92,15 @@ mod sealed {
         fn terms(&self) -> Option<&Terms>;
         /// When the wait for room is in vain.
         fn expires(&self) -> Option<Instant>;
+        /// What the handle of a delayed task has to know.
+        fn delay(&self) -> Option<Delay>;
         /// Why the pool cannot take it in.
         fn refusal(&self, intake: Intake<'_, ()>) -> Option<Because>;
     }
+
+    /// As above.
+    #[allow(missing_debug_implementations, reason = "not nameable outside")]
+    pub struct Delay(pub(super) super::Delayed);
 
     /// As above.
     #[derive(Debug)]
@@ -97,7 +114,7 @@ mod sealed {
     }
 }
 
-use sealed::{Arrange, Because, Intake, Refused};
+use sealed::{Arrange, Because, Delay, Intake, Refused};
 
 impl Arrange for Plain {
     #[inline(always)]
@@ -112,6 +129,11 @@ impl Arrange for Plain {
 
     #[inline(always)]
     fn expires(&self) -> Option<Instant> {
+        None
+    }
+
+    #[inline(always)]
+    fn delay(&self) -> Option<Delay> {
         None
     }
 
@@ -132,6 +154,11 @@ impl Arrange for Arranged {
 
     fn expires(&self) -> Option<Instant> {
         self.expires
+    }
+
+    fn delay(&self) -> Option<Delay> {
+        let pool = Arc::clone(self.pool.as_ref()?);
+        Some(Delay(Delayed { pool, due: self.terms.due }))
     }
 
     fn refusal(&self, Intake(shared, ()): Intake<'_, ()>) -> Option<Because> {
@@ -181,7 +208,11 @@ where
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
         let (joint, id) = slot::submit_joined(&intake, future, intake.0.capture())?;
-        Ok(JoinHandle::new(joint, id))
+        let handle = JoinHandle::new(joint, id);
+        Ok(match intake.1.delay() {
+            None => handle,
+            Some(Delay(delayed)) => handle.delayed(delayed),
+        })
     }
 }
 

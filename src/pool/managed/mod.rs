@@ -258,6 +258,13 @@ impl Managed {
         }
     }
 
+    /// Takes a task out that waits for its time, which is `due`.
+    pub(super) fn withdraw(&self, id: TaskId, due: u64) -> Option<(Job, Call)> {
+        let mut plan = self.plan.lock();
+        let job = plan.withdraw_delayed(id.0, due)?;
+        Some((job, plan.call()))
+    }
+
     /// As the pool is aborted: takes any task out, due or not.
     pub(super) fn sweep(&self, job: Pin<&mut Job>) -> Option<TaskId> {
         let (swept, id) = self.plan.lock().sweep()?;

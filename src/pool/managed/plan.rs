@@ -220,6 +220,15 @@ impl Plan {
         Some(taken)
     }
 
+    /// Takes a task out that is due at that time.
+    pub(super) fn withdraw_delayed(&mut self, id: u64, due: u64) -> Option<Job> {
+        let from = Mark { since: due, id, at: At::MIN };
+        let mark = self.delayed.range(from..).next().filter(|mark| mark.since == due && mark.id == id)?;
+        let (job, _) = self.withdraw(mark.at)?;
+        self.popped += 1;
+        Some(job)
+    }
+
     /// Takes a task out of wherever it waits.
     fn withdraw(&mut self, at: At) -> Option<(Job, u64)> {
         let Held { job, mark, terms, is_delayed } = self.store.remove(at)?;

@@ -395,3 +395,44 @@ fn settings_of_a_managed_pool_that_cannot_be_are_refused_by_name() {
         assert_eq!((error.knob(), error.rule()), ("workers_between", "must be 1 at least, and in order"));
     }
 }
+
+// WP7, WP18
+#[test]
+fn a_delayed_task_that_is_cancelled_frees_its_place_and_is_waited_for_by_nobody() {
+    let time = ManualClock::new();
+    let (pool, mut workers) = driven(managed().queue(1).clock(time.clock()));
+    let (log, drops) = (Log::default(), Arc::new(AtomicUsize::new(0)));
+    let held = Dropped(drops.clone());
+    let delayed = pool.task(async move { drop(held) }).delay(60 * SECOND).try_submit().unwrap();
+    settle(&mut workers);
+    let mut next = Polled::new(task(&pool, &log, "next").delay(SECOND).submit());
+    assert!(next.poll().is_none());
+    assert!(delayed.cancel() && !delayed.cancel());
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+    let stats = balanced(pool.stats());
+    assert_eq!((stats.cancelled, stats.queued, stats.delayed), (1, 0, 0));
+    // Whoever waited for room has it, and a drain ends with the last cancellation, not at the time it was for.
+    let next = next.poll().unwrap().unwrap();
+    let mut drain = Polled::new(pool.drain());
+    assert!(drain.poll().is_none());
+    drop(next.cancel_on_drop());
+    let report = drain.poll().unwrap();
+    assert_eq!((report.stats.cancelled, report.is_clean()), (2, true));
+    assert!(settle(&mut workers).is_some(), "the workers have ended");
+    assert_eq!((noted(&log).len(), time.armed()), (0, 0));
+}
+
+// WP7
+#[test]
+fn a_delayed_task_that_has_begun_is_cancelled_like_any_other() {
+    let time = ManualClock::new();
+    let (pool, mut workers) = driven(managed().clock(time.clock()));
+    let delayed = pool.task(pending::<()>()).delay(SECOND).try_submit().unwrap();
+    time.advance(SECOND);
+    settle(&mut workers);
+    assert_eq!(pool.stats().running, 1);
+    assert!(delayed.cancel());
+    settle(&mut workers);
+    assert!(futures_executor::block_on(delayed).unwrap_err().is_cancelled());
+    assert_eq!(balanced(pool.stats()).cancelled, 1);
+}
