@@ -45,6 +45,7 @@ mod latch;
 mod map;
 mod oneshot;
 mod pool;
+mod pool_managed;
 mod pool_tasks;
 mod race;
 mod reload;

@@ -37,9 +37,13 @@ impl WorkerPool {
     /// task has ended or was cancelled before.
     ///
     /// It cancels the task's [context](Self::context): a task that waits in the queue is never run, and is dropped when its
-    /// turn comes; one that runs is dropped by its worker in place of the next poll.
+    /// turn comes, which for a delayed one is now; one that runs is dropped by its worker in place of the next poll.
     pub fn cancel(&self, task: TaskId, cause: impl Into<Cause>) -> bool {
-        self.context(task).is_some_and(|context| context.cancel(cause))
+        let cancelled = self.context(task).is_some_and(|context| context.cancel(cause));
+        if let (true, Some(managed)) = (cancelled, self.shared.backlog.managed()) {
+            self.shared.heed(managed.hasten(task, None));
+        }
+        cancelled
     }
 
     /// The context in which a task runs that has not ended; `None` if the pool keeps no history, or the task has ended.

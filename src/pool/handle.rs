@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::error::JoinError;
+use super::shared::Shared;
 use super::slot::Joint;
+use crate::shim::Arc;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -39,12 +41,26 @@ pub struct JoinHandle<T> {
     joint: Option<Joint<T>>,
     id: TaskId,
     cancel_on_drop: bool,
+    /// Where a delayed task waits.
+    delayed: Option<Box<Delayed>>,
+}
+
+/// A delayed task, whose place in the queue is free at once when it is cancelled.
+pub(super) struct Delayed {
+    pub(super) pool: Arc<Shared>,
+    pub(super) due: u64,
 }
 
 impl<T> JoinHandle<T> {
     #[inline]
     pub(super) fn new(joint: Joint<T>, id: TaskId) -> Self {
-        Self { joint: Some(joint), id, cancel_on_drop: false }
+        Self { joint: Some(joint), id, cancel_on_drop: false, delayed: None }
+    }
+
+    /// Of a task that waits for its time.
+    pub(super) fn delayed(mut self, delayed: Delayed) -> Self {
+        self.delayed = Some(Box::new(delayed));
+        self
     }
 
     /// The number of the task.
@@ -60,11 +76,15 @@ impl<T> JoinHandle<T> {
     /// Cancels the task.
     ///
     /// One that waits in the queue is never run: its future is dropped here and now, and the handle is ready. (Its place
-    /// in the queue is free when its turn comes.) One that runs is dropped by its worker in place of the next poll; until
+    /// in the queue is free when its turn comes; that of a delayed task, at once.) One that runs is dropped by its worker in place of the next poll; until
     /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
-        self.joint.as_ref().is_some_and(Joint::cancel)
+        let cancelled = self.joint.as_ref().is_some_and(Joint::cancel);
+        if let (true, Some(delayed)) = (cancelled, &self.delayed) {
+            delayed.pool.withdraw(self.id, delayed.due);
+        }
+        cancelled
     }
 
     /// The same handle, which now cancels the task when it is dropped.

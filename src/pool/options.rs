@@ -7,6 +7,7 @@ use super::handle::JoinHandle;
 use super::managed::{Managed, Terms};
 use super::shared::Shared;
 use super::submit::{Arranged, Detached, Fault, Joined, Submit};
+use crate::shim::Arc;
 use crate::sync::Priority;
 use std::fmt;
 use std::future::Future;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 #[must_use = "a task is not submitted until `submit`, `execute` or one of their kin is called"]
 pub struct PoolTask<'a, F> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     future: F,
     options: Options,
 }
@@ -54,12 +55,12 @@ impl When {
 }
 
 impl<'a, F> PoolTask<'a, F> {
-    pub(super) fn new(shared: &'a Shared, future: F) -> Self {
+    pub(super) fn new(shared: &'a Arc<Shared>, future: F) -> Self {
         Self { shared, future, options: Options::default() }
     }
 
     /// Of a task that goes back into the queue between its attempts.
-    pub(super) fn retrying(shared: &'a Shared, future: F) -> Self {
+    pub(super) fn retrying(shared: &'a Arc<Shared>, future: F) -> Self {
         let options = Options { comes_back: true, ..Options::default() };
         Self { shared, future, options }
     }
@@ -121,10 +122,10 @@ impl<'a, F> PoolTask<'a, F> {
     pub(super) fn arrange(self) -> (&'a Shared, F, Arranged) {
         let Self { shared, future, options } = self;
         let arranged = match shared.backlog.managed() {
-            Some(managed) => options.arrange(managed),
+            Some(managed) => options.arrange(managed, shared),
             None => {
                 let fault = options.is_set().then_some(Fault::Unmanaged);
-                Arranged { terms: Terms::default(), fault, expires: None }
+                Arranged { terms: Terms::default(), fault, expires: None, pool: None }
             }
         };
         (shared, future, arranged)
@@ -142,7 +143,7 @@ impl Options {
             || self.comes_back
     }
 
-    fn arrange(self, managed: &Managed) -> Arranged {
+    fn arrange(self, managed: &Managed, shared: &Arc<Shared>) -> Arranged {
         let now = managed.epoch().clock().now();
         let nanos = |at: Instant| managed.epoch().nanos_at(at);
         // A time past the end of time never comes.
@@ -165,7 +166,8 @@ impl Options {
             timeout: self.timeout,
         };
         let in_vain = (terms.expires != u64::MAX && terms.due >= terms.expires).then_some(Fault::Expired);
-        Arranged { terms, fault: unknown.or(in_vain), expires }
+        let pool = (terms.due != 0).then(|| Arc::clone(shared));
+        Arranged { terms, fault: unknown.or(in_vain), expires, pool }
     }
 }
 

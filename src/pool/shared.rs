@@ -371,6 +371,16 @@ impl Shared {
         self.look_for_the_end();
     }
 
+    /// A task was cancelled that was to wait for its time. If it still does, that is its end.
+    pub(super) fn withdraw(&self, task: TaskId, due: u64) {
+        let Some(managed) = self.backlog.managed() else { return };
+        let Some((job, call)) = managed.withdraw(task, due) else { return };
+        self.sweep(pin!(job), task);
+        self.heed(call);
+        self.admit();
+        self.look_for_the_end();
+    }
+
     /// Drops a job that will not run, and says so to its handle.
     pub(super) fn sweep(&self, mut job: Pin<&mut Job>, task: TaskId) {
         let mut extras = job.as_mut().take_extras();

@@ -2,28 +2,24 @@
 
 #![forbid(unsafe_code)]
 
+mod careful;
+
 use super::error::{Refusal, SubmitError};
-use super::extras::Extras;
-use super::handle::{JoinHandle, TaskId};
-use super::link::Link;
-use super::managed::{Call, Terms};
-use super::retry::{Mute, Retried};
+use super::handle::{Delayed, JoinHandle, TaskId};
+use super::managed::Terms;
 use super::room::Turn;
 use super::shared::Shared;
-use super::slot::{self, Door, Job, Joint};
-use super::wrap::{Parcel, Wrapped};
-use crate::shim::AtomicU64;
+use super::slot::{self, Door, Job};
+use crate::shim::{Arc, AtomicU64};
 use crate::sync::ring::PushError;
 use crate::time::{Clock, Deadline, Sleep};
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -45,12 +41,23 @@ impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 pub struct Plain(pub(super) ());
 
 /// A task is submitted with options of its own; see [`WorkerPool::task`](super::WorkerPool::task).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Arranged {
     pub(super) terms: Terms,
     pub(super) fault: Option<Fault>,
     /// As an instant: the end of the wait for room.
     pub(super) expires: Option<Instant>,
+    /// The pool, if the task is to wait for its time.
+    pub(super) pool: Option<Arc<Shared>>,
+}
+
+impl fmt::Debug for Arranged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arranged")
+            .field("terms", &self.terms)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a task is submitted: [`Plain`] or [`Arranged`]. Not to be implemented elsewhere.
@@ -87,9 +94,15 @@ mod sealed {
         fn terms(&self) -> Option<&Terms>;
         /// When the wait for room is in vain.
         fn expires(&self) -> Option<Instant>;
+        /// What the handle of a delayed task has to know.
+        fn delay(&self) -> Option<Delay>;
         /// Why the pool cannot take it in.
         fn refusal(&self, intake: Intake<'_, ()>) -> Option<Because>;
     }
+
+    /// As above.
+    #[allow(missing_debug_implementations, reason = "not nameable outside")]
+    pub struct Delay(pub(super) super::Delayed);
 
     /// As above.
     #[derive(Debug)]
@@ -103,7 +116,7 @@ mod sealed {
     }
 }
 
-use sealed::{Arrange, Because, Intake, Refused};
+use sealed::{Arrange, Because, Delay, Intake, Refused};
 
 impl Arrange for Plain {
     #[inline(always)]
@@ -122,6 +135,11 @@ impl Arrange for Plain {
     }
 
     #[inline(always)]
+    fn delay(&self) -> Option<Delay> {
+        None
+    }
+
+    #[inline(always)]
     fn refusal(&self, _intake: Intake<'_, ()>) -> Option<Because> {
         None
     }
@@ -130,7 +148,7 @@ impl Arrange for Plain {
 impl Arranged {
     /// On these terms, which the pool is known to keep.
     pub(super) fn on(terms: Terms) -> Self {
-        Self { terms, fault: None, expires: None }
+        Self { terms, fault: None, expires: None, pool: None }
     }
 }
 
@@ -145,6 +163,11 @@ impl Arrange for Arranged {
 
     fn expires(&self) -> Option<Instant> {
         self.expires
+    }
+
+    fn delay(&self) -> Option<Delay> {
+        let pool = Arc::clone(self.pool.as_ref()?);
+        Some(Delay(Delayed { pool, due: self.terms.due }))
     }
 
     fn refusal(&self, Intake(shared, ()): Intake<'_, ()>) -> Option<Because> {
@@ -203,16 +226,10 @@ where
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
         if !intake.0.is_plain {
-            return offer_carefully(
-                intake,
-                future,
-                None,
-                |door, future, extras| joined(slot::submit_joined(door, future, extras)),
-                |door, future, extras| joined(slot::submit_joined(door, future, extras)),
-            );
+            return careful::joined(intake, future, None);
         }
         let (joint, id) = slot::submit_joined(&intake, future, intake.0.extras())?;
-        Ok(JoinHandle::new(joint, id))
+        Ok(with_delay(JoinHandle::new(joint, id), intake.1))
     }
 }
 
@@ -225,151 +242,20 @@ where
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>> {
         if !intake.0.is_plain {
-            return offer_carefully(
-                intake,
-                future,
-                None,
-                |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
-                |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
-            );
+            return careful::detached(intake, future);
         }
         slot::submit(&intake, future, intake.0.extras())?;
         Ok(())
     }
 }
 
-impl<M, F, T, E> sealed::Pack<Retried<M, F, E>> for Joined
-where
-    M: FnMut() -> F + Send + 'static,
-    F: Future<Output = Result<T, E>> + Send + 'static,
-    T: Send + 'static,
-    E: fmt::Display + Send + 'static,
-{
-    type Accepted = JoinHandle<Result<T, E>>;
-
-    fn offer<W: Arrange>(
-        intake: Intake<'_, W>,
-        Retried(future): Retried<M, F, E>,
-    ) -> Result<Self::Accepted, Refused<Retried<M, F, E>>> {
-        let link = Some(future.link());
-        offer_carefully(
-            intake,
-            future,
-            link,
-            |door, future, extras| joined(slot::submit_joined(door, future, extras)),
-            |door, future, extras| joined(slot::submit_joined(door, future, extras)),
-        )
-        .map_err(|refused| refused.map(Retried))
+/// The handle of a task, which knows it if the task is delayed.
+#[inline(always)]
+fn with_delay<T>(handle: JoinHandle<T>, way: &impl Arrange) -> JoinHandle<T> {
+    match way.delay() {
+        None => handle,
+        Some(Delay(delayed)) => handle.delayed(delayed),
     }
-}
-
-impl<M, F, T, E> sealed::Pack<Retried<M, F, E>> for Detached
-where
-    M: FnMut() -> F + Send + 'static,
-    F: Future<Output = Result<T, E>> + Send + 'static,
-    T: Send + 'static,
-    E: fmt::Display + Send + 'static,
-{
-    type Accepted = TaskId;
-
-    fn offer<W: Arrange>(
-        intake: Intake<'_, W>,
-        Retried(future): Retried<M, F, E>,
-    ) -> Result<TaskId, Refused<Retried<M, F, E>>> {
-        let link = Some(future.link());
-        offer_carefully(
-            intake,
-            Mute { future },
-            link,
-            |door, future, extras| slot::submit_boxed(door, future, extras).map(|id| (id, id)),
-            |door, future, extras| slot::submit_boxed(door, future, extras).map(|id| (id, id)),
-        )
-        .map_err(|refused| refused.map(|mute| Retried(mute.future)))
-    }
-}
-
-fn joined<T, E>(submitted: Result<(Joint<T>, TaskId), E>) -> Result<(JoinHandle<T>, TaskId), E> {
-    submitted.map(|(joint, id)| (JoinHandle::new(joint, id), id))
-}
-
-/// Takes jobs in and wakes nobody: the ledger's lock may be held.
-struct QuietDoor<'a> {
-    shared: &'a Shared,
-    terms: Option<&'a Terms>,
-    /// Whom the push concerns.
-    call: Cell<Option<Call>>,
-}
-
-impl Door for QuietDoor<'_> {
-    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        let (id, call) = self.shared.push_quietly(self.terms, job)?;
-        self.call.set(Some(call));
-        Ok(id)
-    }
-
-    fn withdrawn(&self) -> NonNull<AtomicU64> {
-        NonNull::from(&**self.shared.books.withdrawn)
-    }
-}
-
-impl<'a> QuietDoor<'a> {
-    fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
-        Self { shared, terms: way.terms(), call: Cell::new(None) }
-    }
-
-    /// Does `push`, which submits a task with these extras by this door; notes it if there is a ledger; and sees to it that
-    /// somebody runs it.
-    fn submit<A, E>(
-        &self,
-        extras: Option<Box<Extras>>,
-        push: impl FnOnce(&Self, Option<Box<Extras>>) -> Result<(A, TaskId), E>,
-    ) -> Result<A, E> {
-        let accepted = match &self.shared.settings.ledger {
-            None => push(self, extras)?.0,
-            Some(ledger) => {
-                let context = extras.as_ref().and_then(|extras| extras.context.clone());
-                ledger.submit(context, || push(self, extras), || self.shared.backlog.len())?
-            }
-        };
-        if let Some(call) = self.call.take() {
-            self.shared.heed(call);
-        }
-        Ok(accepted)
-    }
-}
-
-/// One attempt in a pool that does more for a task than to run it: by `wrapped` if it has a wrapper, otherwise by `bare`.
-#[cold]
-fn offer_carefully<T: Arrange, F: Future, A>(
-    intake: Intake<'_, T>,
-    future: F,
-    link: Option<Arc<Link>>,
-    bare: impl FnOnce(&QuietDoor<'_>, F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
-    wrapped: impl FnOnce(
-        &QuietDoor<'_>,
-        Wrapped<F>,
-        Option<Box<Extras>>,
-    ) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
-) -> Result<A, Refused<F>> {
-    let door = QuietDoor::new(intake);
-    let shared = door.shared;
-    let Some(wrapper) = &shared.settings.wrapper else {
-        return Ok(door.submit(shared.extras_with(link), |door, extras| bare(door, future, extras))?);
-    };
-    let link = link.unwrap_or_else(|| Arc::new(Link::new()));
-    let parcel = Parcel::new();
-    let task = Wrapped::new(&parcel, wrapper, Arc::clone(&link));
-    door.submit(shared.extras_with(Some(link)), |door, extras| {
-        let mut place = parcel.task.lock();
-        match wrapped(door, task, extras) {
-            Ok(accepted) => {
-                *place = Some(future);
-                Ok(accepted)
-            }
-            Err(PushError::Full(_)) => Err(Refused::Full(future)),
-            Err(PushError::Closed(_)) => Err(Refused::Closed(future)),
-        }
-    })
 }
 
 impl Shared {

@@ -235,9 +235,10 @@ impl Managed {
         self.plan.lock().readmit(job, id.0, Terms { due, ..ticket.terms }, now)
     }
 
-    /// A task that came back and waits until `due` is to run at once. Nothing happens if it does not wait any more.
-    pub(super) fn hasten(&self, id: TaskId, due: Instant) -> Call {
-        let (now, due) = (self.epoch.nanos(), self.epoch.nanos_at(due));
+    /// A task that waits for its time, which is `due` if that is known, is to be taken up at once. Nothing happens if it
+    /// does not wait any more.
+    pub(super) fn hasten(&self, id: TaskId, due: Option<Instant>) -> Call {
+        let (now, due) = (self.epoch.nanos(), due.map(|due| self.epoch.nanos_at(due)));
         self.plan.lock().hasten(id.0, due, now)
     }
 
@@ -261,6 +262,13 @@ impl Managed {
             None if plan.is_over() => (Err(PopError::Closed), call),
             None => (Err(PopError::Empty), call),
         }
+    }
+
+    /// Takes a task out that waits for its time, which is `due`.
+    pub(super) fn withdraw(&self, id: TaskId, due: u64) -> Option<(Job, Call)> {
+        let mut plan = self.plan.lock();
+        let job = plan.withdraw_delayed(id.0, due)?;
+        Some((job, plan.call()))
     }
 
     /// As the pool is aborted: takes any task out, due or not.

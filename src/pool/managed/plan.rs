@@ -173,12 +173,17 @@ impl Plan {
         Ok(self.call())
     }
 
-    /// A delayed task gets in line before it is due.
-    pub(super) fn hasten(&mut self, id: u64, due: u64, now: u64) -> Call {
-        self.advance(now);
+    /// A task that is not due. It is quick if it is known when it will be.
+    fn find_delayed(&self, id: u64, due: Option<u64>) -> Option<Mark> {
+        let Some(due) = due else { return self.delayed.iter().find(|mark| mark.id == id).copied() };
         let from = Mark { since: due, id, at: At::MIN };
-        let found = self.delayed.range(from..).next().copied();
-        if let Some(mark) = found.filter(|mark| (mark.since, mark.id) == (due, id)) {
+        self.delayed.range(from..).next().copied().filter(|mark| mark.since == due && mark.id == id)
+    }
+
+    /// A delayed task gets in line before it is due.
+    pub(super) fn hasten(&mut self, id: u64, due: Option<u64>, now: u64) -> Call {
+        self.advance(now);
+        if let Some(mark) = self.find_delayed(id, due) {
             self.delayed.remove(&mark);
             let mark = Mark { since: self.now, ..mark };
             if let Some(held) = self.store.get_mut(mark.at) {
@@ -239,6 +244,14 @@ impl Plan {
         let taken = self.withdraw(at)?;
         self.popped += 1;
         Some(taken)
+    }
+
+    /// Takes a task out that is due at that time.
+    pub(super) fn withdraw_delayed(&mut self, id: u64, due: u64) -> Option<Job> {
+        let mark = self.find_delayed(id, Some(due))?;
+        let (job, _) = self.withdraw(mark.at)?;
+        self.popped += 1;
+        Some(job)
     }
 
     /// Takes a task out of wherever it waits.

@@ -44,7 +44,7 @@ impl Parked {
 
     fn hasten(&self) {
         if let Some(managed) = self.pool.backlog.managed() {
-            let call = managed.hasten(self.task, self.due);
+            let call = managed.hasten(self.task, Some(self.due));
             contained(|| self.pool.heed(call));
         }
     }

@@ -441,3 +441,19 @@ fn a_submission_dropped_while_it_waits_leaves_no_record() {
     });
     assert!(points > 0);
 }
+
+// CTX9: a task that waits for its time need not wait for it to be cancelled.
+#[test]
+fn a_delayed_task_that_is_cancelled_by_its_number_ends_at_once() {
+    let time = ManualClock::new();
+    let (pool, mut workers) =
+        driven(WorkerPool::builder().workers(1).queue(2).managed().history(8).clock(time.clock()));
+    let delayed = |seconds| pool.task(pending::<()>()).delay(seconds * SECOND).try_submit().unwrap();
+    let (first, second) = (delayed(5), delayed(9));
+    settle(&mut workers);
+    assert!(pool.cancel(second.id(), "not needed"));
+    settle(&mut workers);
+    assert_eq!((first.is_finished(), second.is_finished()), (false, true));
+    assert_eq!(balanced(pool.stats()).queued, 1);
+    drop((first, second));
+}
