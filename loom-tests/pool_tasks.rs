@@ -9,7 +9,9 @@
 //!
 //! Time stands still: what waits for it waits for ever, which loom reports.
 
-use cofferdam_loom::pool::{Outcome, PoolBuilder, PoolEvent, RetryPolicy, TaskFuture, TaskStatus, Worker, WorkerPool};
+use cofferdam_loom::pool::{
+    Outcome, PoolBuilder, PoolEvent, RetryPolicy, TaskFuture, TaskStatus, Worker, WorkerPool,
+};
 use cofferdam_loom::testkit::ManualClock;
 use cofferdam_loom::time::Backoff;
 use loom::future::block_on;

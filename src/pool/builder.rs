@@ -223,8 +223,8 @@ impl PoolBuilder {
     /// enter what it likes around each poll. It gets the task when a worker first takes it up, in the task's context, and
     /// its future is what the worker runs: the limit of a task, its cancellation and its panics are those of that future.
     ///
-    /// A task that it does not bring to its end is cancelled. A second call replaces the first. Each task then costs
-    /// three allocations more.
+    /// A task that it does not bring to its end is cancelled. A second call replaces the first. A task then costs five
+    /// allocations more.
     ///
     /// ```
     /// use cofferdam::pool::WorkerPool;
@@ -252,14 +252,15 @@ impl PoolBuilder {
     }
 
     /// Adds an observer of the pool's [events](PoolEvent): it is called on the thread that submits or runs the task, and
-    /// a slow one slows the pool down. For those who want to look from elsewhere there are [`reports`](Self::reports).
+    /// a slow one slows the pool down. For those who want to look from elsewhere there are [`reports`](Self::reports). Each
+    /// step of a task then takes a lock, and a task costs an allocation more.
     pub fn observer(mut self, observer: impl Observe<PoolEvent>) -> Self {
         self.observers.push(Arc::new(observer));
         self
     }
 
     /// Keeps a report of each task's end until somebody takes it from [`WorkerPool::reports`], or until there are more than
-    /// `capacity`: then the oldest gives way, and is counted. Workers never wait for readers.
+    /// `capacity`: then the oldest gives way, and is counted. Workers never wait for readers. A task costs an allocation more.
     pub fn reports(mut self, capacity: usize) -> Self {
         self.reports = Some(capacity);
         self
@@ -268,7 +269,7 @@ impl PoolBuilder {
     /// Keeps the status of each task by its number: of all that have not ended, and of the last `capacity` that have. It
     /// also gives each task a context of its own, by which it can be [cancelled](WorkerPool::cancel) by its number.
     ///
-    /// Each step of a task then takes a lock, and a task costs three allocations more.
+    /// Each step of a task then takes a lock, and a task costs two allocations more.
     pub fn history(mut self, capacity: usize) -> Self {
         self.history = Some(capacity);
         self

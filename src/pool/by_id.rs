@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use super::WorkerPool;
 use super::event::PoolEvent;
 use super::handle::TaskId;
 use super::ledger::{ContextStats, Ledger, TaskRecord, TaskStatus};
 use super::reports::Reports;
-use super::WorkerPool;
 use crate::observe::Observers;
 use crate::shim::Arc;
 use crate::sync::{Cause, Context};

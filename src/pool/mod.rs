@@ -13,6 +13,14 @@
 //!
 //! Each accepted task takes exactly one of the five ways to end, which its handle is told and [`PoolStats`] counts.
 //!
+//! A task that [may be repeated](WorkerPool::retry_task) goes from running back to queued after an error, until it ends.
+//!
+//! # What a pool knows of its tasks
+//!
+//! Beyond [`PoolStats`], only what it was built for: [events](PoolBuilder::observer) on the spot, [reports](PoolBuilder::reports)
+//! of ends as a stream, the [status](PoolBuilder::history) of each task by its number, and the
+//! [dead letters](WorkerPool::dead_letters).
+//!
 //! # What costs what
 //!
 //! | operation | lock-free | allocations |

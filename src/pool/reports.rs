@@ -52,6 +52,9 @@ impl Stream for Reports {
 
 impl fmt::Debug for Reports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reports").field("waiting", &self.receiver.len()).field("missed", &self.missed()).finish()
+        f.debug_struct("Reports")
+            .field("waiting", &self.receiver.len())
+            .field("missed", &self.missed())
+            .finish()
     }
 }

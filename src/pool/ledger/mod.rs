@@ -59,11 +59,8 @@ impl Ledger {
         reports: Option<(Sender<TaskReport>, Receiver<TaskReport>)>,
         history: Option<usize>,
     ) -> Self {
-        let reports = reports.map(|(sender, receiver)| Reporter {
-            sender,
-            receiver,
-            displaced: AtomicU64::new(0),
-        });
+        let reports =
+            reports.map(|(sender, receiver)| Reporter { sender, receiver, displaced: AtomicU64::new(0) });
         let has_history = history.is_some();
         let notes = Mutex::new(Notes { numbered: 0, history: history.map(History::new) });
         Self { observers, reports, has_history, notes }
@@ -161,9 +158,10 @@ impl Ledger {
 
     /// A task has ended.
     pub(super) fn ended(&self, report: TaskReport, extras: &Extras, now: Instant) {
-        let age = extras.times.as_ref().map_or(Duration::ZERO, |times| {
-            now.saturating_duration_since(times.submitted)
-        });
+        let age = extras
+            .times
+            .as_ref()
+            .map_or(Duration::ZERO, |times| now.saturating_duration_since(times.submitted));
         let end = match &extras.context {
             Some(context) if context.is_cancelled() => ContextEnd::Cancelled,
             Some(context) if context.is_expired() => ContextEnd::TimedOut,

@@ -100,9 +100,7 @@ impl<E, C: Codec> Handlers<E, C> {
     /// Nobody handles messages of that name.
     pub fn handle(&self, message: Message) -> Result<Handling<E>, MessageError> {
         match self.handlers.get(message.name()) {
-            Some(handler) => {
-                Ok(Handling { message, handler: Arc::clone(handler), running: None })
-            }
+            Some(handler) => Ok(Handling { message, handler: Arc::clone(handler), running: None }),
             None => Err(MessageError(Reason::Unknown(message))),
         }
     }

@@ -106,7 +106,9 @@ impl Shared {
         let Some(revive) = link.revive() else { return };
         let (outcome, error) = match (error, link.failure()) {
             (None, Some(Failure::Dead(text))) => (Outcome::Failed, Some(text)),
-            (Some(error), _) if error.is_panic() => (Outcome::Panicked, error.panic_message().map(Into::into)),
+            (Some(error), _) if error.is_panic() => {
+                (Outcome::Panicked, error.panic_message().map(Into::into))
+            }
             (Some(error), _) if error.is_timeout() => (Outcome::TimedOut, Some(error.to_string().into())),
             _ => return,
         };

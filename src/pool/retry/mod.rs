@@ -14,10 +14,10 @@ mod letters;
 mod parked;
 mod task;
 
-pub(super) use attempts::{Attempts, Revive};
 pub use attempts::Retried;
-pub use letters::{DeadLetter, DeadLetters, RequeueError};
+pub(super) use attempts::{Attempts, Revive};
 pub(super) use letters::Letters;
+pub use letters::{DeadLetter, DeadLetters, RequeueError};
 pub(super) use parked::Parked;
 pub(super) use task::Mute;
 
@@ -78,7 +78,11 @@ impl<E> RetryPolicy<E> {
         if max_attempts == 0 {
             return Err(ConfigError::new("retry policy", "max_attempts", 0, "must be at least 1"));
         }
-        Ok(Self { max_attempts, backoff: Backoff::fixed(Duration::ZERO), judge: Arc::new(|_| Verdict::Retry) })
+        Ok(Self {
+            max_attempts,
+            backoff: Backoff::fixed(Duration::ZERO),
+            judge: Arc::new(|_| Verdict::Retry),
+        })
     }
 
     /// How long the task waits before each further attempt; by default not at all.

@@ -102,7 +102,9 @@ impl Hand {
                 if ending.is_none() && link.failure().is_some() {
                     shared.books.failed(*this.index);
                 }
-                contained(|| shared.bury(this.task.id, extras.attempts, link, &this.task.ticket, error.as_ref()));
+                contained(|| {
+                    shared.bury(this.task.id, extras.attempts, link, &this.task.ticket, error.as_ref())
+                });
             }
         }
         if shell {
@@ -116,7 +118,13 @@ impl Hand {
 
 /// A task that has more to it than its future is taken up.
 #[cold]
-pub(super) fn begin_with(shared: &Shared, job: Pin<&mut Job>, task: TaskId, extras: &mut Extras, worker: usize) {
+pub(super) fn begin_with(
+    shared: &Shared,
+    job: Pin<&mut Job>,
+    task: TaskId,
+    extras: &mut Extras,
+    worker: usize,
+) {
     if extras.propagated && extras.attempts == 0 {
         shared.books.propagated();
     }

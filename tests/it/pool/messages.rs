@@ -9,7 +9,9 @@ use std::error::Error;
 fn message() -> impl Strategy<Value = Message> {
     let headers = prop::collection::vec((".{0,8}", ".{0,8}"), 0..4);
     (".{0,20}", prop::collection::vec(any::<u8>(), 0..40), headers).prop_map(|(name, payload, headers)| {
-        headers.into_iter().fold(Message::new(name, payload), |message, (key, value)| message.with_header(key, value))
+        headers
+            .into_iter()
+            .fold(Message::new(name, payload), |message, (key, value)| message.with_header(key, value))
     })
 }
 

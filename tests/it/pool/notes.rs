@@ -39,7 +39,10 @@ fn told(events: &Events) -> Vec<String> {
 }
 
 fn report_of(events: Vec<PoolEvent>) -> Vec<TaskReport> {
-    events.into_iter().filter_map(|event| if let PoolEvent::Ended(report) = event { Some(report) } else { None }).collect()
+    events
+        .into_iter()
+        .filter_map(|event| if let PoolEvent::Ended(report) = event { Some(report) } else { None })
+        .collect()
 }
 
 // WP12, WP23
@@ -260,7 +263,9 @@ fn the_statistics_of_contexts_say_how_they_ended_and_how_long_they_lived() {
 fn a_task_sees_those_values_of_its_submitter_that_may_cross() {
     #[derive(Debug)]
     struct Secret;
-    let see = || async { (Context::current().value::<u8>().copied(), Context::current().value::<Secret>().is_some()) };
+    let see = || async {
+        (Context::current().value::<u8>().copied(), Context::current().value::<Secret>().is_some())
+    };
     let request = Context::background().with_value(7_u8).with_value(Secret);
     let other = Context::background().with_value(Secret);
     let builder = || WorkerPool::builder().workers(1).queue(8);
@@ -329,7 +334,11 @@ fn a_task_that_the_wrapper_drops_is_cancelled_and_a_wrapper_that_panics_is_the_t
     let wrap = move |task| {
         let turn = turn.fetch_add(1, Ordering::Relaxed);
         assert!(turn != 1, "no");
-        async move { if turn != 0 { task.await } }
+        async move {
+            if turn != 0 {
+                task.await
+            }
+        }
     };
     let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(8).wrap(wrap).history(8));
     let dropped = Arc::new(AtomicUsize::new(0));

@@ -53,7 +53,9 @@ fn policy(attempts: u32) -> RetryPolicy<&'static str> {
 }
 
 /// A factory whose attempts fail so many times, and how often it was called.
-fn failing(times: usize) -> (impl FnMut() -> std::future::Ready<Result<usize, &'static str>> + Send + 'static, Arc<AtomicUsize>) {
+fn failing(
+    times: usize,
+) -> (impl FnMut() -> std::future::Ready<Result<usize, &'static str>> + Send + 'static, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     let make = move || {
@@ -146,7 +148,11 @@ fn the_verdict_on_an_error_requeues_buries_or_discards_the_task() {
     let poison = task("poison", &["poison"]);
     let discard = task("discard", &["no"]);
     world.after(MS);
-    assert_eq!(*order.lock().unwrap(), ["later", "back", "poison", "discard", "back"], "to the end of the queue");
+    assert_eq!(
+        *order.lock().unwrap(),
+        ["later", "back", "poison", "discard", "back"],
+        "to the end of the queue"
+    );
     assert_eq!(world.pool.dead_letters().list()[0].task, poison.id());
     world.after(3 * SECOND);
     assert_eq!(Polled::new(later).poll().unwrap().unwrap(), Ok(()));
@@ -266,7 +272,8 @@ fn a_panic_or_a_limit_ends_the_task_and_makes_a_letter_of_it() {
     assert!(Polled::new(slow).poll().unwrap().unwrap_err().is_timeout());
     assert!(Polled::new(panics).poll().unwrap().unwrap_err().is_panic());
     let letters = world.pool.dead_letters().list();
-    let short: Vec<_> = letters.iter().map(|letter| (letter.outcome, letter.attempts, letter.error.as_deref())).collect();
+    let short: Vec<_> =
+        letters.iter().map(|letter| (letter.outcome, letter.attempts, letter.error.as_deref())).collect();
     let limit = Some("the task ran longer than its limit of 2s");
     assert_eq!(short, [(Outcome::Panicked, 1, Some("oh")), (Outcome::TimedOut, 3, limit)]);
 }
@@ -366,7 +373,8 @@ fn a_closed_pool_still_repeats_and_one_that_is_shut_down_does_not() {
         let (make, called) = failing(1);
         let handle = world.pool.retry_task(&policy(2), make).try_submit().unwrap();
         world.settle();
-        let mut end = Polled::new(limit.map_or_else(|| world.pool.drain(), |limit| world.pool.shutdown(limit)));
+        let mut end =
+            Polled::new(limit.map_or_else(|| world.pool.drain(), |limit| world.pool.shutdown(limit)));
         let report = end.poll();
         assert_eq!(report.is_some(), limit.is_some());
         world.after(SECOND);
@@ -533,4 +541,21 @@ fn a_submission_of_a_repeated_task_dropped_anywhere_leaves_nothing_behind() {
         (body, check)
     });
     assert!(points > 0);
+}
+
+#[test]
+fn a_task_that_was_begun_in_time_is_repeated_after_its_expiry_and_not_after_its_deadline() {
+    let mut world = World::new(|builder| builder);
+    let deadline = world.time.clock().now() + 2 * SECOND;
+    let policy = RetryPolicy::new(4).unwrap().backoff(Backoff::fixed(SECOND));
+    let (make, called) = failing(2);
+    let task = world.pool.retry_task(&policy, make).expires_in(SECOND).try_submit().unwrap();
+    let (make, late) = failing(9);
+    let ended = world.pool.retry_task(&policy, make).deadline(deadline).try_submit().unwrap();
+    world.settle();
+    world.after(SECOND);
+    world.after(SECOND);
+    assert_eq!((Polled::new(task).poll().unwrap().unwrap(), calls(&called)), (Ok(2), 3));
+    assert!(Polled::new(ended).poll().unwrap().unwrap_err().is_expired());
+    assert_eq!(calls(&late), 2);
 }
