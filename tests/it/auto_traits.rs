@@ -563,7 +563,7 @@ table! {
     pool::TaskStatus                            => yes yes yes;
     pool::TaskRecord                            => yes yes yes;
     pool::ContextStats                          => yes yes yes;
-    pool::Reports                               => yes yes no;
+    pool::Reports                               => yes yes yes;
     pool::TaskFuture                            => yes no  yes;
     pool::RetryPolicy<u8>                       => yes yes yes;
     pool::RetryPolicy<Local>                    => yes yes yes;

@@ -15,6 +15,7 @@ use cofferdam::resilience::{
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
 use cofferdam::time::{Backoff, Rng};
+use futures_util::StreamExt;
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -611,7 +612,7 @@ on_every_runtime! {
         let given_up = pool.retry_task(&policy, || ready(Err::<(), _>("never"))).execute().await.unwrap();
         assert!(pool.drain().await.is_clean());
         assert_eq!(pool.dead_letters().list()[0].task, given_up);
-        assert_eq!(pool.reports().unwrap().count().await, 3);
+        assert_eq!(StreamExt::count(pool.reports().unwrap()).await, 3);
     }
 
     async fn a_batch_runs_as_many_items_as_it_may_and_keeps_their_order(runtime: Runtime) {

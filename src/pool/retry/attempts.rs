@@ -76,7 +76,8 @@ pin_project! {
     pub(in crate::pool) struct Attempts<M, F, E> {
         recipe: Arc<Recipe<M, F, E>>,
         link: Arc<Link>,
-        delays: Delays,
+        // Boxed, as refused tasks are handed back by value.
+        delays: Box<Delays>,
         failures: u32,
         #[pin]
         current: Option<F>,
@@ -98,7 +99,7 @@ where
     fn of(recipe: Arc<Recipe<M, F, E>>) -> Self {
         let revive: Arc<dyn Revive> = recipe.clone();
         Self {
-            delays: recipe.policy.backoff.delays(),
+            delays: Box::new(recipe.policy.backoff.delays()),
             link: Arc::new(Link::to(revive)),
             recipe,
             failures: 0,
