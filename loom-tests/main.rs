@@ -48,6 +48,8 @@ mod latch;
 mod map;
 mod oneshot;
 mod pool;
+mod pool_managed;
+mod pool_tasks;
 mod race;
 mod registry;
 mod reload;

@@ -1,8 +1,9 @@
-//! The queue of tasks: a ring, or, if it has no bound, a deque under a lock.
+//! The queue of tasks: a ring; or, without a bound, a deque under a lock; or, with priorities and delays, several lists.
 
 #![forbid(unsafe_code)]
 
 use super::handle::TaskId;
+use super::managed::{Call, Managed, Terms, Ticket};
 use super::slot::Job;
 use crate::shim::Mutex;
 use crate::sync::ring::{PopError, PushError, Ring};
@@ -14,6 +15,7 @@ use std::pin::Pin;
 pub(super) enum Backlog {
     Bounded(Ring<Job>),
     Unbounded(CachePadded<Mutex<Deque>>),
+    Managed(Box<Managed>),
 }
 
 #[derive(Default)]
@@ -28,9 +30,22 @@ impl Backlog {
         Self::Unbounded(CachePadded::new(Mutex::new(Deque::default())))
     }
 
-    /// Adds a job at the end; `job` is called if, and only if, that succeeds.
+    #[inline]
+    pub(super) fn managed(&self) -> Option<&Managed> {
+        match self {
+            Self::Managed(managed) => Some(managed),
+            Self::Bounded(_) | Self::Unbounded(_) => None,
+        }
+    }
+
+    /// Adds a job at the end; `job` is called if, and only if, that succeeds. `heed` is told whom it concerns, where that
+    /// is not simply a worker.
     #[inline(always)]
-    pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+    pub(super) fn push_with<F: FnOnce() -> Job>(
+        &self,
+        job: F,
+        heed: impl FnOnce(Call),
+    ) -> Result<TaskId, PushError<F>> {
         match self {
             Self::Bounded(ring) => ring.push_with(job).map(|position| TaskId(ring.ordinal(position))),
             Self::Unbounded(deque) => {
@@ -42,12 +57,24 @@ impl Backlog {
                 deque.jobs.push_back(job());
                 Ok(id)
             }
+            Self::Managed(managed) => {
+                let (id, call) = managed.push_with(Terms::default(), job)?;
+                heed(call);
+                Ok(id)
+            }
         }
     }
 
-    /// Takes the oldest job and puts it in the place of `job`, which must be empty.
+    /// Takes the job whose turn it is, for the worker of that number, and puts it in the place of `job`, which must be
+    /// empty. The ticket is written, and `heed` called, by managed backlogs alone.
     #[inline(always)]
-    pub(super) fn pop(&self, job: Pin<&mut Job>) -> Result<TaskId, PopError> {
+    pub(super) fn pop(
+        &self,
+        job: Pin<&mut Job>,
+        worker: usize,
+        ticket: &mut Ticket,
+        heed: impl FnOnce(Call),
+    ) -> Result<TaskId, PopError> {
         match self {
             Self::Bounded(ring) => ring
                 .pop_with(|popped| job.refill_from(popped))
@@ -64,14 +91,28 @@ impl Backlog {
                     None => Err(PopError::Empty),
                 }
             }
+            Self::Managed(managed) => {
+                let (popped, call) = managed.pop(job, worker, ticket);
+                heed(call);
+                popped
+            }
+        }
+    }
+
+    /// Takes any job out of an aborted pool, and puts it in the place of `job`, which must be empty.
+    pub(super) fn sweep(&self, job: Pin<&mut Job>) -> Option<TaskId> {
+        match self {
+            Self::Managed(managed) => managed.sweep(job),
+            _ => self.pop(job, 0, &mut Ticket::default(), |_| {}).ok(),
         }
     }
 
     /// Takes nothing in any more. False if that was so already.
-    pub(super) fn close(&self) -> bool {
+    pub(super) fn close(&self, heed: impl FnOnce(Call)) -> bool {
         match self {
             Self::Bounded(ring) => ring.close(),
             Self::Unbounded(deque) => !std::mem::replace(&mut deque.lock().closed, true),
+            Self::Managed(managed) => managed.close().map(heed).is_some(),
         }
     }
 
@@ -80,10 +121,11 @@ impl Backlog {
         match self {
             Self::Bounded(ring) => ring.is_closed(),
             Self::Unbounded(deque) => deque.lock().closed,
+            Self::Managed(managed) => managed.is_closed(),
         }
     }
 
-    /// Whether a pop would find a job, or the end.
+    /// Whether a pop would find a job, or the end; or a sleeper would have to keep the time.
     #[inline]
     pub(super) fn is_poppable(&self) -> bool {
         match self {
@@ -92,13 +134,16 @@ impl Backlog {
                 let deque = deque.lock();
                 deque.closed || !deque.jobs.is_empty()
             }
+            Self::Managed(managed) => managed.calls(),
         }
     }
 
+    /// Jobs that a worker could take, or could if it were their turn.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Bounded(ring) => ring.len(),
             Self::Unbounded(deque) => deque.lock().jobs.len(),
+            Self::Managed(managed) => managed.ready(),
         }
     }
 
@@ -107,14 +152,16 @@ impl Backlog {
         match self {
             Self::Bounded(ring) => ring.pushed(),
             Self::Unbounded(deque) => deque.lock().pushed(),
+            Self::Managed(managed) => managed.pushed(),
         }
     }
 
-    /// How many jobs were ever popped.
+    /// How many jobs were ever popped, less those that came back.
     pub(super) fn popped(&self) -> u64 {
         match self {
             Self::Bounded(ring) => ring.popped(),
             Self::Unbounded(deque) => deque.lock().popped,
+            Self::Managed(managed) => managed.popped(),
         }
     }
 }

@@ -121,6 +121,14 @@ impl Crew {
         Rest::Woken
     }
 
+    /// A worker in the list goes to its end: to be woken after all others. Nothing, if it was woken meanwhile.
+    pub(super) fn stand_back(&self, slot: Pin<&Slot<()>>) {
+        let mut sleepers = self.sleepers.lock();
+        if let Some(((), Some(waker))) = sleepers.unlink(slot) {
+            sleepers.push_back(slot, (), waker);
+        }
+    }
+
     /// Whether a worker in the list was woken; if not, its waker is brought up to date.
     pub(super) fn poll(&self, slot: Pin<&Slot<()>>, waker: &Waker) -> Rest {
         if slot.outcome().is_none() {

@@ -18,6 +18,7 @@ enum Join {
     Panicked(Box<Panicked>),
     Cancelled(Option<Box<ContextError>>),
     TimedOut(Duration),
+    Expired,
     Dropped,
 }
 
@@ -33,6 +34,7 @@ pub(super) enum Ending {
     Panicked,
     Cancelled,
     TimedOut,
+    Expired,
     Dropped,
 }
 
@@ -50,6 +52,10 @@ impl JoinError {
         Self(Join::TimedOut(limit))
     }
 
+    pub(super) fn expired() -> Self {
+        Self(Join::Expired)
+    }
+
     pub(super) fn dropped() -> Self {
         Self(Join::Dropped)
     }
@@ -59,6 +65,7 @@ impl JoinError {
             Join::Panicked(_) => Ending::Panicked,
             Join::Cancelled(_) => Ending::Cancelled,
             Join::TimedOut(_) => Ending::TimedOut,
+            Join::Expired => Ending::Expired,
             Join::Dropped => Ending::Dropped,
         }
     }
@@ -74,9 +81,14 @@ impl JoinError {
         matches!(self.0, Join::Cancelled(_))
     }
 
-    /// Whether it ran longer than the pool allows a task.
+    /// Whether it ran longer than its limit.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Join::TimedOut(_))
+    }
+
+    /// Whether it was too old when its turn came, and was never run.
+    pub fn is_expired(&self) -> bool {
+        matches!(self.0, Join::Expired)
     }
 
     /// Whether the pool came to its end first: the task had not begun, or its worker was dropped.
@@ -138,6 +150,7 @@ impl fmt::Display for JoinError {
                 None => f.write_str("the task was cancelled by the end of its context"),
             },
             Join::TimedOut(limit) => write!(f, "the task ran longer than its limit of {limit:?}"),
+            Join::Expired => f.write_str("the task expired before its turn came"),
             Join::Dropped => f.write_str("the pool ended before the task did"),
         }
     }
@@ -149,6 +162,7 @@ impl fmt::Debug for JoinError {
             Join::Panicked(panicked) => f.debug_tuple("Panicked").field(&panicked.message).finish(),
             Join::Cancelled(error) => f.debug_tuple("Cancelled").field(error).finish(),
             Join::TimedOut(limit) => f.debug_tuple("TimedOut").field(limit).finish(),
+            Join::Expired => f.write_str("Expired"),
             Join::Dropped => f.write_str("Dropped"),
         }
     }
@@ -197,7 +211,8 @@ impl<I: Iterator, A> SubmitAllError<I, A> {
 
 impl<I: Iterator, A> fmt::Display for SubmitAllError<I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {} tasks were accepted before", self.pool, self.reason, self.accepted.len())
+        self.reason.write(f, &self.pool)?;
+        write!(f, "; {} tasks were accepted before", self.accepted.len())
     }
 }
 
@@ -220,11 +235,32 @@ pub struct SubmitError<F> {
     pub(super) pool: Arc<str>,
 }
 
+#[derive(Debug)]
 pub(super) enum Refusal {
     Full { capacity: usize },
     Closed,
     TimedOut(Duration),
     Context(ContextError),
+    Expired,
+    NoSuchQueue(Box<str>),
+    Unmanaged,
+}
+
+impl Refusal {
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, pool: &str) -> fmt::Result {
+        match self {
+            Self::Full { capacity: 0 } => write!(f, "{pool}: no worker is free, and there is no queue"),
+            Self::Full { capacity } => write!(f, "{pool}: all {capacity} places of the queue are taken"),
+            Self::Closed => write!(f, "{pool}: closed"),
+            Self::TimedOut(limit) => write!(f, "{pool}: no room within {limit:?}"),
+            Self::Context(error) => write!(f, "{pool}: not submitted: {error}"),
+            Self::Expired => write!(f, "{pool}: the task expired before there was room"),
+            Self::NoSuchQueue(name) => write!(f, "{pool}: there is no queue named {name:?}"),
+            Self::Unmanaged => {
+                write!(f, "{pool}: its queue is not managed: no options of single tasks")
+            }
+        }
+    }
 }
 
 impl<F> SubmitError<F> {
@@ -248,6 +284,17 @@ impl<F> SubmitError<F> {
         matches!(self.reason, Refusal::TimedOut(_))
     }
 
+    /// Whether the task was too old before there was room for it, or was not to run before it would be.
+    pub fn is_expired(&self) -> bool {
+        matches!(self.reason, Refusal::Expired)
+    }
+
+    /// Whether the pool cannot do what was asked for: it has no queue of that name, or no
+    /// [managed](super::PoolBuilder::managed) queue at all.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.reason, Refusal::NoSuchQueue(_) | Refusal::Unmanaged)
+    }
+
     /// How the current context, or the pool's own, had ended, if that was it.
     pub fn context(&self) -> Option<&ContextError> {
         match &self.reason {
@@ -257,21 +304,9 @@ impl<F> SubmitError<F> {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full { capacity: 0 } => f.write_str("no worker is free, and there is no queue"),
-            Self::Full { capacity } => write!(f, "all {capacity} places of the queue are taken"),
-            Self::Closed => f.write_str("closed"),
-            Self::TimedOut(limit) => write!(f, "no room within {limit:?}"),
-            Self::Context(error) => write!(f, "not submitted: {error}"),
-        }
-    }
-}
-
 impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.pool, self.reason)
+        self.reason.write(f, &self.pool)
     }
 }
 

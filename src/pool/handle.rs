@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::error::JoinError;
+use super::shared::Shared;
 use super::slot::Joint;
+use crate::shim::Arc;
 use crate::task::block_on;
 use std::fmt;
 use std::future::Future;
@@ -39,16 +41,30 @@ pub struct JoinHandle<T> {
     joint: Joint<T>,
     id: TaskId,
     cancel_on_drop: bool,
+    /// Where a delayed task waits.
+    delayed: Option<Box<Delayed>>,
+}
+
+/// A delayed task, whose place in the queue is free at once when it is cancelled.
+pub(super) struct Delayed {
+    pub(super) pool: Arc<Shared>,
+    pub(super) due: u64,
 }
 
 impl<T> JoinHandle<T> {
     #[inline]
     pub(super) fn new(joint: Joint<T>, id: TaskId) -> Self {
-        Self { joint, id, cancel_on_drop: false }
+        Self { joint, id, cancel_on_drop: false, delayed: None }
     }
 
     pub(super) fn set_id(&mut self, id: TaskId) {
         self.id = id;
+    }
+
+    /// Of a task that waits for its time.
+    pub(super) fn delayed(mut self, delayed: Delayed) -> Self {
+        self.delayed = Some(Box::new(delayed));
+        self
     }
 
     /// The number of the task.
@@ -64,11 +80,15 @@ impl<T> JoinHandle<T> {
     /// Cancels the task.
     ///
     /// One that waits in the queue is never run: its future is dropped here and now, and the handle is ready. (Its place
-    /// in the queue is free when its turn comes.) One that runs is dropped by its worker in place of the next poll; until
+    /// in the queue is free when its turn comes; that of a delayed task, at once.) One that runs is dropped by its worker in place of the next poll; until
     /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
-        self.joint.cancel()
+        let cancelled = self.joint.cancel();
+        if let (true, Some(delayed)) = (cancelled, &self.delayed) {
+            delayed.pool.withdraw(self.id, delayed.due);
+        }
+        cancelled
     }
 
     /// Blocks this thread until the task has ended, for threads that run no executor. A worker of the same pool that waits so

@@ -13,6 +13,14 @@
 //!
 //! Each accepted task takes exactly one of the five ways to end, which its handle is told and [`PoolStats`] counts.
 //!
+//! A task that [may be repeated](WorkerPool::retry_task) goes from running back to queued after an error, until it ends.
+//!
+//! # What a pool knows of its tasks
+//!
+//! Beyond [`PoolStats`], only what it was built for: [events](PoolBuilder::observer) on the spot, [reports](PoolBuilder::reports)
+//! of ends as a stream, the [status](PoolBuilder::history) of each task by its number, and the
+//! [dead letters](WorkerPool::dead_letters).
+//!
 //! # What costs what
 //!
 //! | operation | lock-free | allocations |
@@ -29,10 +37,22 @@
 
 mod backlog;
 mod builder;
+mod by_id;
+mod carry;
 mod crew;
 mod error;
+mod event;
+mod extras;
 mod handle;
+mod ledger;
+mod link;
+mod managed;
+mod message;
+mod named;
 mod nudge;
+mod options;
+mod reports;
+mod retry;
 mod room;
 mod shared;
 mod shutdown;
@@ -44,18 +64,28 @@ mod submit_all;
 mod threads;
 mod worker;
 mod workers;
+mod wrap;
 
+pub use crate::sync::Priority;
 pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitAllError, SubmitError};
+pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
+pub use ledger::{ContextStats, TaskRecord, TaskStatus};
+pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, MessageError};
+pub use named::NamedQueue;
+pub use options::PoolTask;
+pub use reports::Reports;
+pub use retry::{DeadLetter, DeadLetters, RequeueError, Retried, RetryPolicy, Verdict};
 pub use shutdown::Shutdown;
 pub use stats::{PoolStats, ShutdownReport};
-pub use submit::{Detached, Joined, Mode, Submit};
+pub use submit::{Arranged, Detached, Joined, ManyMode, Mode, Plain, Submit, Way};
 pub use submit_all::SubmitAll;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 pub use threads::Threads;
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
+pub use wrap::TaskFuture;
 
 use crate::shim::{Arc, Ordering};
 use shared::Shared;
@@ -127,7 +157,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Submit::new(&self.shared, future, None)
+        Submit::new(&self.shared, future, None, Plain(()))
     }
 
     /// As [`submit`](Self::submit), waiting at most `limit` for room.
@@ -142,7 +172,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Submit::new(&self.shared, future, Some(limit))
+        Submit::new(&self.shared, future, Some(limit), Plain(()))
     }
 
     /// Submits a task if there is room now, and nobody waits for it.
@@ -155,7 +185,7 @@ impl WorkerPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.try_submit::<F, Joined>(future)
+        self.shared.try_submit::<F, Joined, _>(future, &Plain(()))
     }
 
     /// As [`submit`](Self::submit), for a task whose end is of no interest: there is no handle, and a small future needs
@@ -171,7 +201,7 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Submit::new(&self.shared, future, None)
+        Submit::new(&self.shared, future, None, Plain(()))
     }
 
     /// As [`execute`](Self::execute), waiting at most `limit` for room.
@@ -185,7 +215,7 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Submit::new(&self.shared, future, Some(limit))
+        Submit::new(&self.shared, future, Some(limit), Plain(()))
     }
 
     /// As [`try_submit`](Self::try_submit), without a handle.
@@ -197,7 +227,7 @@ impl WorkerPool {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.shared.try_submit::<F, Detached>(future)
+        self.shared.try_submit::<F, Detached, _>(future, &Plain(()))
     }
 
     /// Submits many tasks, waiting for room whenever there is none; their results come by the handles, in the order of the
@@ -238,7 +268,29 @@ impl WorkerPool {
         SubmitAll::new(&self.shared, futures.into_iter())
     }
 
-    /// Takes in no more tasks; what is queued still runs, and then the workers end. False if that was so already.
+    /// A task to be submitted with options of its own: priority, queue, delay, expiry, limits. They need a
+    /// [managed](PoolBuilder::managed) pool.
+    ///
+    /// ```
+    /// use cofferdam::pool::{Priority, WorkerPool};
+    /// use std::time::Duration;
+    ///
+    /// # futures_executor::block_on(async {
+    /// let (pool, workers) = WorkerPool::builder().workers(4).managed().build().unwrap();
+    /// let work = async {
+    ///     let task = pool.task(async { "sent" }).priority(Priority::High).expires_in(Duration::from_secs(5));
+    ///     assert_eq!(task.submit().await.unwrap().await.unwrap(), "sent");
+    ///     pool.drain().await
+    /// };
+    /// futures_util::future::join(work, workers.into_future()).await;
+    /// # });
+    /// # use std::future::IntoFuture;
+    /// ```
+    pub fn task<F>(&self, future: F) -> PoolTask<'_, F> {
+        PoolTask::new(&self.shared, future)
+    }
+
+    /// Takes in no more tasks; what is queued still runs, delayed tasks at their time, and then the workers end. False if that was so already.
     ///
     /// Every submission that was accepted before this returns runs, every later one is refused, and those who wait for
     /// room are told.
@@ -285,7 +337,7 @@ impl WorkerPool {
 
     /// Places in the queue: 0 without a queue, `None` without a bound.
     pub fn capacity(&self) -> Option<usize> {
-        self.shared.capacity()
+        self.shared.capacity(0)
     }
 
     /// The name.

@@ -18,12 +18,20 @@
 
 use super::TaskPanic;
 use super::backlog::Backlog;
+use super::carry::Carry;
 use super::crew::Crew;
-use super::error::{JoinError, Refusal};
+use super::error::{Ending, JoinError, Refusal};
+use super::event::TaskReport;
+use super::extras::{Extras, Times};
 use super::handle::TaskId;
+use super::ledger::Ledger;
+use super::link::Link;
+use super::managed::{Call, Managed, Terms};
+use super::retry::Letters;
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
+use super::wrap::Wrapper;
 use crate::panics::{contain, forget};
 use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
 use crate::sync::ring::PushError;
@@ -47,9 +55,17 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) clock: Clock,
     pub(super) task_timeout: Option<Duration>,
+    /// Whether tasks have limits, or terms of their own.
+    pub(super) has_terms: bool,
+    /// After which a worker ends, if there are more than the least.
+    pub(super) idle_timeout: Option<Duration>,
     pub(super) tied: bool,
     pub(super) base: Option<Context>,
     pub(super) on_panic: Option<OnPanic>,
+    pub(super) carry: Carry,
+    pub(super) wrapper: Option<Wrapper>,
+    pub(super) ledger: Option<Box<Ledger>>,
+    pub(super) letters: Letters,
 }
 
 pub(super) struct Shared {
@@ -63,6 +79,10 @@ pub(super) struct Shared {
     /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
     pub(super) batch: usize,
     pub(super) settings: Settings,
+    /// Whether a submission is nothing but a push: there is neither a ledger nor a wrapper.
+    pub(super) is_plain: bool,
+    /// Whether a task can be ended by its context.
+    pub(super) heeds: bool,
     /// 1 once the pool was aborted.
     aborted: AtomicUsize,
     pub(super) handles: AtomicUsize,
@@ -80,15 +100,26 @@ pub(super) struct End {
 }
 
 impl Shared {
-    pub(super) fn new(backlog: Backlog, workers: usize, handover: bool, settings: Settings) -> Self {
+    /// With seats for `seats` workers, of whom `workers` are there at first.
+    pub(super) fn new(
+        backlog: Backlog,
+        seats: usize,
+        workers: usize,
+        handover: bool,
+        settings: Settings,
+    ) -> Self {
         let batch = match &backlog {
             Backlog::Bounded(ring) => (ring.capacity() / 2).clamp(1, BATCH),
             Backlog::Unbounded(_) => BATCH,
+            Backlog::Managed(managed) => (managed.capacity(0).unwrap_or(usize::MAX) / 2).clamp(1, BATCH),
         };
+        let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
+            is_plain: settings.ledger.is_none() && settings.wrapper.is_none(),
+            heeds: settings.tied || has_history,
             batch,
             backlog,
-            books: Books::new(workers),
+            books: Books::new(seats),
             crew: Crew::default(),
             room: Room::default(),
             handover: handover.then(CachePadded::default),
@@ -100,21 +131,34 @@ impl Shared {
         }
     }
 
-    /// Places in the queue; `None` for no bound.
-    pub(super) fn capacity(&self) -> Option<usize> {
+    /// Places in the queue of that number; `None` for no bound. All but managed backlogs have one queue.
+    pub(super) fn capacity(&self, lane: u16) -> Option<usize> {
         match &self.backlog {
             _ if self.handover.is_some() => Some(0),
             Backlog::Bounded(ring) => Some(ring.capacity()),
             Backlog::Unbounded(_) => None,
+            Backlog::Managed(managed) => managed.capacity(lane),
+        }
+    }
+
+    /// Where submitters wait for room in that queue.
+    #[inline(always)]
+    pub(super) fn room(&self, lane: u16) -> &Room {
+        match (lane, &self.backlog) {
+            (1.., Backlog::Managed(managed)) => {
+                managed.rooms.get(usize::from(lane) - 1).unwrap_or(&self.room)
+            }
+            _ => &self.room,
         }
     }
 
     /// Free places, kept ones included.
-    pub(super) fn free(&self) -> usize {
+    pub(super) fn free(&self, lane: u16) -> usize {
         match (&self.handover, &self.backlog) {
             (Some(in_flight), _) => self.books.seats.len().saturating_sub(load_seq_cst(in_flight)),
             (None, Backlog::Bounded(ring)) => ring.capacity().saturating_sub(ring.len()),
             (None, Backlog::Unbounded(_)) => usize::MAX,
+            (None, Backlog::Managed(managed)) => managed.free(lane),
         }
     }
 
@@ -128,25 +172,58 @@ impl Shared {
         }
     }
 
-    /// The submitter's context, as the task is to see it.
+    /// What a task takes along: the submitter's context as the task is to see it, if there is one.
     #[inline]
-    pub(super) fn capture(&self) -> Option<Box<Context>> {
+    pub(super) fn extras(&self) -> Option<Box<Extras>> {
         let context = context::capture()?;
-        Some(Box::new(if self.settings.tied { context } else { context.detached() }))
+        let context = if self.settings.tied { context } else { context.detached() };
+        let (context, propagated) = self.settings.carry.through(context);
+        Some(Box::new(Extras { context: Some(context), propagated, ..Extras::default() }))
+    }
+
+    /// As [`extras`](Self::extras), with what the ledger needs, and with the way by which the future reaches its worker.
+    pub(super) fn extras_with(&self, link: Option<Arc<Link>>) -> Option<Box<Extras>> {
+        let extras = self.extras();
+        let ledger = self.settings.ledger.as_ref();
+        if link.is_none() && ledger.is_none() {
+            return extras;
+        }
+        let mut extras = extras.unwrap_or_default();
+        extras.link = link;
+        if let Some(ledger) = ledger {
+            extras.times = Some(Times::new(self.settings.clock.now()));
+            if ledger.has_history() {
+                // Its own, to be cancelled by its number.
+                let outer = extras.context.as_ref().or(self.settings.base.as_ref());
+                extras.context = Some(outer.map_or_else(|| Context::background().child(), Context::child));
+            }
+        }
+        Some(extras)
     }
 
     /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
     #[inline(always)]
     pub(super) fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        let pushed = self.let_in(job, |job| self.backlog.push_with(job, |call| call.wake()));
+        if pushed.is_ok() {
+            self.crew.work_added(|| self.backlog.len());
+        }
+        pushed
+    }
+
+    /// Pushes; without a queue, only if a worker is free.
+    #[inline(always)]
+    fn let_in<F>(
+        &self,
+        job: F,
+        push: impl FnOnce(F) -> Result<TaskId, PushError<F>>,
+    ) -> Result<TaskId, PushError<F>> {
         if self.handover.is_some() && !self.enter() {
             return Err(if self.backlog.is_closed() { PushError::Closed(job) } else { PushError::Full(job) });
         }
-        let pushed = self.backlog.push_with(job);
-        match &pushed {
-            Ok(_) => self.crew.work_added(|| self.backlog.len()),
-            Err(_) => {
-                self.leave();
-            }
+        let pushed = push(job);
+        if pushed.is_err() {
+            self.leave();
         }
         pushed
     }
@@ -159,7 +236,7 @@ impl Shared {
         job: impl FnMut() -> Job,
     ) -> Option<Result<(usize, TaskId), PushError<()>>> {
         let pushed = match &self.backlog {
-            Backlog::Bounded(ring) if self.handover.is_none() => {
+            Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain => {
                 ring.push_many(count, job).map(|(count, position)| (count, TaskId(ring.ordinal(position))))
             }
             _ => return None,
@@ -168,6 +245,53 @@ impl Shared {
             self.crew.work_added(|| self.backlog.len());
         }
         Some(pushed)
+    }
+
+    /// As [`push_with`](Self::push_with), on terms.
+    pub(super) fn push_on<F: FnOnce() -> Job>(
+        &self,
+        managed: &Managed,
+        terms: Terms,
+        job: F,
+    ) -> Result<TaskId, PushError<F>> {
+        let (id, call) = managed.push_with(terms, job)?;
+        self.heed(call);
+        Ok(id)
+    }
+
+    /// As [`push_with`](Self::push_with), on terms if there are any, but nobody is woken: locks may be held. Whom it concerns
+    /// must be told afterwards.
+    pub(super) fn push_quietly<F: FnOnce() -> Job>(
+        &self,
+        terms: Option<&Terms>,
+        job: F,
+    ) -> Result<(TaskId, Call), PushError<F>> {
+        if let Some(managed) = self.backlog.managed() {
+            return managed.push_with(terms.copied().unwrap_or_default(), job);
+        }
+        let id = self.let_in(job, |job| self.backlog.push_with(job, drop))?;
+        Ok((id, Call { anyone: true, ..Call::default() }))
+    }
+
+    /// Notes that a task has ended; before the books do.
+    #[cold]
+    pub(super) fn note_end(&self, task: TaskId, extras: &mut Extras, ending: Option<Ending>) {
+        let Some(ledger) = &self.settings.ledger else { return };
+        contain(|| {
+            let now = self.settings.clock.now();
+            let report = TaskReport::of(task, extras, ending, now);
+            ledger.ended(report, extras, now);
+        });
+    }
+
+    /// Sees to it that those look whom a change of a managed backlog concerns.
+    pub(super) fn heed(&self, call: Call) {
+        if call.everyone {
+            self.crew.wake_all();
+        } else if call.anyone {
+            self.crew.work_added(|| self.backlog.len());
+        }
+        call.wake();
     }
 
     /// Without a queue: takes a free worker.
@@ -192,29 +316,42 @@ impl Shared {
     /// Lets those in line know of free places. A waker that panics is its executor's affair, not our worker's.
     #[inline]
     pub(super) fn admit(&self) {
-        if self.room.is_crowded() {
-            contain(|| self.room.admit(|| self.free()));
+        self.admit_to(&self.room, 0);
+        if let Some(managed) = self.backlog.managed() {
+            for (lane, room) in (1..).zip(&managed.rooms) {
+                self.admit_to(room, lane);
+            }
         }
     }
 
+    #[inline]
+    fn admit_to(&self, room: &Room, lane: u16) {
+        if room.is_crowded() {
+            contain(|| room.admit(|| self.free(lane)));
+        }
+    }
+
+    fn rooms(&self) -> impl Iterator<Item = &Room> {
+        let others = self.backlog.managed().map(|managed| &*managed.rooms).unwrap_or_default();
+        std::iter::once(&self.room).chain(others)
+    }
+
     pub(super) fn stats(&self) -> PoolStats {
-        PoolStats { waiting: self.room.waiting(), ..self.books.stats(&self.backlog) }
+        PoolStats { waiting: self.rooms().map(Room::waiting).sum(), ..self.books.stats(&self.backlog) }
     }
 
     /// For `Debug`, which must never block.
     pub(super) fn try_stats(&self) -> Option<PoolStats> {
         let waiting = self.room.try_waiting()?;
-        if let Backlog::Unbounded(_) = self.backlog {
-            return None;
-        }
+        let Backlog::Bounded(_) = self.backlog else { return None };
         Some(PoolStats { waiting, ..self.books.stats(&self.backlog) })
     }
 
     /// Stops the intake. False if that was so already.
     pub(super) fn close(&self) -> bool {
-        let first = self.backlog.close();
+        let first = self.backlog.close(|call| self.heed(call));
         if first {
-            self.room.close();
+            self.rooms().for_each(Room::close);
             self.crew.wake_all();
             self.look_for_the_end();
         }
@@ -245,17 +382,37 @@ impl Shared {
             seat.nudge.wake();
         }
         let mut job = pin!(Job::empty());
-        while let Ok(task) = self.backlog.pop(job.as_mut()) {
+        while let Some(task) = self.backlog.sweep(job.as_mut()) {
             self.sweep(job.as_mut(), task);
         }
+        if let Some(managed) = self.backlog.managed() {
+            // Of the delayed tasks' sake there are sleepers although the pool was closed.
+            self.heed(managed.review());
+        }
+        self.look_for_the_end();
+    }
+
+    /// A task was cancelled that was to wait for its time. If it still does, that is its end.
+    pub(super) fn withdraw(&self, task: TaskId, due: u64) {
+        let Some(managed) = self.backlog.managed() else { return };
+        let Some((job, call)) = managed.withdraw(task, due) else { return };
+        self.sweep(pin!(job), task);
+        self.heed(call);
+        self.admit();
         self.look_for_the_end();
     }
 
     /// Drops a job that will not run, and says so to its handle.
     pub(super) fn sweep(&self, mut job: Pin<&mut Job>, task: TaskId) {
-        let context = job.as_mut().take_context();
-        let shell = catch_unwind(AssertUnwindSafe(|| within(context.as_deref(), || job.as_mut().discard())));
-        self.books.swept(matches!(shell, Ok(Some(_))));
+        let mut extras = job.as_mut().take_extras();
+        let context = extras.as_ref().and_then(|extras| extras.context.as_ref());
+        let shell = catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard())));
+        let withdrawn = matches!(shell, Ok(Some(_)));
+        if let Some(extras) = &mut extras {
+            let ending = if withdrawn { Ending::Cancelled } else { Ending::Dropped };
+            self.note_end(task, extras, Some(ending));
+        }
+        self.books.swept(withdrawn);
         job.resolve(Some(JoinError::dropped()));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
@@ -265,6 +422,13 @@ impl Shared {
 
     /// Everything has ended: says so to those who wait for it.
     pub(super) fn look_for_the_end(&self) {
+        self.find_the_end();
+        if let Some(ledger) = self.settings.ledger.as_ref().filter(|_| self.end.lock().report.is_some()) {
+            ledger.over();
+        }
+    }
+
+    fn find_the_end(&self) {
         wake_all(|wakes| {
             let mut end = self.end.lock();
             if end.report.is_none() {
@@ -272,6 +436,12 @@ impl Shared {
             }
             end.report.is_none() || end.waiting.settle(wakes, |()| Some(Outcome::Granted))
         });
+    }
+
+    /// There is a worker more.
+    pub(super) fn worker_came(&self) {
+        // Relaxed: the worker is not known to anybody yet.
+        self.workers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A worker is gone. After the last one nothing can run any more.

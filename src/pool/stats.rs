@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// What a pool is doing and has done.
 ///
-/// Every accepted task is in exactly one place: `submitted` is always the sum of `queued`, `running` and the five ways to
-/// end, which are `completed`, `panicked`, `cancelled`, `timed_out` and `dropped`. Those six never go back. While tasks
+/// Every accepted task is in exactly one place: `submitted` is always the sum of `queued`, `running` and the six ways to
+/// end, which are `completed`, `panicked`, `cancelled`, `timed_out`, `expired` and `dropped`. Those seven never go back. While tasks
 /// come and go, `queued` and `running` are a little out of date; when they do not, all are exact. A task is counted
 /// before its handle gets ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +20,10 @@ use std::sync::Arc;
 pub struct PoolStats {
     /// Workers of the pool, which is how many tasks can run at a time.
     pub workers: usize,
-    /// Tasks in the queue.
+    /// Tasks in the queue, those included that are not due.
     pub queued: u64,
+    /// Of those queued, how many are not due.
+    pub delayed: u64,
     /// Tasks that workers have begun and not ended.
     pub running: u64,
     /// Submitters that wait for room.
@@ -30,13 +32,19 @@ pub struct PoolStats {
     pub submitted: u64,
     /// Tasks that came to their own end, whatever their result says.
     pub completed: u64,
+    /// Tasks that may be repeated and ended with an error for good, among those `completed`.
+    pub failed: u64,
+    /// How often a task went back into the queue after an attempt that failed.
+    pub retried: u64,
     /// Tasks that panicked.
     pub panicked: u64,
     /// Tasks that were cancelled: by their handle, by their context, or while they ran when the time to shut down was
     /// over.
     pub cancelled: u64,
-    /// Tasks that ran longer than the pool allows a task.
+    /// Tasks that ran longer than their limit.
     pub timed_out: u64,
+    /// Tasks that were too old when their turn came, and never ran.
+    pub expired: u64,
     /// Tasks that never ran, or whose worker was dropped with them, because the pool came to its end.
     pub dropped: u64,
 }
@@ -44,7 +52,7 @@ pub struct PoolStats {
 impl PoolStats {
     /// Tasks that have ended, in whatever way.
     pub fn ended(&self) -> u64 {
-        self.completed + self.panicked + self.cancelled + self.timed_out + self.dropped
+        self.completed + self.panicked + self.cancelled + self.timed_out + self.expired + self.dropped
     }
 }
 
@@ -76,9 +84,12 @@ pub(super) struct Seat {
 #[derive(Default)]
 struct Tally {
     completed: AtomicU64,
+    failed: AtomicU64,
+    retried: AtomicU64,
     panicked: AtomicU64,
     cancelled: AtomicU64,
     timed_out: AtomicU64,
+    expired: AtomicU64,
     dropped: AtomicU64,
     /// Jobs that turned out to be empty: their tasks were withdrawn from the queue.
     shells: AtomicU64,
@@ -91,6 +102,8 @@ pub(super) struct Books {
     /// What was dropped or found empty by others than the workers, who may be several.
     dropped: AtomicU64,
     shells: AtomicU64,
+    /// Tasks that were begun with values of their submitters.
+    propagated: AtomicU64,
     /// Tasks cancelled in the queue. Shared with their cells by address; see P5 in `slot`.
     pub(super) withdrawn: Arc<CachePadded<AtomicU64>>,
 }
@@ -101,6 +114,7 @@ impl Books {
             seats: (0..workers).map(|_| CachePadded::default()).collect(),
             dropped: AtomicU64::new(0),
             shells: AtomicU64::new(0),
+            propagated: AtomicU64::new(0),
             withdrawn: Arc::default(),
         }
     }
@@ -114,6 +128,7 @@ impl Books {
             Some(Ending::Panicked) => &tally.panicked,
             Some(Ending::Cancelled) => &tally.cancelled,
             Some(Ending::TimedOut) => &tally.timed_out,
+            Some(Ending::Expired) => &tally.expired,
             Some(Ending::Dropped) => &tally.dropped,
         };
         bump(counter);
@@ -126,10 +141,33 @@ impl Books {
         }
     }
 
+    /// A worker's task is about to end, with an error for good.
+    pub(super) fn failed(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
+            bump(&seat.tally.failed);
+        }
+    }
+
+    /// A worker's task goes back into the queue.
+    pub(super) fn retried(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
+            bump(&seat.tally.retried);
+        }
+    }
+
     pub(super) fn interrupted(&self, worker: usize) {
         if let Some(seat) = self.seats.get(worker) {
             bump(&seat.tally.interrupted);
         }
+    }
+
+    pub(super) fn propagated(&self) {
+        // Relaxed: nothing but the number comes of it.
+        self.propagated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn propagations(&self) -> u64 {
+        self.propagated.load(Ordering::Relaxed)
     }
 
     /// Somebody who is no worker has ended a job.
@@ -139,7 +177,7 @@ impl Books {
         counter.fetch_add(1, Ordering::Release);
     }
 
-    /// All that were popped and have ended; the five ways are in `stats`.
+    /// All that were popped and have ended; the ways are in `stats`.
     fn ends(&self, stats: &mut PoolStats) -> u64 {
         // ORDERING: Acquire: a task's end is read before its pop, and that before its push.
         let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
@@ -147,9 +185,12 @@ impl Books {
         stats.dropped = read(&self.dropped);
         for seat in &self.seats {
             stats.completed += read(&seat.tally.completed);
+            stats.failed += read(&seat.tally.failed);
+            stats.retried += read(&seat.tally.retried);
             stats.panicked += read(&seat.tally.panicked);
             stats.cancelled += read(&seat.tally.cancelled);
             stats.timed_out += read(&seat.tally.timed_out);
+            stats.expired += read(&seat.tally.expired);
             stats.dropped += read(&seat.tally.dropped);
             shells += read(&seat.tally.shells);
         }
@@ -158,6 +199,10 @@ impl Books {
 
     pub(super) fn stats(&self, backlog: &Backlog) -> PoolStats {
         let mut stats = PoolStats { workers: self.seats.len(), ..PoolStats::default() };
+        if let Some(managed) = backlog.managed() {
+            stats.workers = managed.workers().unwrap_or(stats.workers);
+            stats.delayed = managed.delayed() as u64;
+        }
         let ended = self.ends(&mut stats);
         stats.running = backlog.popped().saturating_sub(ended).min(self.seats.len() as u64);
         // After the shells: each was counted here first.
@@ -166,6 +211,7 @@ impl Books {
         // What is neither running nor at its end is queued. (The pushes are read last, so there are enough.)
         stats.submitted = backlog.pushed().max(gone);
         stats.queued = stats.submitted - gone;
+        stats.delayed = stats.delayed.min(stats.queued);
         stats
     }
 

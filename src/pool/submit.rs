@@ -2,22 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+mod careful;
+
 use super::error::{Refusal, SubmitError};
-use super::handle::{JoinHandle, TaskId};
+use super::handle::{Delayed, JoinHandle, TaskId};
+use super::managed::Terms;
 use super::room::Turn;
 use super::shared::Shared;
-use super::slot::{self, Job};
+use super::slot::{self, Door, Job};
+use crate::shim::{Arc, AtomicU64};
 use crate::sync::ring::PushError;
 use crate::task::block_on;
-use crate::time::Sleep;
+use crate::time::{Clock, Deadline, Sleep};
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A submitted task has a [`JoinHandle`].
 #[derive(Debug)]
@@ -32,8 +37,46 @@ pub trait Mode<F>: sealed::Pack<F> {}
 
 impl<F, M: sealed::Pack<F>> Mode<F> for M {}
 
+/// A task is submitted as the pool has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain(pub(super) ());
+
+/// A task is submitted with options of its own; see [`WorkerPool::task`](super::WorkerPool::task).
+#[derive(Clone)]
+pub struct Arranged {
+    pub(super) terms: Terms,
+    pub(super) fault: Option<Fault>,
+    /// As an instant: the end of the wait for room.
+    pub(super) expires: Option<Instant>,
+    /// The pool, if the task is to wait for its time.
+    pub(super) pool: Option<Arc<Shared>>,
+}
+
+impl fmt::Debug for Arranged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arranged")
+            .field("terms", &self.terms)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a task is submitted: [`Plain`] or [`Arranged`]. Not to be implemented elsewhere.
+pub trait Way: sealed::Arrange {}
+
+impl<T: sealed::Arrange> Way for T {}
+
+/// What the pool cannot do.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    Unmanaged,
+    NoSuchQueue(Box<str>),
+    Expired,
+}
+
 mod sealed {
-    use super::{Job, Shared, TaskId};
+    use super::{Job, Shared, TaskId, Terms};
+    use std::time::Instant;
 
     /// What may be named in the signature of a public trait.
     #[derive(Debug)]
@@ -42,27 +85,140 @@ mod sealed {
         Closed(F),
     }
 
-    #[derive(Clone, Copy)]
     #[allow(missing_debug_implementations, reason = "not nameable outside")]
-    pub struct Intake<'a>(pub(in crate::pool) &'a Shared);
+    pub struct Intake<'a, T>(pub(in crate::pool) &'a Shared, pub(in crate::pool) &'a T);
 
+    /// As above.
     #[allow(missing_debug_implementations, reason = "not nameable outside")]
     pub struct Prepared(pub(in crate::pool) Job);
+
+    pub trait Arrange {
+        /// The number of the queue.
+        fn lane(&self) -> u16;
+        /// `None` for the pool's own.
+        fn terms(&self) -> Option<&Terms>;
+        /// When the wait for room is in vain.
+        fn expires(&self) -> Option<Instant>;
+        /// What the handle of a delayed task has to know.
+        fn delay(&self) -> Option<Delay>;
+        /// Why the pool cannot take it in.
+        fn refusal(&self, intake: Intake<'_, ()>) -> Option<Because>;
+    }
+
+    /// As above.
+    #[allow(missing_debug_implementations, reason = "not nameable outside")]
+    pub struct Delay(pub(super) super::Delayed);
+
+    /// As above.
+    #[derive(Debug)]
+    pub struct Because(pub(super) super::Refusal);
 
     pub trait Pack<F> {
         type Accepted;
 
         /// One attempt, past those in line.
-        fn offer(intake: Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>>;
+        fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>>;
+    }
 
+    /// Tasks that can be taken in several at a time.
+    pub trait PackMany<F>: Pack<F> {
         /// A job that is taken in for certain, and what its submitter gets once it has its [`number`](Self::number).
-        fn prepare(intake: Intake<'_>, future: F) -> (Prepared, Self::Accepted);
+        fn prepare(intake: Intake<'_, super::Plain>, future: F) -> (Prepared, Self::Accepted);
 
         fn number(accepted: &mut Self::Accepted, id: TaskId);
     }
 }
 
-pub(super) use sealed::{Intake, Prepared, Refused};
+use sealed::{Arrange, Because, Delay};
+pub(super) use sealed::{Intake, PackMany, Prepared, Refused};
+
+impl Arrange for Plain {
+    #[inline(always)]
+    fn lane(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn terms(&self) -> Option<&Terms> {
+        None
+    }
+
+    #[inline(always)]
+    fn expires(&self) -> Option<Instant> {
+        None
+    }
+
+    #[inline(always)]
+    fn delay(&self) -> Option<Delay> {
+        None
+    }
+
+    #[inline(always)]
+    fn refusal(&self, _intake: Intake<'_, ()>) -> Option<Because> {
+        None
+    }
+}
+
+impl Arranged {
+    /// On these terms, which the pool is known to keep.
+    pub(super) fn on(terms: Terms) -> Self {
+        Self { terms, fault: None, expires: None, pool: None }
+    }
+}
+
+impl Arrange for Arranged {
+    fn lane(&self) -> u16 {
+        self.terms.lane
+    }
+
+    fn terms(&self) -> Option<&Terms> {
+        Some(&self.terms)
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    fn delay(&self) -> Option<Delay> {
+        let pool = Arc::clone(self.pool.as_ref()?);
+        Some(Delay(Delayed { pool, due: self.terms.due }))
+    }
+
+    fn refusal(&self, Intake(shared, ()): Intake<'_, ()>) -> Option<Because> {
+        let now = || shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
+        Some(Because(match &self.fault {
+            Some(Fault::Unmanaged) => Refusal::Unmanaged,
+            Some(Fault::NoSuchQueue(name)) => Refusal::NoSuchQueue(name.clone()),
+            Some(Fault::Expired) => Refusal::Expired,
+            None if self.terms.expires != u64::MAX && self.terms.expires <= now() => Refusal::Expired,
+            None => return None,
+        }))
+    }
+}
+
+impl<T: Arrange> Door for Intake<'_, T> {
+    #[inline(always)]
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        match (self.1.terms(), self.0.backlog.managed()) {
+            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
+            _ => self.0.push_with(job),
+        }
+    }
+
+    #[inline(always)]
+    fn withdrawn(&self) -> NonNull<AtomicU64> {
+        NonNull::from(&**self.0.books.withdrawn)
+    }
+}
+
+impl<F> Refused<F> {
+    fn map<G>(self, map: impl FnOnce(F) -> G) -> Refused<G> {
+        match self {
+            Self::Full(future) => Refused::Full(map(future)),
+            Self::Closed(future) => Refused::Closed(map(future)),
+        }
+    }
+}
 
 impl<F> From<PushError<F>> for Refused<F> {
     #[inline]
@@ -82,20 +238,12 @@ where
     type Accepted = JoinHandle<F::Output>;
 
     #[inline]
-    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<Self::Accepted, Refused<F>> {
-        let (joint, id) = slot::submit_joined(shared, future, shared.capture())?;
-        Ok(JoinHandle::new(joint, id))
-    }
-
-    #[inline]
-    fn prepare(Intake(shared): Intake<'_>, future: F) -> (Prepared, Self::Accepted) {
-        let (job, joint) = slot::joined(shared, future, shared.capture());
-        (Prepared(job), JoinHandle::new(joint, TaskId(0)))
-    }
-
-    #[inline]
-    fn number(accepted: &mut Self::Accepted, id: TaskId) {
-        accepted.set_id(id);
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
+        if !intake.0.is_plain {
+            return careful::joined(intake, future, None);
+        }
+        let (joint, id) = slot::submit_joined(&intake, future, intake.0.extras())?;
+        Ok(with_delay(JoinHandle::new(joint, id), intake.1))
     }
 }
 
@@ -106,18 +254,58 @@ where
     type Accepted = ();
 
     #[inline]
-    fn offer(Intake(shared): Intake<'_>, future: F) -> Result<(), Refused<F>> {
-        slot::submit(shared, future, shared.capture())?;
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>> {
+        if !intake.0.is_plain {
+            return careful::detached(intake, future);
+        }
+        slot::submit(&intake, future, intake.0.extras())?;
         Ok(())
+    }
+}
+
+/// As [`Mode`], of many tasks at once; see [`WorkerPool::submit_all`](super::WorkerPool::submit_all). Not to be implemented
+/// elsewhere.
+pub trait ManyMode<F>: Mode<F> + PackMany<F> {}
+
+impl<F, M: Mode<F> + PackMany<F>> ManyMode<F> for M {}
+
+impl<F> PackMany<F> for Joined
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    #[inline]
+    fn prepare(intake: Intake<'_, Plain>, future: F) -> (Prepared, Self::Accepted) {
+        let (job, joint) = slot::joined(&intake, future, intake.0.extras());
+        (Prepared(job), JoinHandle::new(joint, TaskId(0)))
     }
 
     #[inline]
-    fn prepare(Intake(shared): Intake<'_>, future: F) -> (Prepared, ()) {
-        (Prepared(slot::detached(future, shared.capture())), ())
+    fn number(accepted: &mut Self::Accepted, id: TaskId) {
+        accepted.set_id(id);
+    }
+}
+
+impl<F> PackMany<F> for Detached
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    #[inline]
+    fn prepare(intake: Intake<'_, Plain>, future: F) -> (Prepared, ()) {
+        (Prepared(slot::detached(future, intake.0.extras())), ())
     }
 
     #[inline]
     fn number((): &mut (), _: TaskId) {}
+}
+
+/// The handle of a task, which knows it if the task is delayed.
+#[inline(always)]
+fn with_delay<T>(handle: JoinHandle<T>, way: &impl Arrange) -> JoinHandle<T> {
+    match way.delay() {
+        None => handle,
+        Some(Delay(delayed)) => handle.delayed(delayed),
+    }
 }
 
 impl Shared {
@@ -127,10 +315,10 @@ impl Shared {
     }
 
     #[cold]
-    fn refused<F>(&self, refused: Refused<F>) -> SubmitError<F> {
+    fn refused<F>(&self, refused: Refused<F>, lane: u16) -> SubmitError<F> {
         match refused {
             Refused::Full(future) => {
-                self.refuse(Refusal::Full { capacity: self.capacity().unwrap_or(usize::MAX) }, future)
+                self.refuse(Refusal::Full { capacity: self.capacity(lane).unwrap_or(usize::MAX) }, future)
             }
             Refused::Closed(future) => self.refuse(Refusal::Closed, future),
         }
@@ -138,29 +326,41 @@ impl Shared {
 
     /// Submits without waiting.
     #[inline]
-    pub(super) fn try_submit<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, SubmitError<F>> {
-        if let Err(reason) = self.check() {
+    pub(super) fn try_submit<F, M: Mode<F>, T: Way>(
+        &self,
+        future: F,
+        way: &T,
+    ) -> Result<M::Accepted, SubmitError<F>> {
+        if let Err(reason) = self.admissible(way) {
             return Err(self.refuse(reason, future));
         }
-        let offered = if self.room.is_crowded() {
-            self.offer_between::<F, M>(future)
+        let offered = if self.room(way.lane()).is_crowded() {
+            self.offer_between::<F, M, T>(future, way)
         } else {
-            M::offer(Intake(self), future)
+            M::offer(Intake(self, way), future)
         };
-        offered.map_err(|refused| self.refused(refused))
+        offered.map_err(|refused| self.refused(refused, way.lane()))
+    }
+
+    /// Whether a submission may have any effect now.
+    #[inline]
+    fn admissible(&self, way: &impl Way) -> Result<(), Refusal> {
+        self.check()?;
+        way.refusal(Intake(self, &())).map_or(Ok(()), |Because(refusal)| Err(refusal))
     }
 
     /// While others wait for room, or have been invited: only into a place that is not theirs.
     #[cold]
-    fn offer_between<F, M: Mode<F>>(&self, future: F) -> Result<M::Accepted, Refused<F>> {
+    fn offer_between<F, M: Mode<F>, T: Way>(&self, future: F, way: &T) -> Result<M::Accepted, Refused<F>> {
         if self.backlog.is_closed() {
             return Err(Refused::Closed(future));
         }
-        if !self.room.slip_in(|| self.free()) {
+        let lane = way.lane();
+        if !self.room(lane).slip_in(|| self.free(lane)) {
             return Err(Refused::Full(future));
         }
-        let offered = M::offer(Intake(self), future);
-        self.room.leave(0, || self.free());
+        let offered = M::offer(Intake(self, way), future);
+        self.room(lane).leave(0, || self.free(lane));
         offered
     }
 }
@@ -171,8 +371,9 @@ pin_project! {
     /// # Cancel safety
     /// Dropped before it is ready, it has submitted nothing; its place in line goes to the next.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Submit<'a, F, M = Joined> {
+    pub struct Submit<'a, F, M = Joined, T: Way = Plain> {
         shared: &'a Shared,
+        way: T,
         // Taken when it is accepted or given back.
         future: Option<F>,
         // Boxed, so that those who have none do not carry it.
@@ -182,30 +383,58 @@ pin_project! {
         mode: PhantomData<fn() -> M>,
     }
 
-    impl<F, M> PinnedDrop for Submit<'_, F, M> {
+    impl<F, M, T: Way> PinnedDrop for Submit<'_, F, M, T> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !this.slot.is_idle() {
-                this.shared.room.abandon(this.slot.as_ref(), || this.shared.free());
+                let lane = this.way.lane();
+                this.shared.room(lane).abandon(this.slot.as_ref(), || this.shared.free(lane));
             }
         }
     }
 }
 
 pub(super) struct Limit {
-    limit: Duration,
+    /// From the first wait on.
+    limit: Option<Duration>,
+    expires: Option<Instant>,
     sleep: Option<Sleep>,
+    /// The task expires before the limit is over.
+    expires_first: bool,
 }
 
-impl<'a, F, M> Submit<'a, F, M> {
-    #[inline]
-    pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>) -> Self {
-        let limit = limit.map(|limit| Box::new(Limit { limit, sleep: None }));
-        Self { shared, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+impl Limit {
+    /// Why the wait is over, if it is.
+    fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<Refusal> {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => sleep,
+            None => {
+                let limit = self.limit.map_or(Deadline::NEVER, |limit| Deadline::after(clock.now(), limit));
+                let expires = self.expires.map_or(Deadline::NEVER, Deadline::at);
+                self.expires_first = expires <= limit;
+                let sleep =
+                    limit.min(expires).instant().map_or_else(Sleep::never, |at| clock.sleep_until(at));
+                self.sleep.insert(sleep)
+            }
+        };
+        Pin::new(sleep).poll(cx).map(|()| match self.limit {
+            Some(limit) if !self.expires_first => Refusal::TimedOut(limit),
+            _ => Refusal::Expired,
+        })
     }
 }
 
-impl<F, M: Mode<F>> Submit<'_, F, M> {
+impl<'a, F, M, T: Way> Submit<'a, F, M, T> {
+    #[inline]
+    pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>, way: T) -> Self {
+        let expires = way.expires();
+        let limit = (limit.is_some() || expires.is_some())
+            .then(|| Box::new(Limit { limit, expires, sleep: None, expires_first: false }));
+        Self { shared, way, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+    }
+}
+
+impl<F, M: Mode<F>, T: Way> Submit<'_, F, M, T> {
     /// Blocks this thread until the task is accepted, for threads that run no executor.
     ///
     /// # Errors
@@ -215,7 +444,7 @@ impl<F, M: Mode<F>> Submit<'_, F, M> {
     }
 }
 
-impl<F, M: Mode<F>> Future for Submit<'_, F, M> {
+impl<F, M: Mode<F>, T: Way> Future for Submit<'_, F, M, T> {
     type Output = Result<M::Accepted, SubmitError<F>>;
 
     #[inline]
@@ -224,17 +453,19 @@ impl<F, M: Mode<F>> Future for Submit<'_, F, M> {
         let shared = *this.shared;
         if this.slot.is_idle() {
             let Some(future) = this.future.take() else { return Poll::Pending };
-            match shared.try_submit::<F, M>(future) {
+            match shared.try_submit::<F, M, T>(future, this.way) {
                 Err(refused) if refused.is_full() => {
                     *this.future = Some(refused.future);
-                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free()) {
+                    let lane = this.way.lane();
+                    let room = shared.room(lane);
+                    if !room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(lane)) {
                         return give_back(shared, this.future, Refusal::Closed);
                     }
                 }
                 done => return Poll::Ready(done),
             }
         }
-        wait::<F, M>(shared, this.future, this.limit, this.slot.as_ref(), cx)
+        wait::<F, M, T>(shared, this.way, this.future, this.limit, this.slot.as_ref(), cx)
     }
 }
 
@@ -252,37 +483,39 @@ fn give_back<F, T>(
 
 /// In line.
 #[inline(never)]
-pub(super) fn wait<F, M: Mode<F>>(
+pub(super) fn wait<F, M: Mode<F>, T: Way>(
     shared: &Shared,
+    way: &T,
     future: &mut Option<F>,
     limit: &mut Option<Box<Limit>>,
     slot: Pin<&Slot<u8>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<M::Accepted, SubmitError<F>>> {
-    let free = || shared.free();
+    let (room, lane) = (shared.room(way.lane()), way.lane());
+    let free = || shared.free(lane);
     loop {
-        match shared.room.poll(slot, cx.waker()) {
+        match room.poll(slot, cx.waker()) {
             Turn::Closed => return give_back(shared, future, Refusal::Closed),
             Turn::Invited(overtaken) => {
                 let Some(taken) = future.take() else {
-                    shared.room.leave(overtaken, free);
+                    room.leave(overtaken, free);
                     return Poll::Pending;
                 };
-                if let Err(reason) = shared.check() {
-                    shared.room.leave(overtaken, free);
+                if let Err(reason) = shared.admissible(way) {
+                    room.leave(overtaken, free);
                     return Poll::Ready(Err(shared.refuse(reason, taken)));
                 }
-                match M::offer(Intake(shared), taken) {
+                match M::offer(Intake(shared, way), taken) {
                     Err(Refused::Full(refused)) => {
                         *future = Some(refused);
-                        if !shared.room.line_up_again(slot, cx.waker(), overtaken, free) {
+                        if !room.line_up_again(slot, cx.waker(), overtaken, free) {
                             return give_back(shared, future, Refusal::Closed);
                         }
                     }
                     other => {
-                        shared.room.leave(overtaken, free);
+                        room.leave(overtaken, free);
                         *limit = None;
-                        return Poll::Ready(other.map_err(|refused| shared.refused(refused)));
+                        return Poll::Ready(other.map_err(|refused| shared.refused(refused, lane)));
                     }
                 }
             }
@@ -291,27 +524,25 @@ pub(super) fn wait<F, M: Mode<F>>(
                     reason
                 } else {
                     let Some(limit) = limit else { return Poll::Pending };
-                    let duration = limit.limit;
-                    let sleep = limit.sleep.get_or_insert_with(|| shared.settings.clock.sleep(duration));
-                    if Pin::new(sleep).poll(cx).is_pending() {
+                    let Poll::Ready(reason) = limit.poll(&shared.settings.clock, cx) else {
                         return Poll::Pending;
-                    }
-                    Refusal::TimedOut(duration)
+                    };
+                    reason
                 };
                 // Out of line at once, not when the future is dropped; an invitation that came just now goes to the next.
-                shared.room.abandon(slot, free);
+                room.abandon(slot, free);
                 return give_back(shared, future, reason);
             }
         }
     }
 }
 
-impl<F, M> fmt::Debug for Submit<'_, F, M> {
+impl<F, M, T: Way> fmt::Debug for Submit<'_, F, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submit")
             .field("pool", &self.shared.settings.name)
             .field("waiting", &!self.slot.is_idle())
-            .field("limit", &self.limit.as_ref().map(|limit| limit.limit))
+            .field("limit", &self.limit.as_ref().and_then(|limit| limit.limit))
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use super::error::{Refusal, SubmitAllError, SubmitError};
 use super::handle::TaskId;
 use super::shared::Shared;
 use super::slot::Job;
-use super::submit::{Intake, Mode, Prepared, Refused, wait};
+use super::submit::{Intake, ManyMode, Plain, Prepared, Refused, wait};
 use crate::task::block_on;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -27,7 +27,7 @@ pin_project! {
     /// What was accepted before it is dropped runs on, and cannot be joined any more; up to 64 tasks that were taken from the
     /// iterator and not accepted are dropped with it.
     #[must_use = "futures do nothing unless polled"]
-    pub struct SubmitAll<'a, I: Iterator, M: Mode<I::Item>> {
+    pub struct SubmitAll<'a, I: Iterator, M: ManyMode<I::Item>> {
         shared: &'a Shared,
         // `None` when it has ended, or was given back.
         futures: Option<I>,
@@ -40,24 +40,24 @@ pin_project! {
         slot: Slot<u8>,
     }
 
-    impl<I: Iterator, M: Mode<I::Item>> PinnedDrop for SubmitAll<'_, I, M> {
+    impl<I: Iterator, M: ManyMode<I::Item>> PinnedDrop for SubmitAll<'_, I, M> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if !this.slot.is_idle() {
-                this.shared.room.abandon(this.slot.as_ref(), || this.shared.free());
+                this.shared.room.abandon(this.slot.as_ref(), || this.shared.free(0));
             }
         }
     }
 }
 
-impl<'a, I: Iterator, M: Mode<I::Item>> SubmitAll<'a, I, M> {
+impl<'a, I: Iterator, M: ManyMode<I::Item>> SubmitAll<'a, I, M> {
     pub(super) fn new(shared: &'a Shared, futures: I) -> Self {
         let (batch, accepted) = (VecDeque::new(), Vec::with_capacity(futures.size_hint().0.min(1 << 16)));
         Self { shared, futures: Some(futures), batch, accepted, first: None, done: false, slot: Slot::new() }
     }
 }
 
-impl<I: Iterator, M: Mode<I::Item>> SubmitAll<'_, I, M> {
+impl<I: Iterator, M: ManyMode<I::Item>> SubmitAll<'_, I, M> {
     /// Blocks this thread until all are accepted, for threads that run no executor.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl<I: Iterator, M: Mode<I::Item>> SubmitAll<'_, I, M> {
 }
 
 /// Hands in as much of the batch as there is room for, past those in line.
-fn offer<F, M: Mode<F>>(
+fn offer<F, M: ManyMode<F>>(
     shared: &Shared,
     batch: &mut VecDeque<F>,
     accepted: &mut Vec<M::Accepted>,
@@ -78,7 +78,7 @@ fn offer<F, M: Mode<F>>(
     accepted.reserve(count.get());
     let pushed = shared.push_many(count, || match batch.pop_front() {
         Some(future) => {
-            let (Prepared(job), receipt) = M::prepare(Intake(shared), future);
+            let (Prepared(job), receipt) = M::prepare(Intake(shared, &Plain(())), future);
             accepted.push(receipt);
             job
         }
@@ -94,7 +94,7 @@ fn offer<F, M: Mode<F>>(
         }
         None => {
             while let Some(future) = batch.pop_front() {
-                match M::offer(Intake(shared), future) {
+                match M::offer(Intake(shared, &Plain(())), future) {
                     Ok(receipt) => accepted.push(receipt),
                     Err(refused) => {
                         let (future, reason) = match refused {
@@ -111,7 +111,7 @@ fn offer<F, M: Mode<F>>(
     Ok(())
 }
 
-impl<I: Iterator, M: Mode<I::Item>> Future for SubmitAll<'_, I, M> {
+impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
     type Output = Result<Vec<M::Accepted>, SubmitAllError<I, M::Accepted>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -122,7 +122,14 @@ impl<I: Iterator, M: Mode<I::Item>> Future for SubmitAll<'_, I, M> {
         }
         let reason = loop {
             if !this.slot.is_idle() {
-                match wait::<I::Item, M>(shared, this.first, &mut None, this.slot.as_ref(), cx) {
+                match wait::<I::Item, M, Plain>(
+                    shared,
+                    &Plain(()),
+                    this.first,
+                    &mut None,
+                    this.slot.as_ref(),
+                    cx,
+                ) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(receipt)) => this.accepted.push(receipt),
                     Poll::Ready(Err(SubmitError { future, reason, .. })) => {
@@ -152,7 +159,7 @@ impl<I: Iterator, M: Mode<I::Item>> Future for SubmitAll<'_, I, M> {
                 Err(Refused::Closed(())) => break Refusal::Closed,
                 Err(Refused::Full(())) => {
                     *this.first = this.batch.pop_front();
-                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free()) {
+                    if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(0)) {
                         this.batch.extend(this.first.take());
                         this.batch.rotate_right(1);
                         break Refusal::Closed;
@@ -171,7 +178,7 @@ impl<I: Iterator, M: Mode<I::Item>> Future for SubmitAll<'_, I, M> {
     }
 }
 
-impl<I: Iterator, M: Mode<I::Item>> fmt::Debug for SubmitAll<'_, I, M> {
+impl<I: Iterator, M: ManyMode<I::Item>> fmt::Debug for SubmitAll<'_, I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubmitAll")
             .field("pool", &self.shared.settings.name)

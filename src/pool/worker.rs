@@ -2,28 +2,33 @@
 
 #![forbid(unsafe_code)]
 
+mod steps;
+
 use super::crew::Rest;
 use super::error::JoinError;
+use super::extras::{Extras, Watch};
 use super::handle::TaskId;
+use super::link::Request;
+use super::managed::{Alarm, Managed, Rest as Next, Ticket};
 use super::shared::{Shared, within};
 use super::slot::{Job, Step};
-use crate::panics::{contain, forget};
+use crate::panics::contain;
 use crate::shim::Arc;
 use crate::sync::ring::PopError;
-use crate::sync::{Context as WorkContext, ContextError, RunInContext};
+use crate::sync::{Context as WorkContext, ContextError};
 use crate::time::{Deadline, Sleep};
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
 use std::fmt;
-use std::future::{Future, Pending, pending};
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use steps::{begin_with, cancelled, tell_started, tell_stopped};
 
 /// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = 128;
-
-type Watch = Pin<Box<RunInContext<Pending<()>>>>;
 
 pin_project! {
     /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
@@ -38,7 +43,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Worker {
         shared: Arc<Shared>,
-        done: bool,
+        stage: Stage,
         #[pin]
         hand: Hand,
     }
@@ -46,8 +51,9 @@ pin_project! {
     impl PinnedDrop for Worker {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if !*this.done {
-                this.hand.leave(this.shared);
+            if *this.stage != Stage::Done {
+                let has_started = *this.stage == Stage::Working;
+                this.hand.leave(this.shared, has_started);
             }
         }
     }
@@ -56,6 +62,8 @@ pin_project! {
 pin_project! {
     /// All of a worker but the pool that it belongs to.
     struct Hand {
+        // For the few who must hold on to it; the rest is handed a reference.
+        pool: Arc<Shared>,
         index: usize,
         #[pin]
         job: Job,
@@ -66,13 +74,46 @@ pin_project! {
         reachable: Option<Waker>,
         // Fires when the pool's own context ends.
         base: Option<Watch>,
+        idle: Idle,
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Never polled.
+    Fresh,
+    Working,
+    Done,
+}
+
+/// The timers of a worker that sleeps in a managed pool.
+#[derive(Default)]
+struct Idle {
+    /// Of the worker that keeps the time.
+    alarm: Alarm,
+    /// Of one worker more than the least: when it goes.
+    end: Option<Sleep>,
+}
+
+/// Whether a worker in the list of sleepers has anything to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resting {
+    Yes,
+    /// It is out of the list.
+    No,
+    /// It is out of the list, and ends.
+    Done,
 }
 
 /// What goes with the job.
 struct Task {
     id: TaskId,
-    context: Option<Box<WorkContext>>,
+    /// Whether any of the following is of interest.
+    has_more: bool,
+    ticket: Ticket,
+    extras: Option<Box<Extras>>,
+    /// The limit that ends with the deadline.
+    limit: Duration,
     deadline: Deadline,
     sleep: Option<Sleep>,
     /// Fires when the context of a tied task ends.
@@ -81,7 +122,16 @@ struct Task {
 
 impl Default for Task {
     fn default() -> Self {
-        Self { id: TaskId(0), context: None, deadline: Deadline::NEVER, sleep: None, watch: None }
+        Self {
+            id: TaskId(0),
+            has_more: false,
+            ticket: Ticket::default(),
+            extras: None,
+            limit: Duration::ZERO,
+            deadline: Deadline::NEVER,
+            sleep: None,
+            watch: None,
+        }
     }
 }
 
@@ -92,19 +142,23 @@ enum End {
     Error(Box<JoinError>),
     /// The pool was aborted.
     Cut,
+    /// It is not over: it goes back into the queue for so long.
+    Again(Duration),
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, index: usize) -> Self {
         let hand = Hand {
+            pool: Arc::clone(&shared),
             index,
             job: Job::empty(),
             task: Task::default(),
             rest: Slot::new(),
             reachable: None,
             base: None,
+            idle: Idle::default(),
         };
-        Self { shared, done: false, hand }
+        Self { shared, stage: Stage::Fresh, hand }
     }
 }
 
@@ -116,30 +170,42 @@ impl Worker {
 
 impl Hand {
     /// The worker is dropped before its time.
-    fn leave(mut self: Pin<&mut Self>, shared: &Shared) {
+    fn leave(mut self: Pin<&mut Self>, shared: &Shared, has_started: bool) {
         if !self.job.is_empty() {
             self.as_mut().finish(shared, End::Error(Box::new(JoinError::dropped())));
             shared.leave();
         }
-        let rest = self.project().rest;
+        let this = self.project();
+        let rest = this.rest;
         if !rest.is_idle() && shared.crew.get_up(rest.as_ref()) == Rest::Woken {
             // Somebody counts on this worker to look at the queue.
             contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
         }
+        if let Some(managed) = shared.backlog.managed() {
+            contain(|| shared.heed(managed.gone(*this.index)));
+        }
+        if has_started {
+            tell_stopped(shared, *this.index);
+        }
         contain(|| shared.worker_left(true));
     }
 
-    /// Takes up a job.
+    /// Takes up a job. False if it is too old to be run.
     #[inline(always)]
-    fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) {
-        let this = self.project();
+    fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) -> bool {
+        let mut this = self.project();
         this.task.id = id;
-        if let Some(context) = this.job.take_context() {
-            this.task.context = Some(context);
+        let extras = this.job.as_mut().take_extras();
+        let in_time = !shared.settings.has_terms || this.task.begin(shared);
+        if let Some(mut extras) = extras {
+            this.task.has_more = true;
+            this.task.watch = extras.watch.take();
+            if in_time {
+                begin_with(shared, this.job, id, &mut extras, *this.index);
+            }
+            this.task.extras = Some(extras);
         }
-        if let Some(limit) = shared.settings.task_timeout {
-            this.task.deadline = Deadline::after(shared.settings.clock.now(), limit);
-        }
+        in_time
     }
 
     /// Polls the job once, unless it must not be polled any more.
@@ -148,10 +214,10 @@ impl Hand {
         let this = self.project();
         let job = this.job;
         let settings = &shared.settings;
-        let mut context = this.task.context.as_deref();
-        if let Some(context) = context.filter(|_| settings.tied) {
+        let mut context = this.task.context();
+        if let Some(context) = context.filter(|_| shared.heeds) {
             if let Err(error) = context.check() {
-                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
+                return Poll::Ready(cancelled(shared, error));
             }
         }
         context = context.or(settings.base.as_ref());
@@ -169,17 +235,26 @@ impl Hand {
     fn wait(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();
         let task = this.task;
+        if let Some(link) = task.extras.as_ref().and_then(|extras| extras.link.as_ref()) {
+            match link.asked() {
+                Some(Request::Again(delay)) => return Poll::Ready(End::Again(delay)),
+                Some(Request::Cancel) => {
+                    return Poll::Ready(End::Error(Box::new(JoinError::cancelled(None))));
+                }
+                None => {}
+            }
+        }
         if let Some(at) = task.deadline.instant() {
             let sleep = task.sleep.get_or_insert_with(|| shared.settings.clock.sleep_until(at));
             if Pin::new(sleep).poll(cx).is_ready() {
-                let limit = shared.settings.task_timeout.unwrap_or_default();
-                return Poll::Ready(End::Error(Box::new(JoinError::timed_out(limit))));
+                return Poll::Ready(End::Error(Box::new(JoinError::timed_out(task.limit))));
             }
         }
-        if let (true, Some(context)) = (shared.settings.tied, &task.context) {
+        let context = task.extras.as_ref().and_then(|extras| extras.context.as_ref());
+        if let (true, Some(context)) = (shared.heeds, context) {
             let watch = task.watch.get_or_insert_with(|| Box::pin(context.run(pending())));
             if let Poll::Ready(Err(error)) = watch.as_mut().poll(cx) {
-                return Poll::Ready(End::Error(Box::new(JoinError::cancelled(Some(error)))));
+                return Poll::Ready(cancelled(shared, error));
             }
         }
         if !this.reachable.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -194,53 +269,17 @@ impl Hand {
     /// Drops what is left of the job, counts it, and tells its handle; in this order.
     #[inline(always)]
     fn finish(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
-        if let End::Step(Step::Completed) = end {
-            let this = self.as_mut().project();
+        let this = self.as_mut().project();
+        if let (End::Step(Step::Completed), false) = (&end, this.task.has_more) {
             shared.books.ended(*this.index, None);
             this.job.resolve(None);
-        } else {
-            self.as_mut().cut_short(shared, end);
+            return;
         }
+        self.as_mut().finish_with(shared, end);
         let this = self.project();
-        if this.task.context.is_some() || this.task.sleep.is_some() {
-            // Contexts hold values of the user's, timers may be the user's.
-            contain(|| *this.task = Task::default());
+        if this.task.has_more {
+            this.task.clear(shared);
         }
-    }
-
-    /// The job has no result.
-    #[cold]
-    fn cut_short(self: Pin<&mut Self>, shared: &Shared, end: End) {
-        let this = self.project();
-        let mut job = this.job;
-        let (mut shell, error) = match end {
-            End::Step(Step::Completed) => (false, None),
-            End::Step(Step::Cancelled) => (false, Some(JoinError::cancelled(None))),
-            End::Step(Step::Withdrawn) => (true, None),
-            End::Error(error) => (false, Some(*error)),
-            End::Cut => {
-                shared.books.interrupted(*this.index);
-                (false, Some(JoinError::cancelled(shared.reason())))
-            }
-        };
-        if error.is_some() {
-            let context = this.task.context.as_deref().or(shared.settings.base.as_ref());
-            match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard()))) {
-                // It was withdrawn while nobody looked.
-                Ok(Some(_)) => shell = true,
-                Ok(None) => {}
-                Err(payload) => {
-                    shared.panicked(this.task.id, &*payload);
-                    forget(payload);
-                }
-            }
-        }
-        if shell {
-            shared.books.shell(*this.index);
-        } else {
-            shared.books.ended(*this.index, error.as_ref().map(JoinError::ending));
-        }
-        job.resolve(error);
     }
 
     /// The pool's own context ends the pool.
@@ -256,20 +295,128 @@ impl Hand {
 
     /// In the list of sleepers: whether there is still nothing to do. If there is, the worker is out of the list, and
     /// searching if somebody had woken it.
-    fn is_resting(
+    fn rest(
         mut self: Pin<&mut Self>,
         shared: &Shared,
         cx: &mut Context<'_>,
         searching: &mut bool,
-    ) -> bool {
-        if !shared.backlog.is_poppable() {
+    ) -> Resting {
+        let calm = match shared.backlog.managed() {
+            None => !shared.backlog.is_poppable(),
+            Some(managed) => self.as_mut().keep_time(shared, managed, cx),
+        };
+        if calm {
             match self.as_mut().watch_base(shared, cx) {
-                None => return true,
-                Some(error) => drop(contain(|| shared.abort(Some(error)))),
+                Some(error) => {
+                    contain(|| shared.abort(Some(error)));
+                }
+                None if !self.as_mut().is_idle_for_long(shared, cx) => return Resting::Yes,
+                None => return self.retire(shared, searching),
             }
         }
-        *searching = shared.crew.get_up(self.project().rest.as_ref()) == Rest::Woken;
-        false
+        self.get_up(shared, searching);
+        Resting::No
+    }
+
+    /// Out of the list of sleepers.
+    fn get_up(self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) {
+        let this = self.project();
+        *searching = shared.crew.get_up(this.rest.as_ref()) == Rest::Woken;
+        this.idle.clear();
+    }
+
+    /// In the list of sleepers of a managed pool: whether there is still nothing to do. Sees to it that some sleeper's
+    /// timer is armed for what is due later.
+    #[inline(never)]
+    fn keep_time(self: Pin<&mut Self>, shared: &Shared, managed: &Managed, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        let alarm = &mut this.idle.alarm;
+        loop {
+            let until = match managed.rest(*this.index, cx.waker()) {
+                Next::Look => return false,
+                Next::Sleep => None,
+                Next::Keep(until) => Some(until),
+            };
+            if until.is_some() && !alarm.is_set() {
+                shared.crew.stand_back(this.rest.as_ref());
+            }
+            alarm.set(until, managed);
+            if !alarm.has_gone_off(cx) {
+                return true;
+            }
+        }
+    }
+
+    /// Whether this worker has been idle for so long that it may end.
+    #[inline]
+    fn is_idle_for_long(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> bool {
+        let Some(limit) = shared.settings.idle_timeout else { return false };
+        let end = &mut self.project().idle.end;
+        if !shared.backlog.managed().is_some_and(Managed::has_spare) {
+            *end = None;
+            return false;
+        }
+        let sleep = end.get_or_insert_with(|| shared.settings.clock.sleep(limit));
+        Pin::new(sleep).poll(cx).is_ready()
+    }
+
+    /// This worker has been idle for long: it ends, unless it is needed after all.
+    fn retire(mut self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) -> Resting {
+        self.as_mut().get_up(shared, searching);
+        let Some(managed) = shared.backlog.managed().filter(|_| !*searching) else { return Resting::No };
+        match managed.retire(self.index) {
+            None => Resting::No,
+            Some(call) => {
+                contain(|| shared.heed(call));
+                Resting::Done
+            }
+        }
+    }
+}
+
+impl Idle {
+    fn clear(&mut self) {
+        if self.alarm.is_set() || self.end.is_some() {
+            // Timers may be the user's.
+            contain(|| *self = Self::default());
+        }
+    }
+}
+
+impl Task {
+    fn context(&self) -> Option<&WorkContext> {
+        self.extras.as_ref().and_then(|extras| extras.context.as_ref())
+    }
+
+    /// The limits of a task that is taken up. False if it is too late for it.
+    #[inline(never)]
+    fn begin(&mut self, shared: &Shared) -> bool {
+        self.has_more = true;
+        let terms = &self.ticket.terms;
+        let limit = terms.timeout.or(shared.settings.task_timeout).filter(|limit| !limit.is_zero());
+        let end = Some(terms.deadline).filter(|&deadline| deadline != u64::MAX);
+        if limit.is_some() || end.is_some() {
+            let now = shared.settings.clock.now();
+            let limited = limit.map_or(Deadline::NEVER, |limit| Deadline::after(now, limit));
+            let end = end.and_then(|end| shared.backlog.managed()?.instant(end));
+            let ended = end.map_or(Deadline::NEVER, Deadline::at);
+            self.deadline = limited.min(ended);
+            self.limit = match limit {
+                Some(limit) if limited <= ended => limit,
+                _ => ended.remaining(now).unwrap_or_default(),
+            };
+        }
+        !self.ticket.is_expired
+    }
+
+    /// The task is over.
+    #[inline(never)]
+    fn clear(&mut self, shared: &Shared) {
+        if let Some(managed) = shared.backlog.managed() {
+            managed.release(&self.ticket);
+        }
+        // Contexts hold values of the user's, timers may be the user's.
+        contain(|| *self = Self::default());
     }
 }
 
@@ -279,15 +426,30 @@ impl Future for Worker {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (shared, mut hand) = (&**this.shared, this.hand);
-        if *this.done {
-            return Poll::Ready(());
+        if *this.stage != Stage::Working {
+            if *this.stage == Stage::Done {
+                return Poll::Ready(());
+            }
+            *this.stage = Stage::Working;
+            tell_started(shared, hand.index);
         }
         // Woken, and has not found anything to do yet.
         let mut searching = false;
         if !hand.rest.is_idle() {
             searching = shared.crew.poll(hand.as_mut().project().rest.as_ref(), cx.waker()) == Rest::Woken;
-            if !searching && hand.as_mut().is_resting(shared, cx, &mut searching) {
-                return Poll::Pending;
+            if searching {
+                hand.as_mut().project().idle.clear();
+            } else {
+                match hand.as_mut().rest(shared, cx, &mut searching) {
+                    Resting::Yes => return Poll::Pending,
+                    Resting::No => {}
+                    Resting::Done => {
+                        *this.stage = Stage::Done;
+                        tell_stopped(shared, hand.index);
+                        contain(|| shared.worker_left(false));
+                        return Poll::Ready(());
+                    }
+                }
             }
         }
         if !hand.job.is_empty() && shared.is_aborted() {
@@ -308,7 +470,9 @@ impl Future for Worker {
                         shared.admit();
                         match hand.as_mut().watch_base(shared, cx) {
                             None => return Poll::Pending,
-                            Some(error) => drop(contain(|| shared.abort(Some(error)))),
+                            Some(error) => {
+                                contain(|| shared.abort(Some(error)));
+                            }
                         }
                         End::Cut
                     }
@@ -323,7 +487,11 @@ impl Future for Worker {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match shared.backlog.pop(hand.as_mut().project().job) {
+            let place = hand.as_mut().project();
+            let heed = |call| {
+                contain(|| shared.heed(call));
+            };
+            match shared.backlog.pop(place.job, *place.index, &mut place.task.ticket, heed) {
                 Ok(id) => {
                     if searching {
                         searching = false;
@@ -335,26 +503,41 @@ impl Future for Worker {
                         shared.admit();
                     }
                     if shared.is_aborted() {
-                        shared.sweep(hand.as_mut().project().job, id);
+                        let place = hand.as_mut().project();
+                        shared.sweep(place.job, id);
+                        place.task.clear(shared);
                         continue;
                     }
                     left = left.saturating_sub(1);
-                    hand.as_mut().begin(shared, id);
+                    if !hand.as_mut().begin(shared, id) {
+                        hand.as_mut().finish(shared, End::Error(Box::new(JoinError::expired())));
+                    }
                 }
                 Err(PopError::Empty) => {
                     shared.admit();
                     let rest = hand.as_mut().project().rest;
                     shared.crew.lie_down(rest.as_ref(), cx.waker(), searching);
                     searching = false;
-                    if hand.as_mut().is_resting(shared, cx, &mut searching) {
-                        return Poll::Pending;
+                    match hand.as_mut().rest(shared, cx, &mut searching) {
+                        Resting::Yes => return Poll::Pending,
+                        Resting::No => {}
+                        Resting::Done => {
+                            *this.stage = Stage::Done;
+                            tell_stopped(shared, hand.index);
+                            contain(|| shared.worker_left(false));
+                            return Poll::Ready(());
+                        }
                     }
                 }
                 Err(PopError::Closed) => {
                     if searching {
                         contain(|| shared.crew.stop_searching(|| true));
                     }
-                    *this.done = true;
+                    *this.stage = Stage::Done;
+                    if let Some(managed) = shared.backlog.managed() {
+                        contain(|| shared.heed(managed.gone(hand.index)));
+                    }
+                    tell_stopped(shared, hand.index);
                     contain(|| shared.worker_left(false));
                     return Poll::Ready(());
                 }
@@ -369,7 +552,7 @@ impl fmt::Debug for Worker {
             .field("pool", &self.shared.settings.name)
             .field("index", &self.hand.index)
             .field("running", &!self.hand.job.is_empty())
-            .field("done", &self.done)
+            .field("done", &(self.stage == Stage::Done))
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use cofferdam::limit::{
     Rate, Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
+use cofferdam::pool::{PoolBuilder, PoolEvent, WorkerPool};
 use cofferdam::resilience::{
     AdaptiveBulkhead, Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Fallback, Hedge, Latencies, Retry,
     Stack, Throttle, Timeout,
@@ -16,6 +17,7 @@ use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Backoff, Clock, Deadline};
 use futures_util::FutureExt;
+use std::future::IntoFuture;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -527,4 +529,40 @@ fn calls_through_the_presets_for_callers_who_wait_allocate_nothing_when_they_go_
     };
     assert!(call());
     assert_eq!(allocations(|| assert!((0..100).all(|_| call()))), 0);
+}
+
+// What a pool notes of a task, or does for it, is paid only where it was asked for.
+#[test]
+fn a_pool_allocates_for_its_tasks_what_it_says() {
+    fn per_task(set: impl FnOnce(PoolBuilder) -> PoolBuilder) -> (u64, u64) {
+        let (pool, workers) = set(WorkerPool::builder().workers(1).queue(4)).build().unwrap();
+        let mut workers = Polled::new(workers.into_future());
+        let mut run = |joined: bool| {
+            if joined {
+                let handle = pool.try_submit(async { 7 }).unwrap();
+                assert!(workers.poll().is_none());
+                assert_eq!(handle.now_or_never().unwrap().unwrap(), 7);
+            } else {
+                pool.try_execute(async {}).unwrap();
+                assert!(workers.poll().is_none());
+            }
+        };
+        for turn in 0..200 {
+            run(turn % 2 == 0);
+        }
+        let mut count = |joined| {
+            let count = allocations(|| (0..100).for_each(|_| run(joined)));
+            assert_eq!(count % 100, 0, "{count}: the same for each");
+            count / 100
+        };
+        (count(false), count(true))
+    }
+    assert_eq!(per_task(|builder| builder), (0, 1));
+    assert_eq!(per_task(PoolBuilder::managed), (0, 1));
+    assert_eq!(per_task(|builder| builder.carry_only(&[])), (0, 1));
+    assert_eq!(per_task(|builder| builder.dead_letters(9)), (0, 1));
+    assert_eq!(per_task(|builder| builder.reports(4)), (1, 2));
+    assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 2));
+    assert_eq!(per_task(|builder| builder.history(4)), (2, 3));
+    assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 6));
 }

@@ -563,6 +563,31 @@ table! {
     pool::JoinError                             => yes yes yes;
     pool::TaskId                                => yes yes yes;
     pool::TaskPanic<'static>                    => no  no  yes;
+    pool::PoolEvent                             => yes yes yes;
+    pool::TaskReport                            => yes yes yes;
+    pool::Outcome                               => yes yes yes;
+    pool::TaskStatus                            => yes yes yes;
+    pool::TaskRecord                            => yes yes yes;
+    pool::ContextStats                          => yes yes yes;
+    pool::Reports                               => yes yes yes;
+    pool::TaskFuture                            => yes no  yes;
+    pool::RetryPolicy<u8>                       => yes yes yes;
+    pool::RetryPolicy<Local>                    => yes yes yes;
+    pool::Verdict                               => yes yes yes;
+    pool::Retried<u8, u8, u8>                   => yes yes yes;
+    pool::Retried<Local, u8, u8>                => no  no  yes;
+    pool::Retried<u8, Local, u8>                => no  no  yes;
+    pool::Retried<u8, Pinned, u8>               => yes yes no;
+    pool::DeadLetter                            => yes yes yes;
+    pool::DeadLetters<'static>                  => yes yes yes;
+    pool::RequeueError                          => yes yes yes;
+    pool::Message                               => yes yes yes;
+    pool::FrameCodec                            => yes yes yes;
+    pool::FrameError                            => yes yes yes;
+    pool::MessageError                          => yes yes yes;
+    pool::Handlers<u8>                          => yes yes yes;
+    pool::Handlers<Local>                       => yes yes yes;
+    pool::Handling<u8>                          => yes no  yes;
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;

@@ -3,6 +3,12 @@
 mod batches;
 mod endings;
 mod handles;
+mod lanes;
+mod messages;
+mod notes;
+mod order;
+mod retries;
+mod scaling;
 mod shutdown;
 mod size;
 mod threads;

@@ -7,7 +7,7 @@ use cofferdam::limit::{
     AdaptiveLimiter, AdmissionControl, Answer, Keyed, Limiter, Quota, Rate, Shaper, SlidingLog,
     SlidingWindowLog, Spacing, Tiered, TokenBucket,
 };
-use cofferdam::pool::WorkerPool;
+use cofferdam::pool::{RetryPolicy, WorkerPool};
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{
     Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Hedge, Retry, Stack,
@@ -15,6 +15,7 @@ use cofferdam::resilience::{
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
 use cofferdam::time::{Backoff, Rng};
+use futures_util::StreamExt;
 use std::future::{pending, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -582,6 +583,36 @@ on_every_runtime! {
         assert!(pool.drain().await.is_clean());
         assert_eq!(last.await.unwrap(), 7);
         assert!(pool.submit(async {}).await.unwrap_err().is_closed());
+    }
+
+    async fn a_pool_notes_repeats_and_cancels_tasks(runtime: Runtime) {
+        let pool = WorkerPool::builder()
+            .workers(2)
+            .managed()
+            .history(8)
+            .reports(8)
+            .wrap(|task| task)
+            .clock(runtime.clock.clone())
+            .start(&runtime.spawner)
+            .unwrap();
+        let policy = RetryPolicy::new(3).unwrap().backoff(Backoff::fixed(Duration::from_millis(1)));
+        let mut calls = 0;
+        let make = move || {
+            calls += 1;
+            async move {
+                yield_now().await;
+                if calls < 3 { Err("busy") } else { Ok(calls) }
+            }
+        };
+        let repeated = pool.retry_task(&policy, make).submit().await.unwrap();
+        let endless = pool.submit(pending::<()>()).await.unwrap();
+        assert!(pool.cancel(endless.id(), "not needed"));
+        assert!(endless.await.unwrap_err().is_cancelled());
+        assert_eq!(repeated.await.unwrap(), Ok(3));
+        let given_up = pool.retry_task(&policy, || ready(Err::<(), _>("never"))).execute().await.unwrap();
+        assert!(pool.drain().await.is_clean());
+        assert_eq!(pool.dead_letters().list()[0].task, given_up);
+        assert_eq!(StreamExt::count(pool.reports().unwrap()).await, 3);
     }
 
     async fn a_batch_runs_as_many_items_as_it_may_and_keeps_their_order(runtime: Runtime) {

@@ -43,20 +43,19 @@
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
 //! * **P6** The nudge is written by the job before `NUDGE`, and is dropped by whoever frees the cell if that is set.
 
+use super::joint::Joint;
 use super::stock::{Memory, place};
-use super::{Data, INLINE, Job, Ops, Step, data, empty};
+use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
 use crate::panics::contain;
 use crate::pool::error::JoinError;
+use crate::pool::extras::Extras;
 use crate::pool::handle::TaskId;
 use crate::pool::nudge::Nudge;
-use crate::pool::shared::Shared;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
-use crate::sync::Context as WorkContext;
 use crate::sync::ring::PushError;
 use std::future::Future;
-use std::marker::{PhantomData, PhantomPinned};
+use std::marker::PhantomPinned;
 use std::mem::{ManuallyDrop, MaybeUninit, offset_of, size_of};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -64,16 +63,16 @@ use std::task::{Context, Poll, Waker};
 /// Submits a task whose result its [`Joint`] waits for. A task that is not accepted is given back.
 #[inline]
 pub(in crate::pool) fn submit_joined<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<(Joint<F::Output>, TaskId), PushError<F>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let cell = Cell::of(pool, future);
-    match pool.push_with(|| Joined::job(cell, context)) {
+    match pool.push_with(|| Joined::job(cell, extras)) {
         Ok(id) => Ok((Joint::new(cell), id)),
         // SAFETY: no job was made, so that the cell is ours alone.
         Err(PushError::Full(_)) => Err(PushError::Full(unsafe { take_back(cell) })),
@@ -85,16 +84,16 @@ where
 /// A task whose result its [`Joint`] waits for, as a job to be queued.
 #[inline]
 pub(in crate::pool) fn joined<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> (Job, Joint<F::Output>)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let cell = Cell::of(pool, future);
-    (Joined::job(cell, context), Joint::new(cell))
+    (Joined::job(cell, extras), Joint::new(cell))
 }
 
 /// The future of a cell that nobody else has come to know. Ends the cell.
@@ -108,31 +107,31 @@ unsafe fn take_back<F: Future>(cell: NonNull<Cell<F>>) -> F {
     unsafe { ManuallyDrop::take(&mut (*cell.as_ptr()).body.future) }
 }
 
-const CLAIMED: u32 = 1;
-const CANCEL: u32 = 1 << 1;
-const WITHDRAWN: u32 = 1 << 2;
-const WAKER: u32 = 1 << 3;
-const DONE: u32 = 1 << 4;
-const JOB_GONE: u32 = 1 << 5;
-const JOINT_GONE: u32 = 1 << 6;
-const TAKEN: u32 = 1 << 7;
-const NUDGE: u32 = 1 << 8;
+pub(super) const CLAIMED: u32 = 1;
+pub(super) const CANCEL: u32 = 1 << 1;
+pub(super) const WITHDRAWN: u32 = 1 << 2;
+pub(super) const WAKER: u32 = 1 << 3;
+pub(super) const DONE: u32 = 1 << 4;
+pub(super) const JOB_GONE: u32 = 1 << 5;
+pub(super) const JOINT_GONE: u32 = 1 << 6;
+pub(super) const TAKEN: u32 = 1 << 7;
+pub(super) const NUDGE: u32 = 1 << 8;
 
 /// What both sides share. The head is first, so that the handle, which does not know `F`, can point to it.
 #[repr(C)]
-struct Cell<F: Future> {
+pub(super) struct Cell<F: Future> {
     head: Head,
     body: Body<F>,
     nudge: MaybeUninit<Nudge>,
 }
 
-struct Head {
-    state: AtomicU32,
-    ops: &'static CellOps,
-    withdrawn: NonNull<AtomicU64>,
-    join: UnsafeCell<Option<Waker>>,
+pub(super) struct Head {
+    pub(super) state: AtomicU32,
+    pub(super) ops: &'static CellOps,
+    pub(super) withdrawn: NonNull<AtomicU64>,
+    pub(super) join: UnsafeCell<Option<Waker>>,
     /// Stands for the body and the nudge, which are reached by their addresses: so that a checker sees who does.
-    guard: UnsafeCell<()>,
+    pub(super) guard: UnsafeCell<()>,
 }
 
 /// The future, and then its result.
@@ -142,14 +141,14 @@ union Body<F: Future> {
 }
 
 /// For the side that does not know the future's type.
-struct CellOps {
+pub(super) struct CellOps {
     /// Where in the cell the result is.
-    result: usize,
+    pub(super) result: usize,
     /// Where in the cell the worker's waker is.
-    nudge: usize,
-    drop_future: unsafe fn(NonNull<Head>),
+    pub(super) nudge: usize,
+    pub(super) drop_future: unsafe fn(NonNull<Head>),
     /// Also drops the result unless it was taken.
-    free: unsafe fn(NonNull<Head>, taken: bool),
+    pub(super) free: unsafe fn(NonNull<Head>, taken: bool),
 }
 
 /// A task of a pointer and a number has one line for all that it needs.
@@ -159,12 +158,12 @@ const _: () = assert!(offset_of!(Cell<std::future::Ready<u64>>, nudge) <= super:
 impl<F: Future> Cell<F> {
     /// A cell with a future in it. The pool outlives the job (P5).
     #[inline(always)]
-    fn of(pool: &Shared, future: F) -> NonNull<Self> {
+    fn of(pool: &impl Door, future: F) -> NonNull<Self> {
         place(Self {
             head: Head {
                 state: AtomicU32::new(0),
                 ops: const { &Self::OPS },
-                withdrawn: NonNull::from(&**pool.books.withdrawn),
+                withdrawn: pool.withdrawn(),
                 join: UnsafeCell::new(None),
                 guard: UnsafeCell::new(()),
             },
@@ -233,7 +232,7 @@ unsafe fn head<'a, F: Future>(cell: NonNull<Cell<F>>) -> &'a Head {
 /// # Safety
 /// `T` is the result of the cell's future; the claim is the caller's, and the handle does not have the result yet (P1, P2).
 #[inline]
-unsafe fn store<T>(cell: NonNull<Head>, result: Result<T, JoinError>) {
+pub(super) unsafe fn store<T>(cell: NonNull<Head>, result: Result<T, JoinError>) {
     // SAFETY: by the caller.
     unsafe {
         let head = cell.as_ref();
@@ -247,7 +246,7 @@ impl Head {
     ///
     /// # Safety
     /// `WAKER` was set when `DONE` was, and the cell cannot be freed meanwhile.
-    unsafe fn wake(&self) {
+    pub(super) unsafe fn wake(&self) {
         // SAFETY: nobody writes it now (P3).
         self.join.with(|waker| unsafe {
             if let Some(waker) = &*waker {
@@ -303,6 +302,10 @@ where
     const OPS: Ops = Ops {
         wide: false,
         // SAFETY: as said.
+        begin: |job| unsafe { (*data::<Self>(job)).begin() },
+        // SAFETY: as said.
+        park: Some(|job, waker| unsafe { (*data::<Self>(job)).reach(waker) }),
+        // SAFETY: as said.
         poll: |job, cx| unsafe { (*data::<Self>(job)).poll(cx) },
         // SAFETY: as said.
         discard: |job| unsafe { (*data::<Self>(job)).discard() },
@@ -317,12 +320,12 @@ where
 
     /// The job of a new cell.
     #[inline(always)]
-    fn job(cell: NonNull<Cell<F>>, context: Option<Box<WorkContext>>) -> Job {
+    fn job(cell: NonNull<Cell<F>>, extras: Option<Box<Extras>>) -> Job {
         const { assert!(size_of::<Self>() <= size_of::<Data>()) };
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer and a byte fit.
         unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: 0 }) };
-        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
     }
 
     #[inline(always)]
@@ -346,6 +349,14 @@ where
         }
         self.flags |= BEGUN | GONE | LOST;
         false
+    }
+
+    fn begin(&mut self) -> bool {
+        if self.flags & BEGUN == 0 {
+            return self.claim();
+        }
+        // Relaxed: a flag with nothing behind it.
+        self.flags & LOST == 0 && self.head().state.load(Ordering::Relaxed) & CANCEL == 0
     }
 
     #[inline]
@@ -380,6 +391,11 @@ where
     }
 
     fn pending(&mut self, waker: &Waker) -> Poll<Step> {
+        if self.reach(waker) { Poll::Pending } else { Poll::Ready(Step::Cancelled) }
+    }
+
+    /// From here on a cancellation wakes `waker`. False if it has been asked for before.
+    fn reach(&mut self, waker: &Waker) -> bool {
         // Relaxed: without a handle nobody cancels; a handle that goes now has cancelled before, if at all.
         let mut state = self.head().state.load(Ordering::Relaxed);
         if state & JOINT_GONE == 0 {
@@ -399,7 +415,7 @@ where
                 state = self.head().state.load(Ordering::Relaxed);
             }
         }
-        if state & CANCEL != 0 { Poll::Ready(Step::Cancelled) } else { Poll::Pending }
+        state & CANCEL == 0
     }
 
     fn discard(&mut self) -> Option<Step> {
@@ -458,138 +474,6 @@ where
             let cell = self.cell;
             // SAFETY: the other side has left (P4), and the job is over: its result is there.
             contain(|| unsafe { free(cell, state & TAKEN != 0) });
-        }
-    }
-}
-
-/// The handle's side of a cell.
-pub(in crate::pool) struct Joint<T> {
-    head: NonNull<Head>,
-    /// The result was given out.
-    taken: bool,
-    _result: PhantomData<T>,
-}
-
-// SAFETY: what it reaches are the waker, the result and, to drop it, the future, all of which may move between threads.
-unsafe impl<T: Send> Send for Joint<T> {}
-// SAFETY: through `&self` it only cancels, which is decided by one read-modify-write; result and waker need `&mut`.
-unsafe impl<T: Send> Sync for Joint<T> {}
-
-impl<T> Joint<T> {
-    #[inline(always)]
-    fn new<F: Future<Output = T>>(cell: NonNull<Cell<F>>) -> Self {
-        Self { head: cell.cast(), taken: false, _result: PhantomData }
-    }
-
-    #[inline(always)]
-    fn head(&self) -> &Head {
-        // SAFETY: alive until this side leaves (P4).
-        unsafe { self.head.as_ref() }
-    }
-
-    /// Whether the result is there.
-    pub(in crate::pool) fn is_done(&self) -> bool {
-        self.head().state.load(Ordering::Acquire) & DONE != 0
-    }
-
-    /// The result, or the waker goes into the cell. Pending for ever after a result.
-    #[inline]
-    pub(in crate::pool) fn poll(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
-        let head = self.head();
-        if self.taken {
-            return Poll::Pending;
-        }
-        // ORDERING: Acquire pairs with the Release of `DONE`: the result.
-        let mut state = head.state.load(Ordering::Acquire);
-        if state & DONE == 0 && state & WAKER != 0 {
-            let is_known = head.join.with(|known| {
-                // SAFETY: while `WAKER` is set nobody writes it (P3).
-                unsafe { (*known).as_ref().is_some_and(|known| known.will_wake(waker)) }
-            });
-            if is_known {
-                return Poll::Pending;
-            }
-            // ORDERING: Acquire as above; if `DONE` came first the waker stays frozen.
-            state = head.state.fetch_and(!WAKER, Ordering::AcqRel);
-        }
-        if state & DONE == 0 {
-            let waker = waker.clone();
-            // SAFETY: neither `WAKER` nor, when it was cleared or never set, `DONE` (P3): the other side does not look.
-            let old = head.join.with_mut(|known| unsafe { (*known).replace(waker) });
-            // ORDERING: Release publishes the waker; Acquire as above.
-            state = head.state.fetch_or(WAKER, Ordering::AcqRel);
-            drop(old);
-        }
-        if state & DONE == 0 {
-            return Poll::Pending;
-        }
-        self.taken = true;
-        let head = self.head();
-        // SAFETY: after `DONE` it is ours, and is given out once: see `taken` (P2). The pointer is the whole cell's.
-        Poll::Ready(head.guard.with_mut(|_| unsafe {
-            self.head.byte_add(head.ops.result).cast::<Result<T, JoinError>>().read()
-        }))
-    }
-
-    /// Asks for the end of the task; see the table of states. False if it has a result, or was asked before.
-    pub(in crate::pool) fn cancel(&self) -> bool {
-        let head = self.head();
-        // ORDERING: AcqRel: the claim, if it is ours, lets us touch the future, which whoever made this handle ours has
-        // published to us; a late Acquire costs nothing here.
-        let mut state = head.state.load(Ordering::Acquire);
-        loop {
-            if state & (DONE | CANCEL) != 0 {
-                return false;
-            }
-            let next = state | CANCEL | CLAIMED;
-            match head.state.compare_exchange(state, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(now) => state = now,
-            }
-        }
-        if state & CLAIMED != 0 {
-            if state & NUDGE != 0 {
-                // SAFETY: written before `NUDGE`, and the cell is alive until this side leaves (P4, P6).
-                unsafe { self.head.byte_add(head.ops.nudge).cast::<Nudge>().as_ref() }.wake();
-            }
-            return true;
-        }
-        // SAFETY: the job is in the queue until it sees `WITHDRAWN`, so the counter is alive (P5).
-        // Relaxed: published by the Release below, for the job, and by `DONE`, for us.
-        unsafe { head.withdrawn.as_ref() }.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire in `Joined::claim`.
-        head.state.fetch_or(WITHDRAWN, Ordering::Release);
-        // SAFETY: the claim is ours (P1).
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { (head.ops.drop_future)(self.head) }));
-        // SAFETY: the claim is ours, and we are before `DONE` (P2).
-        unsafe { store::<T>(self.head, Err(JoinError::cancelled(None))) };
-        // ORDERING: Release publishes the result.
-        if head.state.fetch_or(DONE, Ordering::AcqRel) & WAKER != 0 {
-            // SAFETY: set when `DONE` was; this side has not left.
-            unsafe { head.wake() };
-        }
-        // A future that panics when dropped is the caller's own affair, as it would be anywhere else.
-        if let Err(payload) = dropped {
-            std::panic::resume_unwind(payload);
-        }
-        true
-    }
-}
-
-impl<T> Drop for Joint<T> {
-    #[inline]
-    fn drop(&mut self) {
-        let head = self.head();
-        // ORDERING: Acquire pairs with the Release of `JOB_GONE`: the job's last touch comes before the free.
-        let mut state = head.state.load(Ordering::Acquire);
-        if state & JOB_GONE == 0 {
-            let taken = if self.taken { TAKEN } else { 0 };
-            // ORDERING: Release hands our touches of the cell to the job, which then frees it.
-            state = head.state.fetch_or(JOINT_GONE | taken, Ordering::AcqRel);
-        }
-        if state & JOB_GONE != 0 {
-            // SAFETY: the other side has left (P4).
-            unsafe { (head.ops.free)(self.head, self.taken) };
         }
     }
 }

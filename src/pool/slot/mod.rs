@@ -6,24 +6,26 @@
 //! one place for future, result, waker and state. Places are recycled, see [stock]. The invariants P1 to P5 that the `SAFETY` comments name are in [cell].
 
 mod cell;
+mod joint;
 mod magazine;
 mod stock;
 
-pub(super) use cell::{Joint, joined, submit_joined};
+pub(super) use cell::{joined, submit_joined};
+pub(super) use joint::Joint;
 
 use self::stock::{Placed, place};
 use super::error::JoinError;
+use super::extras::Extras;
 use super::handle::TaskId;
-use super::shared::Shared;
 use crate::panics::contain;
-use crate::sync::Context as WorkContext;
+use crate::shim::AtomicU64;
 use crate::sync::ring::{Popped, PushError};
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Words of a future that fit into a job: with the queue's own word a cell of the queue is then 128 bytes, two lines.
 const INLINE: usize = 13;
@@ -51,8 +53,8 @@ pub(super) enum Step {
 #[repr(C)]
 pub(super) struct Job {
     ops: &'static Ops,
-    /// The context in which it runs; boxed, since most have none.
-    context: Option<Box<WorkContext>>,
+    /// What else there is to it; boxed, since most have none.
+    extras: Option<Box<Extras>>,
     data: Data,
     _pinned: PhantomPinned,
 }
@@ -64,6 +66,11 @@ unsafe impl Send for Job {}
 struct Ops {
     /// Whether the data is more than a [`Part`].
     wide: bool,
+    /// Claims the future for the job, as its first poll would. False if it was withdrawn before.
+    begin: unsafe fn(NonNull<Job>) -> bool,
+    /// Makes the waker known to the handle, for a cancellation. False if that has been asked for already. `None` if the
+    /// future is inside the job, which thus cannot be moved any more.
+    park: Option<unsafe fn(NonNull<Job>, &Waker) -> bool>,
     poll: unsafe fn(NonNull<Job>, &mut Context<'_>) -> Poll<Step>,
     /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
     discard: unsafe fn(NonNull<Job>) -> Option<Step>,
@@ -72,27 +79,42 @@ struct Ops {
 }
 
 /// A job that is over.
-static EMPTY: Ops =
-    Ops { wide: true, poll: |_, _| Poll::Ready(Step::Withdrawn), discard: |_| None, resolve: |_, _| {} };
+static EMPTY: Ops = Ops {
+    wide: true,
+    begin: |_| false,
+    park: None,
+    poll: |_, _| Poll::Ready(Step::Withdrawn),
+    discard: |_| None,
+    resolve: |_, _| {},
+};
+
+/// Where jobs go.
+pub(super) trait Door {
+    /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>>;
+
+    /// The counter of tasks cancelled in the queue, which outlives the jobs behind this door (P5).
+    fn withdrawn(&self) -> NonNull<AtomicU64>;
+}
 
 /// Submits a task that nobody waits for. A task that is not accepted is given back.
 #[inline]
 pub(super) fn submit<F>(
-    pool: &Shared,
+    pool: &impl Door,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     if !const { fits::<F>() } {
-        return submit_placed(pool, future, context);
+        return submit_placed(pool, future, extras);
     }
     let future = ManuallyDrop::new(future);
     let pushed = pool.push_with(|| {
         // SAFETY: it fits. This is called once at most, and then the push succeeds: the future in its old place is not used
         // again.
-        unsafe { Inline::job(std::ptr::read(&raw const *future), context) }
+        unsafe { Inline::job(std::ptr::read(&raw const *future), extras) }
     });
     match pushed {
         Ok(id) => Ok(id),
@@ -103,29 +125,29 @@ where
 
 /// A task that nobody waits for, as a job to be queued.
 #[inline]
-pub(super) fn detached<F>(future: F, context: Option<Box<WorkContext>>) -> Job
+pub(super) fn detached<F>(future: F, extras: Option<Box<Extras>>) -> Job
 where
     F: Future<Output = ()> + Send + 'static,
 {
     if const { fits::<F>() } {
         // SAFETY: as it says.
-        unsafe { Inline::job(future, context) }
+        unsafe { Inline::job(future, extras) }
     } else {
-        Apart::job(place(future), context)
+        Apart::job(place(future), extras)
     }
 }
 
-/// As [`submit`], for a future that is too large for the job.
-fn submit_placed<F>(
-    pool: &Shared,
+/// As [`submit`], for a future that is too large for the job, or is to be put back into the queue after it was polled.
+pub(super) fn submit_placed<F>(
+    pool: &impl Door,
     future: F,
-    context: Option<Box<WorkContext>>,
+    extras: Option<Box<Extras>>,
 ) -> Result<TaskId, PushError<F>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let placed = place(future);
-    let pushed = pool.push_with(|| Apart::job(placed, context));
+    let pushed = pool.push_with(|| Apart::job(placed, extras));
     // SAFETY: where no job was made, the place is ours alone.
     let take_back = || unsafe { Placed::from_raw(placed) }.into_inner();
     pushed.map_err(|refused| match refused {
@@ -137,13 +159,13 @@ where
 impl Job {
     /// The place of a job, with none in it.
     pub(super) fn empty() -> Self {
-        Self { ops: &EMPTY, context: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
+        Self { ops: &EMPTY, extras: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
     }
 
     /// Puts a job where one was that is over.
     #[inline(always)]
     pub(super) fn refill(self: Pin<&mut Self>, job: Self) {
-        debug_assert!(self.is_empty() && self.context.is_none());
+        debug_assert!(self.is_empty() && self.extras.is_none());
         if self.is_empty() {
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
             unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
@@ -153,7 +175,7 @@ impl Job {
     /// As [`refill`](Self::refill), from the queue's own memory: of a small job only the part that is in use.
     #[inline(always)]
     pub(super) fn refill_from(self: Pin<&mut Self>, popped: Popped<'_, Self>) {
-        debug_assert!(self.is_empty() && self.context.is_none());
+        debug_assert!(self.is_empty() && self.extras.is_none());
         if self.is_empty() {
             let from = popped.into_raw();
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing. What is
@@ -162,7 +184,7 @@ impl Job {
                 let to: *mut Self = self.get_unchecked_mut();
                 let ops = (*from).ops;
                 (*to).ops = ops;
-                (&raw mut (*to).context).write((&raw const (*from).context).read());
+                (&raw mut (*to).extras).write((&raw const (*from).extras).read());
                 let (from, to) =
                     ((&raw const (*from).data).cast::<Part>(), (&raw mut (*to).data).cast::<Part>());
                 to.write(from.read());
@@ -173,11 +195,35 @@ impl Job {
         }
     }
 
-    /// The context, which goes its own way from now on.
+    /// What else there was to it, which goes its own way from now on.
     #[inline(always)]
-    pub(super) fn take_context(self: Pin<&mut Self>) -> Option<Box<WorkContext>> {
-        // SAFETY: the context is not pinned.
-        unsafe { self.get_unchecked_mut() }.context.take()
+    pub(super) fn take_extras(self: Pin<&mut Self>) -> Option<Box<Extras>> {
+        // SAFETY: they are not pinned.
+        unsafe { self.get_unchecked_mut() }.extras.take()
+    }
+
+    /// Gives what else there is to it back to the job.
+    pub(super) fn set_extras(&mut self, extras: Option<Box<Extras>>) {
+        self.extras = extras;
+    }
+
+    /// Takes a job out of its place that was polled: its future is not inside it. `None` if it is, or if the cancellation
+    /// of the task has been asked for; if that happens later, `waker` is woken.
+    pub(super) fn park(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Self> {
+        let park = self.ops.park?;
+        // SAFETY: as in `poll`.
+        if !unsafe { park(NonNull::from(self.as_mut().get_unchecked_mut()), waker) } {
+            return None;
+        }
+        // SAFETY: what is pinned is elsewhere: this kind of job has nothing but a pointer to it.
+        Some(unsafe { std::mem::replace(self.get_unchecked_mut(), Self::empty()) })
+    }
+
+    /// Whether there still is a task, or it was withdrawn in the queue. If there is, it can no longer be withdrawn.
+    pub(super) fn begin(self: Pin<&mut Self>) -> bool {
+        let begin = self.ops.begin;
+        // SAFETY: as in `poll`.
+        unsafe { begin(NonNull::from(self.get_unchecked_mut())) }
     }
 
     /// Whether there is none, or it is over.
@@ -256,17 +302,19 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
     /// # Safety
     /// The future [`fits`].
     #[inline(always)]
-    unsafe fn job(future: F, context: Option<Box<WorkContext>>) -> Job {
+    unsafe fn job(future: F, extras: Option<Box<Extras>>) -> Job {
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: it fits, by the caller, in size and alignment.
         unsafe { data.as_mut_ptr().cast::<F>().write(future) };
-        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
     }
 
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
     // that a drop that panics is not repeated.
     const OPS: Ops = Ops {
         wide: size_of::<F>() > size_of::<Part>(),
+        begin: |_| true,
+        park: None,
         poll: |job, cx| {
             // SAFETY: as said; the job is pinned, so its data is.
             unsafe {
@@ -297,16 +345,18 @@ struct Apart<F>(PhantomData<F>);
 impl<F: Future<Output = ()> + 'static> Apart<F> {
     /// The job of a future in its place.
     #[inline(always)]
-    fn job(placed: NonNull<F>, context: Option<Box<WorkContext>>) -> Job {
+    fn job(placed: NonNull<F>, extras: Option<Box<Extras>>) -> Job {
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer fits.
         unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(placed) };
-        Job { ops: const { &Self::OPS }, context, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
     }
 
     // SAFETY of each: as for `Inline`; the pointer is that of a place that the job owns.
     const OPS: Ops = Ops {
         wide: false,
+        begin: |_| true,
+        park: Some(|_, _| true),
         poll: |job, cx| {
             // SAFETY: as said; a future with a place of its own does not move.
             unsafe {

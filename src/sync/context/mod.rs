@@ -229,6 +229,12 @@ impl Context {
         Ok(())
     }
 
+    /// Whether it has any values.
+    #[allow(dead_code, reason = "asked by the rooms behind features")]
+    pub(crate) fn has_values(&self) -> bool {
+        self.values.any()
+    }
+
     /// Whether it can be cancelled or has a deadline.
     fn can_end(&self) -> bool {
         self.token.is_some() || self.deadline != Deadline::NEVER

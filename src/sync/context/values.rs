@@ -27,6 +27,25 @@ impl Values {
         if types.is_empty() || self.0.is_none() { Self::NONE } else { self.with(Only(types.into())) }
     }
 
+    /// Whether any value can be found.
+    pub(super) fn any(&self) -> bool {
+        let mut let_through: Vec<&[TypeId]> = Vec::new();
+        let mut at = self.0.as_deref();
+        while let Some(entry) = at {
+            match entry.value.downcast_ref::<Only>() {
+                Some(only) => let_through.push(&only.0),
+                None => {
+                    let kind = entry.value.type_id();
+                    if let_through.iter().all(|only| only.contains(&kind)) {
+                        return true;
+                    }
+                }
+            }
+            at = entry.older.as_deref();
+        }
+        false
+    }
+
     pub(super) fn find<T: 'static>(&self) -> Option<&T> {
         let mut at = self.0.as_deref();
         while let Some(entry) = at {

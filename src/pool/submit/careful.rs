@@ -1,0 +1,179 @@
+//! Handing tasks in where a pool notes them, wraps them, or makes them anew.
+
+#![forbid(unsafe_code)]
+
+use super::sealed::{Arrange, Intake, Pack, Refused};
+use super::{Detached, Joined, with_delay};
+use crate::pool::extras::Extras;
+use crate::pool::handle::{JoinHandle, TaskId};
+use crate::pool::link::Link;
+use crate::pool::managed::{Call, Terms};
+use crate::pool::retry::{Mute, Retried};
+use crate::pool::shared::Shared;
+use crate::pool::slot::{self, Door, Job};
+use crate::pool::wrap::{Parcel, Wrapped};
+use crate::shim::AtomicU64;
+use crate::sync::ring::PushError;
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// One attempt to submit a task that has a handle.
+pub(super) fn joined<T: Arrange, F>(
+    intake: Intake<'_, T>,
+    future: F,
+    link: Option<Arc<Link>>,
+) -> Result<JoinHandle<F::Output>, Refused<F>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let way = intake.1;
+    let (joint, id) = offer(
+        intake,
+        future,
+        link,
+        |door, future, extras| slot::submit_joined(door, future, extras).map(|(joint, id)| ((joint, id), id)),
+        |door, future, extras| slot::submit_joined(door, future, extras).map(|(joint, id)| ((joint, id), id)),
+    )?;
+    Ok(with_delay(JoinHandle::new(joint, id), way))
+}
+
+/// One attempt to submit a task that has none.
+pub(super) fn detached<T: Arrange, F>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    offer(
+        intake,
+        future,
+        None,
+        |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
+        |door, future, extras| slot::submit(door, future, extras).map(|id| ((), id)),
+    )
+}
+
+impl<M, F, T, E> Pack<Retried<M, F, E>> for Joined
+where
+    M: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    type Accepted = JoinHandle<Result<T, E>>;
+
+    fn offer<W: Arrange>(
+        intake: Intake<'_, W>,
+        Retried(future): Retried<M, F, E>,
+    ) -> Result<Self::Accepted, Refused<Retried<M, F, E>>> {
+        let link = Some(future.link());
+        joined(intake, future, link).map_err(|refused| refused.map(Retried))
+    }
+}
+
+impl<M, F, T, E> Pack<Retried<M, F, E>> for Detached
+where
+    M: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    type Accepted = TaskId;
+
+    fn offer<W: Arrange>(
+        intake: Intake<'_, W>,
+        Retried(future): Retried<M, F, E>,
+    ) -> Result<TaskId, Refused<Retried<M, F, E>>> {
+        let link = Some(future.link());
+        offer(
+            intake,
+            Mute { future },
+            link,
+            |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
+            |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
+        )
+        .map_err(|refused| refused.map(|mute| Retried(mute.future)))
+    }
+}
+
+/// Takes jobs in and wakes nobody: the ledger's lock may be held.
+struct QuietDoor<'a> {
+    shared: &'a Shared,
+    terms: Option<&'a Terms>,
+    /// Whom the push concerns.
+    call: Cell<Option<Call>>,
+}
+
+impl Door for QuietDoor<'_> {
+    fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        let (id, call) = self.shared.push_quietly(self.terms, job)?;
+        self.call.set(Some(call));
+        Ok(id)
+    }
+
+    fn withdrawn(&self) -> NonNull<AtomicU64> {
+        NonNull::from(&**self.shared.books.withdrawn)
+    }
+}
+
+impl<'a> QuietDoor<'a> {
+    fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
+        Self { shared, terms: way.terms(), call: Cell::new(None) }
+    }
+
+    /// Does `push`, which submits a task with these extras by this door; notes it if there is a ledger; and sees to it that
+    /// somebody runs it.
+    fn submit<A, E>(
+        &self,
+        extras: Option<Box<Extras>>,
+        push: impl FnOnce(&Self, Option<Box<Extras>>) -> Result<(A, TaskId), E>,
+    ) -> Result<A, E> {
+        let accepted = match &self.shared.settings.ledger {
+            None => push(self, extras)?.0,
+            Some(ledger) => {
+                let context = extras.as_ref().and_then(|extras| extras.context.clone());
+                ledger.submit(context, || push(self, extras), || self.shared.backlog.len())?
+            }
+        };
+        if let Some(call) = self.call.take() {
+            self.shared.heed(call);
+        }
+        Ok(accepted)
+    }
+}
+
+/// One attempt in a pool that does more for a task than to run it: by `wrapped` if it has a wrapper, otherwise by `bare`.
+#[cold]
+fn offer<T: Arrange, F: Future, A>(
+    intake: Intake<'_, T>,
+    future: F,
+    link: Option<Arc<Link>>,
+    bare: impl FnOnce(&QuietDoor<'_>, F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
+    wrapped: impl FnOnce(
+        &QuietDoor<'_>,
+        Wrapped<F>,
+        Option<Box<Extras>>,
+    ) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
+) -> Result<A, Refused<F>> {
+    let door = QuietDoor::new(intake);
+    let shared = door.shared;
+    let Some(wrapper) = &shared.settings.wrapper else {
+        return Ok(door.submit(shared.extras_with(link), |door, extras| bare(door, future, extras))?);
+    };
+    let link = link.unwrap_or_else(|| Arc::new(Link::new()));
+    let parcel = Parcel::new();
+    let task = Wrapped::new(&parcel, wrapper, Arc::clone(&link));
+    door.submit(shared.extras_with(Some(link)), |door, extras| {
+        let mut place = parcel.task.lock();
+        match wrapped(door, task, extras) {
+            Ok(accepted) => {
+                *place = Some(future);
+                Ok(accepted)
+            }
+            Err(PushError::Full(_)) => Err(Refused::Full(future)),
+            Err(PushError::Closed(_)) => Err(Refused::Closed(future)),
+        }
+    })
+}
