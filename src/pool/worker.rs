@@ -357,6 +357,10 @@ impl Hand {
         match managed.retire(self.index) {
             None => Resting::No,
             Some(call) => {
+                // The seat keeps nothing of a worker that is gone.
+                if let Some(seat) = shared.books.seats.get(self.index) {
+                    contained(|| drop(seat.nudge.take()));
+                }
                 contained(|| shared.heed(call));
                 Resting::Done
             }
