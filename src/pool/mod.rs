@@ -1,6 +1,6 @@
 //! L5. The worker pool.
 //!
-//! A [`WorkerPool`] is a bounded queue of tasks and a fixed number of workers that run them, on any executor: the workers
+//! A [`WorkerPool`] is a bounded queue of tasks and a number of workers that run them, on any executor: the workers
 //! are plain futures, which the user polls or gives to a [`Spawn`](crate::task::Spawn).
 //!
 //! # The ways of a task
@@ -8,10 +8,11 @@
 //! | state | where it is | next |
 //! |---|---|---|
 //! | offered | in the submitter's future | queued, or given back with the reason |
-//! | queued | in the queue | running; cancelled by its handle; dropped when the pool ends |
+//! | delayed | in a managed queue, until it is due | queued; cancelled by its handle; dropped when the pool ends |
+//! | queued | in the queue | running; expired; cancelled by its handle; dropped when the pool ends |
 //! | running | in its worker | completed; panicked; cancelled by its handle, its context, or the end of the pool; timed out; dropped with its worker |
 //!
-//! Each accepted task takes exactly one of the five ways to end, which its handle is told and [`PoolStats`] counts.
+//! Each accepted task takes exactly one of the six ways to end, which its handle is told and [`PoolStats`] counts.
 //!
 //! A task that [may be repeated](WorkerPool::retry_task) goes from running back to queued after an error, until it ends.
 //!
@@ -33,7 +34,9 @@
 //! | [`JoinHandle`]: waiting, cancelling | yes, unless the task is suspended | none |
 //! | [`stats`](WorkerPool::stats) | a lock for `waiting` | none |
 //!
-//! An unbounded queue takes a lock for each push and pop. An idle pool does nothing at all: no timer, no polling.
+//! An unbounded queue takes a lock for each push and pop; a [managed](PoolBuilder::managed) one takes a lock for each push,
+//! pop and end of a task, and reads the clock for the first two. An idle pool does nothing at all: no timer, no polling; one
+//! with delayed tasks has one timer, for the first of them.
 
 mod backlog;
 mod builder;
@@ -94,7 +97,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-/// A bounded queue of tasks, and a fixed number of workers that run them.
+/// A bounded queue of tasks, and workers that run them.
 ///
 /// For limiting how much work is done at a time *and* how much may wait, with back-pressure on those who bring it: a full
 /// queue makes [`submit`](Self::submit) wait. For limiting concurrency alone, in the caller's own task, a
@@ -124,7 +127,8 @@ use std::time::Duration;
 ///
 /// # Fairness
 ///
-/// Tasks are begun in the order in which they were accepted. Submitters that wait for room are woken in the order of their
+/// Tasks are begun in the order in which they were accepted, unless the pool is [managed](PoolBuilder::managed): then by
+/// [class and age](PoolBuilder::ageing). Submitters that wait for room are woken in the order of their
 /// arrival, and while one waits, newcomers wait behind it. Between being woken and being polled a submitter can be
 /// overtaken; it then goes back to the head of the line, and after the fourth time its place is kept.
 pub struct WorkerPool {

@@ -111,7 +111,7 @@ impl Shared {
         let batch = match &backlog {
             Backlog::Bounded(ring) => (ring.capacity() / 2).clamp(1, BATCH),
             Backlog::Unbounded(_) => BATCH,
-            Backlog::Managed(managed) => (managed.capacity(0).unwrap_or(usize::MAX) / 2).clamp(1, BATCH),
+            Backlog::Managed(managed) => (managed.least_capacity() / 2).clamp(1, BATCH),
         };
         let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
@@ -286,9 +286,7 @@ impl Shared {
 
     /// Sees to it that those look whom a change of a managed backlog concerns.
     pub(super) fn heed(&self, call: Call) {
-        if call.everyone {
-            self.crew.wake_all();
-        } else if call.anyone {
+        if call.anyone {
             self.crew.work_added(|| self.backlog.len());
         }
         call.wake();

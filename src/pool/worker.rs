@@ -367,6 +367,10 @@ impl Hand {
         match managed.retire(self.index) {
             None => Resting::No,
             Some(call) => {
+                // The seat keeps nothing of a worker that is gone.
+                if let Some(seat) = shared.books.seats.get(self.index) {
+                    contain(|| drop(seat.nudge.take()));
+                }
                 contain(|| shared.heed(call));
                 Resting::Done
             }

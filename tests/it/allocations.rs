@@ -8,7 +8,7 @@ use cofferdam::limit::{
     Rate, Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
-use cofferdam::pool::{PoolBuilder, PoolEvent, WorkerPool};
+use cofferdam::pool::{PoolBuilder, PoolEvent, Priority, WorkerPool};
 use cofferdam::resilience::{
     AdaptiveBulkhead, Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Fallback, Hedge, Latencies, Retry,
     Stack, Throttle, Timeout,
@@ -254,6 +254,24 @@ fn a_channel_allocates_when_it_is_made_and_never_after() {
         }
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn a_managed_pool_allocates_nothing_once_its_lists_have_grown() {
+    let (pool, workers) = WorkerPool::builder().workers(2).queue(64).managed().build().expect("valid");
+    let mut workers = Polled::new(workers.into_future());
+    let mut round = || {
+        for priority in [Priority::Low, Priority::Normal, Priority::High, Priority::Critical] {
+            for _ in 0..16 {
+                let task = pool.task(async {}).priority(priority).timeout(Duration::from_secs(1));
+                assert!(task.try_execute().is_ok());
+            }
+        }
+        assert!(workers.poll().is_none());
+        assert_eq!(pool.stats().queued, 0);
+    };
+    round();
+    assert_eq!(allocations(round), 0);
 }
 
 #[test]

@@ -554,6 +554,13 @@ table! {
     pool::Submit<'static, u8>                   => yes no  no;
     pool::Submit<'static, Local>                => no  no  no;
     pool::Submit<'static, u8, pool::Detached>   => yes no  no;
+    pool::Submit<'static, u8, pool::Joined, pool::Arranged> => yes no no;
+    pool::PoolTask<'static, u8>                 => yes yes yes;
+    pool::PoolTask<'static, Local>              => no  no  yes;
+    pool::NamedQueue                            => yes yes yes;
+    pool::Priority                              => yes yes yes;
+    pool::Plain                                 => yes yes yes;
+    pool::Arranged                              => yes yes yes;
     pool::Joined                                => yes yes yes;
     pool::Detached                              => yes yes yes;
     pool::SubmitError<u8>                       => yes yes yes;
@@ -744,7 +751,7 @@ fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
 /// Nameable only by the sealed traits that they are for.
 const SEALED: &[&str] = &[
     "Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Packed", "Params",
-    "Step",
+    "Step", "Terms", "Delay", "Because",
 ];
 
 /// Nobody adds a type and forgets to say what it is.

@@ -7,7 +7,7 @@ use cofferdam::limit::{
     AdaptiveLimiter, AdmissionControl, Answer, Keyed, Limiter, Quota, Rate, Shaper, SlidingLog,
     SlidingWindowLog, Spacing, Tiered, TokenBucket,
 };
-use cofferdam::pool::{RetryPolicy, WorkerPool};
+use cofferdam::pool::{NamedQueue, Priority, RetryPolicy, WorkerPool};
 use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{
     Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Hedge, Retry, Stack,
@@ -613,6 +613,39 @@ on_every_runtime! {
         assert!(pool.drain().await.is_clean());
         assert_eq!(pool.dead_letters().list()[0].task, given_up);
         assert_eq!(StreamExt::count(pool.reports().unwrap()).await, 3);
+    }
+
+    async fn a_managed_pool_keeps_its_order_and_its_time_and_grows(runtime: Runtime) {
+        let pool = WorkerPool::builder()
+            .workers_between(1, 3)
+            .scale_after(Duration::ZERO)
+            .idle_timeout(TINY)
+            .queue(20)
+            .named_queue(NamedQueue::new("one").width(1))
+            .clock(runtime.clock.clone())
+            .start_owned(runtime.spawner.clone())
+            .unwrap();
+        let started = runtime.clock.now();
+        let delayed = pool.task(async { 1 }).delay(TINY).submit().await.unwrap();
+        // Two that wait for the third: each has a worker of its own.
+        let gate = Arc::new(Gate::new(false));
+        let mut waits = Vec::new();
+        for _ in 0..2 {
+            let gate = gate.clone();
+            waits.push(pool.submit(async move { gate.wait().await }).await.unwrap());
+        }
+        let opens = pool.task(async move { gate.open() }).queue("one").priority(Priority::High).submit();
+        assert!(opens.await.unwrap().await.unwrap());
+        for wait in waits {
+            wait.await.unwrap();
+        }
+        assert_eq!(delayed.await.unwrap(), 1);
+        assert!(runtime.clock.now() - started >= TINY);
+        // Nobody waits for one that is cancelled.
+        let late = pool.task(async {}).delay(3600 * TINY).submit().await.unwrap();
+        assert!(late.cancel());
+        let report = pool.drain().await;
+        assert_eq!((report.stats.completed, report.stats.cancelled, report.is_clean()), (4, 1, true));
     }
 
     async fn a_batch_runs_as_many_items_as_it_may_and_keeps_their_order(runtime: Runtime) {

@@ -373,6 +373,11 @@ impl Managed {
         self.plan.lock().lanes.get(usize::from(lane)).map_or(0, Lane::free)
     }
 
+    /// Places of the lane that has the fewest.
+    pub(super) fn least_capacity(&self) -> usize {
+        self.plan.lock().lanes.iter().map(|lane| lane.capacity).min().unwrap_or(usize::MAX)
+    }
+
     /// Places of a lane; `None` for no bound.
     pub(super) fn capacity(&self, lane: u16) -> Option<usize> {
         let plan = self.plan.lock();

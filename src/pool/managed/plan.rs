@@ -60,10 +60,8 @@ pub(in crate::pool) enum Rest {
 #[derive(Default)]
 #[must_use]
 pub(in crate::pool) struct Call {
-    /// A sleeper, if there is one, has something to do.
+    /// A sleeper, if there is one, has something to do: a task, the time to keep, or the end, of which it tells the next.
     pub(in crate::pool) anyone: bool,
-    /// The backlog is closed and empty.
-    pub(in crate::pool) everyone: bool,
     /// The worker that keeps the time: something is due earlier.
     pub(in crate::pool) keeper: Option<Waker>,
     /// Who adds workers.
@@ -290,7 +288,7 @@ impl Plan {
 
     /// Whom a change concerns.
     pub(super) fn call(&mut self) -> Call {
-        let mut call = Call { anyone: self.calls(), everyone: self.is_over(), ..Call::default() };
+        let mut call = Call { anyone: self.calls(), ..Call::default() };
         if let (Some(keeper), Some(first)) = (&mut self.keeper, self.delayed.first()) {
             if first.since < keeper.until {
                 call.keeper = keeper.waker.take();

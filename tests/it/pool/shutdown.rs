@@ -349,12 +349,19 @@ fn tasks_may_use_their_own_pool() {
 
 mod drops {
     use super::*;
+    use cofferdam::pool::NamedQueue;
+
+    const MILLI: Duration = Duration::from_millis(1);
 
     /// Everybody else: a producer, and in the end a drain that must find its way.
     fn conserves<F: Future>(under_test: impl Fn(WorkerPool, Arc<AtomicUsize>) -> F) {
+        conserves_in(WorkerPool::builder(), under_test);
+    }
+
+    fn conserves_in<F: Future>(builder: PoolBuilder, under_test: impl Fn(WorkerPool, Arc<AtomicUsize>) -> F) {
         let points = drop_at_every_await_in_sim(0..40, |sim| {
             let live = Arc::new(AtomicUsize::new(0));
-            let pool = WorkerPool::builder().workers(2).queue(1).clock(sim.clock()).start(sim).unwrap();
+            let pool = builder.clone().workers(2).queue(1).clock(sim.clock()).start(sim).unwrap();
             let others: Vec<_> = (0..3)
                 .map(|other| {
                     let (pool, clock) = (pool.clone(), sim.clock());
@@ -379,7 +386,7 @@ mod drops {
                 });
                 let report = sim.run(pool.drain());
                 let stats = balanced(report.stats);
-                assert_eq!(stats.submitted, stats.completed + stats.cancelled, "{point:?}");
+                assert_eq!(stats.submitted, stats.completed + stats.cancelled + stats.expired, "{point:?}");
                 assert_eq!(live.load(Ordering::Relaxed), 0, "a future was kept: {point:?}");
                 assert_eq!(pool.stats().waiting, 0);
                 sim.run_until_idle();
@@ -447,6 +454,36 @@ mod drops {
             let _live = Live::new(&live);
             yield_now().await;
             let _ = pool.drain().await;
+        });
+    }
+
+    // WP15, WP18
+    #[test]
+    fn a_submission_with_options_dropped_anywhere_leaves_nothing_behind() {
+        let mail = NamedQueue::new("mail").width(1).capacity(1);
+        conserves_in(WorkerPool::builder().named_queue(mail), |pool, live| async move {
+            for delay in 0..4 {
+                let live = Live::new(&live);
+                let task = pool.task(async move { drop(live) }).queue("mail").delay(delay * MILLI);
+                let _ = task.expires_in(6 * MILLI).submit_timeout(3 * MILLI).await;
+            }
+        });
+    }
+
+    // WP7, WP18
+    #[test]
+    fn a_handle_on_a_delayed_task_dropped_anywhere_leaves_nothing_behind() {
+        conserves_in(WorkerPool::builder().managed(), |pool, live| async move {
+            for delay in 0..3 {
+                let live = Live::new(&live);
+                let task = async move {
+                    yield_now().await;
+                    live
+                };
+                if let Ok(handle) = pool.task(task).delay(delay * MILLI).submit().await {
+                    drop(handle.cancel_on_drop().await);
+                }
+            }
         });
     }
 
