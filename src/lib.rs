@@ -21,6 +21,8 @@ pub mod migration {}
 pub mod pool;
 #[cfg(feature = "resilience")]
 pub mod resilience;
+#[cfg(feature = "stream")]
+pub mod stream;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 #[cfg(feature = "tower")]

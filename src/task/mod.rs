@@ -1,9 +1,13 @@
 //! How work that must run by itself reaches an executor, and how it owns what it borrows from.
 
+#[cfg(feature = "stream")]
+mod block_on;
 #[cfg(feature = "resilience")]
 mod owned;
 mod spawn;
 
+#[cfg(feature = "stream")]
+pub(crate) use block_on::block_on;
 #[cfg(feature = "resilience")]
 pub(crate) use owned::{Begin, Outcome, Owned};
 pub use spawn::*;

@@ -6,7 +6,6 @@ mod finished;
 mod items;
 mod operation;
 mod outcome;
-pub(crate) mod ready;
 mod slots;
 mod streams;
 
