@@ -12,6 +12,8 @@ pub mod sync;
 pub mod task;
 pub mod time;
 
+#[cfg(feature = "group")]
+pub mod group;
 #[cfg(feature = "limit")]
 pub mod limit;
 #[cfg(all(doc, feature = "resilience", feature = "pool", feature = "quanta"))]

@@ -4,10 +4,16 @@
 mod block_on;
 #[cfg(feature = "resilience")]
 mod owned;
+#[cfg(any(feature = "group", feature = "resilience"))]
+mod panic;
 mod spawn;
 
 #[cfg(feature = "stream")]
 pub(crate) use block_on::block_on;
 #[cfg(feature = "resilience")]
 pub(crate) use owned::{Begin, Outcome, Owned};
+#[cfg(feature = "group")]
+pub(crate) use panic::Caught;
+#[cfg(any(feature = "group", feature = "resilience"))]
+pub use panic::Panic;
 pub use spawn::*;

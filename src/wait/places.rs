@@ -83,6 +83,13 @@ impl<T> Places<T> {
         self.ready.next()
     }
 
+    /// As its waker does.
+    pub(crate) fn wake_place(&self, at: usize) {
+        if let Some(waker) = self.ready.waker(at) {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Wakes the task that looked last.
     pub(crate) fn wake_task(&self) {
         self.ready.wake_task();

@@ -1,0 +1,4 @@
+//! Groups of tasks, and fan-out.
+
+mod in_place;
+mod spawned;
