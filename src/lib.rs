@@ -19,6 +19,8 @@ pub mod limit;
 #[cfg(all(doc, feature = "resilience", feature = "pool", feature = "quanta"))]
 #[doc = include_str!("migration.md")]
 pub mod migration {}
+#[cfg(feature = "parallel")]
+pub mod parallel;
 #[cfg(feature = "pool")]
 pub mod pool;
 #[cfg(feature = "resilience")]

@@ -1,5 +1,7 @@
 //! How work that must run by itself reaches an executor, and how it owns what it borrows from.
 
+#[cfg(any(feature = "group", feature = "resilience"))]
+mod batch;
 #[cfg(feature = "stream")]
 mod block_on;
 #[cfg(feature = "resilience")]
@@ -8,6 +10,10 @@ mod owned;
 mod panic;
 mod spawn;
 
+#[cfg(any(feature = "group", feature = "resilience"))]
+pub(crate) use batch::{AsTheyCome, Finished, InOrder};
+#[cfg(any(feature = "group", feature = "resilience"))]
+pub use batch::{Ended, ItemError, Items};
 #[cfg(feature = "stream")]
 pub(crate) use block_on::block_on;
 #[cfg(feature = "resilience")]
