@@ -31,9 +31,19 @@ struct State<T> {
     finished: VecDeque<Numbered<T>>,
     discards: bool,
     running: usize,
-    /// The member that is being handed over.
-    offered: Option<usize>,
+    offer: Offer,
     stats: GroupStats,
+}
+
+/// How the handing over of a member is going.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    /// Nobody is being handed over, or the one that is has ended already.
+    None,
+    /// This one is.
+    Open(usize),
+    /// This one was dropped before it was accepted.
+    Withdrawn(usize),
 }
 
 impl<T> Shared<T> {
@@ -42,7 +52,7 @@ impl<T> Shared<T> {
             finished: VecDeque::new(),
             discards: false,
             running: 0,
-            offered: None,
+            offer: Offer::None,
             stats: GroupStats::default(),
         };
         Self { state: Mutex::new(state), group: AtomicWaker::new() }
@@ -60,7 +70,7 @@ impl<T> Shared<T> {
         }
         state.running += 1;
         let index = state.stats.spawned;
-        state.offered = Some(index);
+        state.offer = Offer::Open(index);
         Some(index)
     }
 
@@ -68,17 +78,20 @@ impl<T> Shared<T> {
     pub(super) fn accept(&self, index: usize) {
         let mut state = self.state.lock();
         state.stats.spawned += 1;
-        if state.offered.take().is_none() && state.finished.iter().all(|(other, _)| *other != index) {
+        if state.offer == Offer::Withdrawn(index) {
+            // It is a member all the same.
             state.finish(index, Err(MemberError::dropped()));
         }
+        state.offer = Offer::None;
     }
 
     fn report(&self, index: usize, outcome: Outcome<T>) {
         let discarded = {
             let mut state = self.state.lock();
             state.running -= 1;
-            // The offer is over: nobody withdraws it.
-            state.offered = state.offered.filter(|offered| *offered != index);
+            if state.offer == Offer::Open(index) {
+                state.offer = Offer::None;
+            }
             state.finish(index, outcome)
         };
         self.group.wake();
@@ -89,8 +102,8 @@ impl<T> Shared<T> {
     fn leave(&self, index: usize, ended: MemberError) {
         {
             let mut state = self.state.lock();
-            if state.offered == Some(index) {
-                state.offered = None;
+            if state.offer == Offer::Open(index) {
+                state.offer = Offer::Withdrawn(index);
                 state.running -= 1;
                 return;
             }

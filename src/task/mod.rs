@@ -1,4 +1,4 @@
-//! How work that must run by itself reaches an executor, and how it owns what it borrows from.
+//! How work that must run by itself reaches an executor, how it owns what it borrows from, and what becomes of it.
 
 #[cfg(any(feature = "group", feature = "resilience"))]
 mod batch;

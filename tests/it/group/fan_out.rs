@@ -1,6 +1,6 @@
 //! The same work for each of many items, by workers.
 
-use crate::support::panic_message;
+use crate::support::{allocations, panic_message};
 use cofferdam::group::{par_for_each, par_map, par_map_stream, try_par_map};
 use cofferdam::pool::WorkerPool;
 use cofferdam::sync::{Context, channel};
@@ -370,6 +370,30 @@ fn real_threads_work_on_it() {
         let all: Vec<_> = futures_executor::block_on(ordered.map(Result::unwrap).collect());
         assert!(all.into_iter().eq(1..=20_000));
     }
+}
+
+#[test]
+fn an_item_allocates_nothing_once_it_runs() {
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::<BoxTask>::new()));
+    let spawner = {
+        let tasks = Arc::clone(&tasks);
+        move |task: BoxTask| tasks.lock().unwrap().push(task)
+    };
+    let mut outcomes = par_map(0..100_000_u32, std::future::ready).width(2).ahead(6).on(spawner).ordered();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut expected = 0;
+    let mut turn = || {
+        for task in tasks.lock().unwrap().iter_mut() {
+            assert!(task.as_mut().poll(&mut cx).is_pending());
+        }
+        for _ in 0..8 {
+            assert_eq!(outcomes.poll_next_unpin(&mut cx), std::task::Poll::Ready(Some(Ok(expected))));
+            expected += 1;
+        }
+        assert!(outcomes.poll_next_unpin(&mut cx).is_pending());
+    };
+    (0..3).for_each(|_| turn());
+    assert_eq!(allocations(|| (0..100).for_each(|_| turn())), 0);
 }
 
 proptest! {

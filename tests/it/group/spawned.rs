@@ -1,5 +1,6 @@
 //! Groups of spawned tasks.
 
+use crate::support::allocations;
 use cofferdam::group::{MemberError, TaskGroup};
 use cofferdam::pool::WorkerPool;
 use cofferdam::sync::{Context, channel};
@@ -345,4 +346,21 @@ fn a_group_is_send() {
     send(&group);
     send(&group.try_join_all());
     send(&group.spawn(async { Ok(1) }));
+}
+
+#[test]
+fn a_member_is_one_allocation() {
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::<BoxTask>::with_capacity(10)));
+    let spawner = {
+        let tasks = Arc::clone(&tasks);
+        move |task: BoxTask| tasks.lock().unwrap().push(task)
+    };
+    let mut group = TaskGroup::new(spawner);
+    group.try_spawn(async { 1 }).unwrap();
+    assert_eq!(allocations(|| group.try_spawn(async { 2 }).unwrap()), 1);
+    for task in tasks.lock().unwrap().drain(..) {
+        futures_executor::block_on(task);
+    }
+    let outcomes = futures_executor::block_on(group.join_all());
+    assert_eq!(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2]);
 }
