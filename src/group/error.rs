@@ -127,10 +127,7 @@ impl<F> SpawnError<F> {
 
     /// Whether the pool takes nothing in, or has no room.
     pub fn is_refused_by_pool(&self) -> bool {
-        #[cfg(feature = "pool")]
-        return matches!(self.reason, Refusal::Pool(_));
-        #[cfg(not(feature = "pool"))]
-        false
+        !matches!(self.reason, Refusal::Full { .. } | Refusal::Ended(_))
     }
 }
 

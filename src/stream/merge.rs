@@ -164,6 +164,7 @@ impl<S: Stream> Merge<S> {
     ///
     /// # Cancel safety
     /// Dropping the wait loses nothing.
+    #[allow(clippy::should_implement_trait, reason = "it is that of streams")]
     pub fn next(&mut self) -> Next<'_, Self> {
         Next::new(self)
     }

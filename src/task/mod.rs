@@ -7,6 +7,7 @@ mod block_on;
 #[cfg(feature = "resilience")]
 mod owned;
 #[cfg(any(feature = "group", feature = "resilience"))]
+#[cfg_attr(not(feature = "group"), allow(dead_code, reason = "it is made by the rooms behind features"))]
 mod panic;
 mod spawn;
 

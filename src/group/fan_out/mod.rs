@@ -20,6 +20,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 
+/// The most that can be in hand besides what is worked on.
+const MOST_AHEAD: usize = 1_000_000;
+
+/// The same where outcomes are taken to be counted: so many that whoever counts need not be woken for each.
+const AHEAD_OF_NOBODY: usize = 1024;
+
 /// Does `work` for each item by several workers; see [`FanOut`].
 ///
 /// ```
@@ -195,9 +201,10 @@ impl<S, W, H> FanOut<S, W, H> {
     }
 
     /// How many items more than are worked on at once may be in hand: finished and not yet taken. At most a million. Default: as
-    /// many as the width.
+    /// many as the width. It has no effect on [`collect`](FanOut::collect), which keeps all outcomes, and on
+    /// [`finish`](FanOut::finish), which takes them at once.
     pub fn ahead(mut self, items: usize) -> Self {
-        self.options.ahead = Some(items.min(1_000_000));
+        self.options.ahead = Some(items.min(MOST_AHEAD));
         self
     }
 
@@ -260,8 +267,9 @@ where
     /// # Cancel safety
     /// Dropping it drops the outcomes and ends the workers.
     pub async fn collect(self) -> Vec<Result<W::Ok, ItemError<S::Item, W::Err>>> {
-        // As they come, so that a slow item does not hold up those behind it.
-        let mut outcomes = self.unordered();
+        // As they come, so that a slow item does not hold up those behind it; and all are kept, so that there is nothing to hold
+        // the workers back for.
+        let mut outcomes = self.ahead(MOST_AHEAD).unordered();
         let mut all = Vec::new();
         while let Some((index, outcome)) = poll_fn(|cx| Pin::new(&mut outcomes).poll_next(cx)).await {
             if all.len() <= index {
@@ -280,7 +288,7 @@ where
     /// # Cancel safety
     /// As [`collect`](Self::collect).
     pub async fn finish(self) -> Report<S::Item, W::Err> {
-        let mut outcomes = self.unordered();
+        let mut outcomes = self.ahead(AHEAD_OF_NOBODY).unordered();
         let mut failures = Vec::new();
         while let Some((index, outcome)) = poll_fn(|cx| Pin::new(&mut outcomes).poll_next(cx)).await {
             failures.extend(outcome.err().map(|error| (index, error)));

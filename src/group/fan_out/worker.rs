@@ -17,14 +17,17 @@
 //! An item that was drawn is finished exactly once: its [`Begun`] does it when it is dropped, if not before.
 
 use super::work::Work;
-use crate::shim::{Arc, AtomicWaker, Mutex};
-use crate::sync::{self, OwnedPermit, Semaphore};
+use crate::shim::{Arc, AtomicWaker, Mutex, Spin};
+use crate::sync::{self, OwnedPermit, Permit, Semaphore};
 use crate::task::{Caught, Ended, Finished, ItemError, Panic};
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+/// Tries before a worker waits for its turn at the source: together about a hundred pauses.
+const TURNS_TO_TRY: u32 = 6;
 
 /// What becomes of an item.
 pub(super) type Outcome<I, W> = Result<<W as Work<I>>::Ok, ItemError<I, <W as Work<I>>::Err>>;
@@ -129,7 +132,7 @@ where
             limit: setup.limit,
             context: setup.context,
             turn: Semaphore::builder(1).order(sync::Order::Barging).build().ok()?,
-            window: std::sync::Arc::new(Semaphore::builder(places).build().ok()?),
+            window: std::sync::Arc::new(Semaphore::builder(places).order(sync::Order::Barging).build().ok()?),
             source: Mutex::new(Some(Box::pin(source))),
             state: Mutex::new(state),
             consumer: AtomicWaker::new(),
@@ -337,6 +340,18 @@ where
     }
 }
 
+/// Tries for the turn a few times: most sources give an item in less time than it takes to wait.
+fn turn_at_once(turn: &Semaphore) -> Option<Permit<&Semaphore>> {
+    let mut spin = Spin::new();
+    for _ in 0..TURNS_TO_TRY {
+        if let Ok(turn) = turn.try_acquire() {
+            return Some(turn);
+        }
+        spin.lost();
+    }
+    None
+}
+
 /// Waits for a turn at the source, and for an item.
 async fn draw<S, W, D>(shared: &Shared<S, W, D>) -> Option<(usize, S::Item)>
 where
@@ -344,7 +359,10 @@ where
     W: Work<S::Item>,
     D: Finished<Placed<S::Item, W>>,
 {
-    let _turn = shared.turn.acquire().await.ok()?;
+    let _turn = match turn_at_once(&shared.turn) {
+        Some(turn) => turn,
+        None => shared.turn.acquire().await.ok()?,
+    };
     poll_fn(|cx| {
         if shared.context.is_cancelled() {
             return Poll::Ready(None);

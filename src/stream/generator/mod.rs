@@ -141,6 +141,7 @@ where
     ///
     /// # Cancel safety
     /// Dropping the wait loses nothing.
+    #[allow(clippy::should_implement_trait, reason = "it is that of streams")]
     pub fn next(&mut self) -> Next<'_, Self> {
         Next::new(self)
     }
@@ -183,14 +184,14 @@ where
         self.slot.as_ref().map_or(0, |slot| slot.length())
     }
 
-    /// Makes the producer, once; the slot, if there is or was one.
-    fn start(&mut self) -> Option<&Slot<T>> {
+    /// Makes the producer.
+    #[cold]
+    fn start(&mut self) {
         if let Some(make) = self.make.take() {
             let slot = Arc::new(Slot::new(self.ahead));
             self.slot = Some(Arc::clone(&slot));
             self.producer = Some(Box::pin(make(Emitter::new(slot))));
         }
-        self.slot.as_deref()
     }
 
     /// Lets the producer run, if there is room for what it emits.
@@ -243,7 +244,10 @@ where
         let is_known = this.known.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
         let tells = !is_known || this.parked;
         this.parked = false;
-        if let (Some(slot), true) = (this.start(), tells) {
+        if this.make.is_some() {
+            this.start();
+        }
+        if let (Some(slot), true) = (&this.slot, tells) {
             slot.announce(cx.waker().clone());
             if !is_known {
                 this.known = Some(cx.waker().clone());

@@ -365,7 +365,7 @@ fn real_threads_work_on_it() {
     };
     for width in [1, 3, 8] {
         let all = futures_executor::block_on(par_map(0..20_000, work).width(width).on(spawner).collect());
-        assert_eq!(sum(all), (1..=20_000).sum());
+        assert_eq!(sum(all), (1..=20_000).sum::<u64>());
         let ordered = par_map(0..20_000, work).width(width).on(spawner).ordered();
         let all: Vec<_> = futures_executor::block_on(ordered.map(Result::unwrap).collect());
         assert!(all.into_iter().eq(1..=20_000));
