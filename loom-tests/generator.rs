@@ -2,8 +2,8 @@
 //!
 //! | property | threads | bound | planted bug it was seen to catch |
 //! |---|---|---|---|
-//! | a generator that parks is woken by a value that comes meanwhile | 2 | 3 | |
-//! | an emit that found no room is woken by the pop that makes it | 2 | 3 | |
+//! | a generator that parks is woken by a value that comes meanwhile | 2 | 3 | `parked` set in a turn of the latch after the one that found nothing |
+//! | an emit that found no room is woken by the pop that makes it | 2 | 3 | its waker left in a turn after the one that found no room; a pop that wakes nobody |
 //!
 //! A wake-up that is lost shows as a deadlock.
 
