@@ -11,7 +11,6 @@
 use cofferdam::group::try_par_map_stream;
 use cofferdam::stream::{Emitter, generator};
 use cofferdam::task::BoxTask;
-use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;

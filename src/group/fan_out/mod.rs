@@ -83,7 +83,7 @@ where
 /// Does `work` for each item, for its effect; the items that gave no result, and how many did.
 ///
 /// ```
-/// use cofferdam::group::{par_for_each, FanOut};
+/// use cofferdam::group::par_for_each;
 /// use cofferdam::task::BoxTask;
 ///
 /// # smol::block_on(async {
