@@ -26,8 +26,8 @@ mod wait;
 mod striped;
 
 #[allow(dead_code, reason = "as above")]
-#[path = "../src/resilience/map/ready.rs"]
-mod map_ready;
+#[path = "../src/stream/generator/slot.rs"]
+mod generator_slot;
 
 #[allow(dead_code, reason = "as above")]
 #[path = "../src/resilience/breaker/window/mod.rs"]
@@ -43,6 +43,7 @@ mod channel;
 mod concurrency;
 mod counters;
 mod gate;
+mod generator;
 mod keyed;
 mod latch;
 mod map;

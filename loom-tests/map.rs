@@ -10,7 +10,7 @@
 //!
 //! A wake-up that is lost shows as a deadlock, and then as an abort, since the drop of `Ready` is itself modelled.
 
-use crate::map_ready::Ready;
+use crate::wait::Ready;
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::sync::Arc;

@@ -21,6 +21,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("pool", 5),
     ("tower", 5),
     ("stream", 5),
+    ("group", 5),
+    ("parallel", 5),
     ("pipeline", 5),
     ("writer", 5),
     ("schedule", 5),
@@ -30,7 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Who may name a room of its own layer.
-const BESIDES: &[(&str, &str)] = &[("resilience", "limit"), ("pipeline", "stream")];
+const BESIDES: &[(&str, &str)] = &[("resilience", "limit"), ("pipeline", "stream"), ("group", "pool")];
 
 /// What `lib.rs` re-exports at the root, and the room it is from.
 const AT_THE_ROOT: &[(&str, &str)] = &[("ConfigError", "error")];

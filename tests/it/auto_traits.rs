@@ -10,7 +10,7 @@ use cofferdam::resilience::{admission, cache, chaos, fallback};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
-use cofferdam::{ConfigError, limit, pool, task, testkit, time, tower};
+use cofferdam::{ConfigError, group, limit, parallel, pool, stream, task, testkit, time, tower};
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -595,11 +595,75 @@ table! {
     pool::Handlers<u8>                          => yes yes yes;
     pool::Handlers<Local>                       => yes yes yes;
     pool::Handling<u8>                          => yes no  yes;
+
+    // task: batches
+    task::Panic                                 => yes yes yes;
+    task::Ended                                 => yes yes yes;
+    task::ItemError<u8, u8>                     => yes yes yes;
+    task::ItemError<u8, Local>                  => no  no  yes;
+    task::Items<Pinned>                         => yes yes yes;
+
+    // stream
+    stream::Generator<u8, u8, Done<u8>>         => yes yes yes;
+    stream::Generator<Unshared, u8, Done<u8>>   => yes yes yes;
+    stream::Generator<Local, u8, Done<u8>>      => no  no  yes;
+    stream::Generator<u8, Local, Done<u8>>      => no  no  yes;
+    stream::Generator<u8, u8, Done<Local>>      => no  no  yes;
+    stream::Emitter<Unshared>                   => yes yes yes;
+    stream::Emitter<Local>                      => no  no  yes;
+    stream::Emit<'static, u8>                   => yes yes yes;
+    stream::Emit<'static, Local>                => no  no  yes;
+    stream::Emit<'static, Pinned>               => yes yes yes;
+    stream::Blocking<u8>                        => yes yes yes;
+    stream::Next<'static, u8>                   => yes yes yes;
+    stream::Next<'static, Local>                => no  no  yes;
+    stream::Collect<BulkItems>                  => yes yes yes;
+    stream::CollectN<'static, BulkItems>        => yes yes yes;
+    stream::Merge<u8>                           => yes yes yes;
+    stream::Merge<Local>                        => no  no  yes;
+    stream::Merge<Pinned>                       => yes yes yes;
+    stream::MergeAll<BulkItems>                 => yes yes yes;
+    stream::OneOf2<u8, u8>                      => yes yes yes;
+    stream::OneOf2<u8, Local>                   => no  no  yes;
+    stream::OneOf3<u8, u8, Pinned>              => yes yes no;
+    stream::OneOf4<u8, u8, u8, u8>              => yes yes yes;
+    stream::OneOf5<u8, u8, u8, u8, u8>          => yes yes yes;
+    stream::OneOf6<u8, u8, u8, u8, u8, u8>      => yes yes yes;
+
+    // group
+    group::TaskGroup<u8>                        => yes yes yes;
+    group::TaskGroup<Unshared>                  => yes no  yes;
+    group::TaskGroup<Local>                     => no  no  yes;
+    group::InPlaceGroup<Done<u8>>               => yes no  yes;
+    group::InPlaceGroup<Done<Local>>            => no  no  yes;
+    group::GroupStats                           => yes yes yes;
+    group::GroupError<u8, u8>                   => yes yes yes;
+    group::GroupError<u8, Local>                => no  no  yes;
+    group::MemberError                          => yes yes yes;
+    group::SpawnError<u8>                       => yes yes yes;
+    group::SpawnError<Local>                    => no  no  yes;
+    group::Outcome<u8>                          => yes yes yes;
+    group::FanOut<u8, u8>                       => yes yes yes;
+    group::FanOut<u8, u8, group::Placed>        => yes yes yes;
+    group::FanOut<Local, u8>                    => no  no  yes;
+    group::ParOrdered<BulkItems, BulkWork>      => yes no  yes;
+    group::ParUnordered<BulkItems, BulkWork>    => yes no  yes;
+    group::Progress                             => yes yes yes;
+    group::Report<u8, u8>                       => yes yes yes;
+    group::Plain<u8>                            => yes yes yes;
+    group::Fallible<u8>                         => yes yes yes;
+    group::Always<Pinned>                       => yes yes no;
+
+    // parallel
+    parallel::Parallel                          => yes yes yes;
+    parallel::TryMapError<u8>                   => yes yes yes;
+    parallel::TryMapError<Local>                => no  no  yes;
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;
 type BulkItems = resilience::map::Items<std::ops::Range<u8>>;
 type BulkUnder = resilience::map::Under<'static, (), fn(u8) -> Done<u8>, resilience::map::Repeat>;
+type BulkWork = group::Fallible<fn(u8) -> Done<u8>>;
 type Ready = resilience::Once<fn() -> Done<u8>, Done<u8>>;
 type NotSend = resilience::Once<fn() -> Done<Local>, Done<Local>>;
 

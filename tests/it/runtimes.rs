@@ -1,6 +1,7 @@
 //! One body, every runtime: nothing in the crate knows on which it runs.
 
 use crate::support::{Kind, on_every_runtime};
+use cofferdam::group::{InPlaceGroup, TaskGroup, par_map, par_map_stream};
 use cofferdam::limit::concurrency::{Discipline, Vegas};
 use cofferdam::limit::tiered::Request;
 use cofferdam::limit::{
@@ -12,6 +13,7 @@ use cofferdam::resilience::admission::ByDefault;
 use cofferdam::resilience::{
     Admission, Bulkhead, Cache, Chaos, CircuitBreaker, Error, Fallback, Hedge, Retry, Stack,
 };
+use cofferdam::stream::{Emitter, generator, merge};
 use cofferdam::sync::{CancelToken, Context, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::testkit::yield_now;
 use cofferdam::time::{Backoff, Rng};
@@ -671,5 +673,65 @@ on_every_runtime! {
         let outcomes = batch.collect().await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.as_ref().is_err_and(|e| e.is_interrupted())).count(), 4);
         assert_eq!(outcomes.iter().filter(|outcome| outcome.as_ref().is_err_and(|e| e.is_not_run())).count(), 2);
+    }
+
+    async fn generators_are_merged_and_their_values_worked_on(runtime: Runtime) {
+        let numbers = |from: u32| {
+            let clock = runtime.clock.clone();
+            generator(move |y: Emitter<u32>| async move {
+                for number in from..from + 30 {
+                    if number % 10 == 0 {
+                        clock.sleep(Duration::from_millis(1)).await;
+                    }
+                    y.emit(number).await;
+                }
+            })
+        };
+        let work = |number: u32| async move {
+            yield_now().await;
+            number + 1
+        };
+        let merged = merge([numbers(0), numbers(100).prefetch(3), numbers(200)]);
+        let all = par_map_stream(merged, work).width(3).on(runtime.spawner.clone()).collect().await;
+        let mut all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((1..=30).chain(101..=130).chain(201..=230)));
+        let ordered = par_map(0..200, work).width(4).on(runtime.spawner.clone()).collect().await;
+        assert!(ordered.into_iter().map(Result::unwrap).eq(1..=200));
+    }
+
+    async fn groups_end_with_their_first_failure(runtime: Runtime) {
+        let pool = WorkerPool::builder().workers(3).queue(4).clock(runtime.clock.clone()).start(&runtime.spawner).unwrap();
+        for mut group in [TaskGroup::new(runtime.spawner.clone()), TaskGroup::on_pool(&pool)] {
+            for number in 0..20 {
+                let member = async move {
+                    yield_now().await;
+                    Ok::<_, &str>(number)
+                };
+                group.spawn(member).await.unwrap();
+            }
+            assert!(group.try_join_all().await.unwrap().into_iter().eq(0..20));
+            group.spawn(pending()).await.unwrap();
+            group.spawn(async { Err("broken") }).await.unwrap();
+            let error = group.try_join_all().await.unwrap_err();
+            assert_eq!((error.index(), error.error()), (21, Some(&"broken")));
+            assert_eq!((group.stats().running, group.stats().cancelled), (0, 1));
+        }
+        assert!(pool.drain().await.is_clean());
+        let clock = runtime.clock.clone();
+        let mut group = InPlaceGroup::new().width(3).time_limit(TINY).clock(clock.clone());
+        for number in 0..3 {
+            let clock = &clock;
+            let member = async move {
+                if number == 2 {
+                    pending::<()>().await;
+                }
+                clock.sleep(Duration::from_micros(10)).await;
+            };
+            group.spawn(member).await.unwrap();
+        }
+        let outcomes = group.join_all().await;
+        assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
+        assert!(outcomes[2].as_ref().is_err_and(|error| error.is_timeout()));
     }
 }

@@ -1,11 +1,11 @@
 //! Draws items, runs as many of them as it may, and ends when it must.
 
-use super::finished::Finished;
 use super::operation::Begin;
-use super::outcome::{Ended, ItemError};
+use super::outcome::ItemError;
 use super::slots::Slots;
 use crate::resilience::{Attempt, Error};
 use crate::sync::{self, CancelToken, UntilCancelled, context};
+use crate::task::{Ended, Finished};
 use crate::time::{Alarm, Clock, Deadline};
 use futures_core::Stream;
 use pin_project_lite::pin_project;

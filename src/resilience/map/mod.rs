@@ -2,18 +2,15 @@
 
 mod collect;
 mod engine;
-mod finished;
-mod items;
 mod operation;
 mod outcome;
-pub(crate) mod ready;
 mod slots;
 mod streams;
 
+pub use crate::task::{Ended, Items};
 pub use collect::Collect;
-pub use items::Items;
 pub use operation::{Begin, Cloned, Given, ItemOperation, OnlyOnce, Repeat, Supply, Under};
-pub use outcome::{Ended, ItemError};
+pub use outcome::ItemError;
 pub use streams::{Ordered, Unordered};
 
 use super::{Single, Stack};
@@ -105,7 +102,7 @@ impl<P> Stack<P> {
         F: Fn(I::Item) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Map::new(self, Items(items.into_iter()), f)
+        Map::new(self, Items::new(items.into_iter()), f)
     }
 
     /// As [`map`](Self::map), for items that come as a stream. It is asked for an item only when there is a place for one.

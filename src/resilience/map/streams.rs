@@ -1,8 +1,8 @@
 //! The outcomes of a batch as streams.
 
 use super::engine::{Engine, Options, Outcome};
-use super::finished::{AsTheyCome, InOrder};
 use super::operation::Begin;
+use crate::task::{AsTheyCome, InOrder};
 use futures_core::{FusedStream, Stream};
 use pin_project_lite::pin_project;
 use std::fmt;

@@ -36,6 +36,12 @@ impl<F> Scope<F> {
         &self.context
     }
 
+    /// The future, of one that was not pinned.
+    #[allow(dead_code, reason = "used by rooms behind features")]
+    fn into_inner(mut self) -> Option<F> {
+        self.future.take()
+    }
+
     /// Drops the future, in its context.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
@@ -86,6 +92,12 @@ impl<F> RunInContext<F> {
     /// The context.
     pub fn context(&self) -> &Context {
         self.scope.context()
+    }
+
+    /// The future, of one that was not pinned.
+    #[allow(dead_code, reason = "used by rooms behind features")]
+    pub(crate) fn into_inner(self) -> Option<F> {
+        self.scope.into_inner()
     }
 }
 

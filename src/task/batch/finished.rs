@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Outcomes by the place of their item in the input.
-pub(super) trait Finished<R> {
+pub(crate) trait Finished<R> {
     /// What is given out.
     type Out;
 
@@ -15,10 +15,10 @@ pub(super) trait Finished<R> {
 }
 
 /// As they come.
-pub(super) struct AsTheyCome<R>(VecDeque<(usize, R)>);
+pub(crate) struct AsTheyCome<R>(VecDeque<(usize, R)>);
 
 impl<R> AsTheyCome<R> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(VecDeque::new())
     }
 }
@@ -36,10 +36,10 @@ impl<R> Finished<R> for AsTheyCome<R> {
 }
 
 /// In the order of the input: the first in the queue is the next to be given out.
-pub(super) struct InOrder<R>(VecDeque<Option<R>>);
+pub(crate) struct InOrder<R>(VecDeque<Option<R>>);
 
 impl<R> InOrder<R> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(VecDeque::new())
     }
 }

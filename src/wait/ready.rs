@@ -1,4 +1,4 @@
-//! Which of the running items were woken since the last look.
+//! Which of several futures or streams in one task were woken since the last look.
 //!
 //! Each place for an item has a waker of its own, so that a wake-up leads to one poll, not to a poll of all. What was woken
 //! is kept in a stack, linked through the places themselves: nothing is allocated by a wake-up, and nothing is locked.
@@ -23,6 +23,8 @@
 //!
 //! No wake-up is lost: one that finds `queued` true comes before the swap to false, and the poll after it sees what was
 //! done; one that finds false pushes and then wakes the waker, which was registered before the stack was looked at.
+
+#![forbid(unsafe_code)]
 
 use crate::shim::{AtomicBool, AtomicUsize, AtomicWaker, Ordering};
 use std::sync::Arc;
@@ -104,10 +106,20 @@ impl Ready {
     /// Looks who was woken. From now on a wake-up of a place wakes the task.
     pub(crate) fn take(&mut self, task: &Waker) {
         self.shared.task.register(task);
+        self.glance();
+    }
+
+    /// The same without registering a waker, for a task that is not going to wait before it looks again.
+    pub(crate) fn glance(&mut self) {
         if self.taken == NONE && self.shared.head.load(Ordering::Relaxed) != NONE {
             // ORDERING: as in `wake_by_ref`.
             self.taken = self.shared.head.swap(NONE, Ordering::Acquire);
         }
+    }
+
+    /// Wakes the task that looked last.
+    pub(crate) fn wake_task(&self) {
+        self.shared.task.wake();
     }
 
     /// One of those who were woken when we last looked. Its item is to be polled after this.

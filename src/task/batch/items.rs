@@ -6,7 +6,13 @@ use std::task::{Context, Poll};
 
 /// The items of an iterator, each when it is asked for.
 #[derive(Clone, Debug)]
-pub struct Items<I>(pub(super) I);
+pub struct Items<I>(I);
+
+impl<I> Items<I> {
+    pub(crate) fn new(iterator: I) -> Self {
+        Self(iterator)
+    }
+}
 
 /// The iterator is never pinned.
 impl<I> Unpin for Items<I> {}

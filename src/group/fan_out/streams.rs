@@ -1,0 +1,168 @@
+//! The outcomes of a fan-out as streams.
+
+use super::work::Work;
+use super::worker::{Outcome, Present, Progress, Setup, Shared, Unplaced};
+use super::{FanOut, Placed};
+use crate::shim::Arc;
+use crate::sync::OwnedPermit;
+use crate::task::{AsTheyCome, BoxTask, InOrder, ItemError};
+use futures_core::{FusedStream, Stream};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+type Place<S, W> = (Outcome<<S as Stream>::Item, W>, OwnedPermit);
+
+macro_rules! stream {
+    ($(#[$doc:meta])+ $name:ident holds $finished:ident gives $out:ty, left $index:ident $outcome:ident: $left:expr) => {
+        $(#[$doc])+
+        #[must_use = "dropping it ends the workers"]
+        pub struct $name<S, W>
+        where
+            S: Stream,
+            W: Work<S::Item>,
+        {
+            shared: Option<Arc<Shared<S, W, $finished<Place<S, W>>>>>,
+            /// Workers that a pool had no room for.
+            waiting: Vec<BoxTask>,
+            over: bool,
+        }
+
+        /// The source is in a box.
+        impl<S, W> Unpin for $name<S, W>
+        where
+            S: Stream,
+            W: Work<S::Item>,
+        {
+        }
+
+        impl<S, W> $name<S, W>
+        where
+            S: Stream + Send + 'static,
+            S::Item: Send + 'static,
+            W: Work<S::Item> + Send + Sync + 'static,
+            W::Future: Send + 'static,
+            W::Ok: Send + 'static,
+            W::Err: Send + 'static,
+        {
+            pub(super) fn start(fan_out: FanOut<S, W, Placed>) -> Self {
+                let FanOut { source, work, home: Placed(home), options } = fan_out;
+                let (context, limit) = options.context();
+                // No more workers than items.
+                let most = source.size_hint().1.unwrap_or(usize::MAX).max(1);
+                let workers = options.width.min(most);
+                let window = workers + options.ahead.unwrap_or(options.width);
+                let setup = Setup { workers, window, fail_fast: options.fail_fast, limit, context };
+                let Some(shared) = Shared::new(source, work, $finished::new(), setup) else {
+                    return Self { shared: None, waiting: Vec::new(), over: true };
+                };
+                let shared = Arc::new(shared);
+                let start = |_| {
+                    let present = Present::new(Arc::clone(&shared));
+                    let worker = shared.context().run(present.work());
+                    home.start(Box::pin(async move { drop(worker.await) }))
+                };
+                let waiting = (0..workers).filter_map(start).collect();
+                Self { shared: Some(shared), waiting, over: false }
+            }
+
+            /// How far it is, at this moment.
+            pub fn progress(&self) -> Progress {
+                self.shared.as_ref().map_or_else(Progress::default, |shared| shared.progress())
+            }
+
+            /// The next outcome, or `None` at the end.
+            ///
+            /// # Cancel safety
+            /// Dropping the wait loses nothing.
+            pub async fn next(&mut self) -> Option<$out> {
+                std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+            }
+
+            /// Ends it early: what is finished is still given out, the rest is reported as interrupted or not run.
+            pub fn cancel(&self) -> bool {
+                self.shared.as_ref().is_some_and(|shared| shared.context().cancel("the fan-out was cancelled"))
+            }
+        }
+
+        impl<S, W> Stream for $name<S, W>
+        where
+            S: Stream + Send + 'static,
+            S::Item: Send + 'static,
+            W: Work<S::Item> + Send + Sync + 'static,
+            W::Future: Send + 'static,
+            W::Ok: Send + 'static,
+            W::Err: Send + 'static,
+        {
+            type Item = $out;
+
+            fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$out>> {
+                let this = self.get_mut();
+                this.waiting.retain_mut(|worker| worker.as_mut().poll(cx).is_pending());
+                let (Some(shared), false) = (&this.shared, this.over) else { return Poll::Ready(None) };
+                if let Some(out) = ready!(shared.poll_outcome(cx)) {
+                    return Poll::Ready(Some(out.unplaced()));
+                }
+                // Also if it goes on with a panic.
+                this.over = true;
+                let Some(($index, $outcome)) = shared.leave_one(cx) else { return Poll::Ready(None) };
+                this.over = false;
+                Poll::Ready(Some($left))
+            }
+        }
+
+        impl<S, W> FusedStream for $name<S, W>
+        where
+            S: Stream + Send + 'static,
+            S::Item: Send + 'static,
+            W: Work<S::Item> + Send + Sync + 'static,
+            W::Future: Send + 'static,
+            W::Ok: Send + 'static,
+            W::Err: Send + 'static,
+        {
+            fn is_terminated(&self) -> bool {
+                self.over
+            }
+        }
+
+        impl<S, W> Drop for $name<S, W>
+        where
+            S: Stream,
+            W: Work<S::Item>,
+        {
+            fn drop(&mut self) {
+                if let Some(shared) = &self.shared {
+                    shared.cancel_all();
+                }
+            }
+        }
+
+        impl<S, W> fmt::Debug for $name<S, W>
+        where
+            S: Stream,
+            W: Work<S::Item>,
+        {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("over", &self.over).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+stream! {
+    /// The outcomes of a fan-out in the order of its input; see [`FanOut::ordered`].
+    ///
+    /// # Cancel safety
+    /// Waiting for the next outcome loses nothing when it is dropped. Dropping the stream ends the workers.
+    ParOrdered holds InOrder gives Result<W::Ok, ItemError<S::Item, W::Err>>, left _index outcome: outcome
+}
+
+stream! {
+    /// The outcomes of a fan-out as they come, each with the place of its item in the input, counted from 0; see
+    /// [`FanOut::unordered`].
+    ///
+    /// # Cancel safety
+    /// As [`ParOrdered`].
+    ParUnordered holds AsTheyCome gives (usize, Result<W::Ok, ItemError<S::Item, W::Err>>),
+    left index outcome: (index, outcome)
+}
