@@ -36,6 +36,7 @@ pub(super) enum Ending {
     TimedOut,
     Expired,
     Dropped,
+    HandedBack,
 }
 
 impl JoinError {

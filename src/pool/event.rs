@@ -26,6 +26,9 @@ pub enum Outcome {
     Expired,
     /// The pool came to its end first.
     Dropped,
+    /// The pool came to its end before it was begun, and it was given to who asked for what was left; see
+    /// [`Shutdown::hand_back`](super::Shutdown::hand_back).
+    HandedBack,
 }
 
 impl Outcome {
@@ -37,6 +40,7 @@ impl Outcome {
             Some(Ending::TimedOut) => Self::TimedOut,
             Some(Ending::Expired) => Self::Expired,
             Some(Ending::Dropped) => Self::Dropped,
+            Some(Ending::HandedBack) => Self::HandedBack,
         }
     }
 
@@ -50,6 +54,7 @@ impl Outcome {
             Self::TimedOut => "timed out",
             Self::Expired => "expired",
             Self::Dropped => "dropped",
+            Self::HandedBack => "handed back",
         }
     }
 }

@@ -65,6 +65,7 @@ mod submit;
 mod submit_all;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 mod threads;
+mod unstarted;
 mod worker;
 mod workers;
 mod wrap;
@@ -86,6 +87,7 @@ pub use submit::{Arranged, Detached, Joined, ManyMode, Mode, Plain, Submit, Way}
 pub use submit_all::SubmitAll;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 pub use threads::Threads;
+pub use unstarted::{HandBack, UnstartedTask};
 pub use worker::Worker;
 pub use workers::{Driver, Workers};
 pub use wrap::TaskFuture;

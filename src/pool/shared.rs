@@ -31,6 +31,7 @@ use super::retry::Letters;
 use super::room::Room;
 use super::slot::Job;
 use super::stats::{Books, PoolStats, ShutdownReport};
+use super::unstarted::UnstartedTask;
 use super::wrap::Wrapper;
 use crate::panics::{contain, forget};
 use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
@@ -97,6 +98,9 @@ pub(super) struct End {
     reason: Option<ContextError>,
     pub(super) report: Option<ShutdownReport>,
     pub(super) waiting: List<()>,
+    /// Those who asked for what is left.
+    pub(super) keepers: usize,
+    pub(super) unstarted: Vec<UnstartedTask>,
 }
 
 impl Shared {
@@ -400,9 +404,16 @@ impl Shared {
         self.look_for_the_end();
     }
 
-    /// Drops a job that will not run, and says so to its handle.
+    /// Gives back a job that will not run here, or drops it and says so to its handle.
     pub(super) fn sweep(&self, mut job: Pin<&mut Job>, task: TaskId) {
         let mut extras = job.as_mut().take_extras();
+        // One that speaks to its worker cannot be without.
+        let is_its_own = extras.as_ref().is_none_or(|extras| extras.link.is_none() && extras.attempts == 0);
+        if is_its_own && self.end.lock().keepers > 0 {
+            if let Some(job) = job.as_mut().lift() {
+                return self.keep(job, extras, task);
+            }
+        }
         let context = extras.as_ref().and_then(|extras| extras.context.as_ref());
         let shell = catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard())));
         let withdrawn = matches!(shell, Ok(Some(_)));
@@ -416,6 +427,27 @@ impl Shared {
             self.panicked(task, &*payload);
             forget(payload);
         }
+    }
+
+    /// Puts a job aside for those who asked for what is left.
+    fn keep(&self, job: Job, mut extras: Option<Box<Extras>>, task: TaskId) {
+        if let Some(extras) = &mut extras {
+            self.note_end(task, extras, Some(Ending::HandedBack));
+        }
+        let context = extras.and_then(|extras| extras.context);
+        let context = context.or_else(|| self.settings.base.clone());
+        let task = UnstartedTask::new(job, context, task);
+        let mut end = self.end.lock();
+        let unwanted = if end.keepers > 0 {
+            end.unstarted.push(task);
+            None
+        } else {
+            Some(task)
+        };
+        drop(end);
+        // The last one has given up just now.
+        drop(unwanted);
+        self.books.handed_back();
     }
 
     /// Everything has ended: says so to those who wait for it.

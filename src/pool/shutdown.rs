@@ -47,6 +47,10 @@ impl Shutdown {
 }
 
 impl Shutdown {
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Blocks this thread until the pool has ended, for threads that run no executor.
     pub fn wait(self) -> ShutdownReport {
         block_on(self)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What a pool is doing and has done.
 ///
 /// Every accepted task is in exactly one place: `submitted` is always the sum of `queued`, `running` and the six ways to
-/// end, which are `completed`, `panicked`, `cancelled`, `timed_out`, `expired` and `dropped`. Those seven never go back. While tasks
+/// end, which are `completed`, `panicked`, `cancelled`, `timed_out`, `expired`, `dropped` and `handed_back`. Those eight never go back. While tasks
 /// come and go, `queued` and `running` are a little out of date; when they do not, all are exact. A task is counted
 /// before its handle gets ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,12 +47,21 @@ pub struct PoolStats {
     pub expired: u64,
     /// Tasks that never ran, or whose worker was dropped with them, because the pool came to its end.
     pub dropped: u64,
+    /// Tasks that were never begun, and were given back when the pool came to its end; see
+    /// [`Shutdown::hand_back`](super::Shutdown::hand_back).
+    pub handed_back: u64,
 }
 
 impl PoolStats {
     /// Tasks that have ended, in whatever way.
     pub fn ended(&self) -> u64 {
-        self.completed + self.panicked + self.cancelled + self.timed_out + self.expired + self.dropped
+        self.completed
+            + self.panicked
+            + self.cancelled
+            + self.timed_out
+            + self.expired
+            + self.dropped
+            + self.handed_back
     }
 }
 
@@ -67,9 +76,9 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Whether every task that was accepted came to its end in time: none was interrupted, and none dropped.
+    /// Whether every task that was accepted came to its end in time: none was interrupted, dropped, or handed back.
     pub fn is_clean(&self) -> bool {
-        self.interrupted == 0 && self.stats.dropped == 0
+        self.interrupted == 0 && self.stats.dropped == 0 && self.stats.handed_back == 0
     }
 }
 
@@ -101,6 +110,7 @@ pub(super) struct Books {
     pub(super) seats: Box<[CachePadded<Seat>]>,
     /// What was dropped or found empty by others than the workers, who may be several.
     dropped: AtomicU64,
+    handed_back: AtomicU64,
     shells: AtomicU64,
     /// Tasks that were begun with values of their submitters.
     propagated: AtomicU64,
@@ -113,6 +123,7 @@ impl Books {
         Self {
             seats: (0..workers).map(|_| CachePadded::default()).collect(),
             dropped: AtomicU64::new(0),
+            handed_back: AtomicU64::new(0),
             shells: AtomicU64::new(0),
             propagated: AtomicU64::new(0),
             withdrawn: Arc::default(),
@@ -130,6 +141,8 @@ impl Books {
             Some(Ending::TimedOut) => &tally.timed_out,
             Some(Ending::Expired) => &tally.expired,
             Some(Ending::Dropped) => &tally.dropped,
+            // Not by a worker.
+            Some(Ending::HandedBack) => return,
         };
         bump(counter);
     }
@@ -170,6 +183,12 @@ impl Books {
         self.propagated.load(Ordering::Relaxed)
     }
 
+    /// A job was given back.
+    pub(super) fn handed_back(&self) {
+        // ORDERING: Release pairs with the Acquire in `ends`.
+        self.handed_back.fetch_add(1, Ordering::Release);
+    }
+
     /// Somebody who is no worker has ended a job.
     pub(super) fn swept(&self, shell: bool) {
         let counter = if shell { &self.shells } else { &self.dropped };
@@ -183,6 +202,7 @@ impl Books {
         let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         let mut shells = read(&self.shells);
         stats.dropped = read(&self.dropped);
+        stats.handed_back = read(&self.handed_back);
         for seat in &self.seats {
             stats.completed += read(&seat.tally.completed);
             stats.failed += read(&seat.tally.failed);

@@ -300,6 +300,7 @@ where
 {
     // SAFETY of each: called for a job of this type only (`Ops`); the job has not left its cell.
     const OPS: Ops = Ops {
+        movable: true,
         wide: false,
         // SAFETY: as said.
         begin: |job| unsafe { (*data::<Self>(job)).begin() },

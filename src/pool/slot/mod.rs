@@ -64,6 +64,8 @@ unsafe impl Send for Job {}
 
 /// What can be done with a future whose type is forgotten. Each takes the job of the type it was made for.
 struct Ops {
+    /// Whether the job may be moved: the future was not polled, or is elsewhere.
+    movable: bool,
     /// Whether the data is more than a [`Part`].
     wide: bool,
     /// Claims the future for the job, as its first poll would. False if it was withdrawn before.
@@ -80,6 +82,7 @@ struct Ops {
 
 /// A job that is over.
 static EMPTY: Ops = Ops {
+    movable: true,
     wide: true,
     begin: |_| false,
     park: None,
@@ -219,6 +222,16 @@ impl Job {
         Some(unsafe { std::mem::replace(self.get_unchecked_mut(), Self::empty()) })
     }
 
+    /// Takes a job out of its place that still has its task, which can no longer be withdrawn then. `None` if it was before, or
+    /// if the future was polled in that place.
+    pub(super) fn lift(mut self: Pin<&mut Self>) -> Option<Self> {
+        if !self.ops.movable || !self.as_mut().begin() {
+            return None;
+        }
+        // SAFETY: it may be moved, as its operations say.
+        Some(unsafe { std::mem::replace(self.get_unchecked_mut(), Self::empty()) })
+    }
+
     /// Whether there still is a task, or it was withdrawn in the queue. If there is, it can no longer be withdrawn.
     pub(super) fn begin(self: Pin<&mut Self>) -> bool {
         let begin = self.ops.begin;
@@ -311,7 +324,11 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
 
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
     // that a drop that panics is not repeated.
-    const OPS: Ops = Ops {
+    const OPS: Ops = Ops { movable: true, ..Self::POLLED };
+
+    /// After the first poll, which may have panicked.
+    const POLLED: Ops = Ops {
+        movable: false,
         wide: size_of::<F>() > size_of::<Part>(),
         begin: |_| true,
         park: None,
@@ -319,6 +336,7 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
             // SAFETY: as said; the job is pinned, so its data is.
             unsafe {
                 let future = data::<F>(job);
+                (*job.as_ptr()).ops = const { &Self::POLLED };
                 let ready = Pin::new_unchecked(&mut *future).poll(cx);
                 ready.map(|()| {
                     empty(job);
@@ -354,6 +372,7 @@ impl<F: Future<Output = ()> + 'static> Apart<F> {
 
     // SAFETY of each: as for `Inline`; the pointer is that of a place that the job owns.
     const OPS: Ops = Ops {
+        movable: true,
         wide: false,
         begin: |_| true,
         park: Some(|_, _| true),
