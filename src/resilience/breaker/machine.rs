@@ -1,5 +1,6 @@
 //! The state machine: who is let through, and what outcomes do.
 
+use super::calm::Calm;
 use super::config::Config;
 use super::posted::Posted;
 use super::transition::Control;
@@ -45,6 +46,8 @@ pub(super) struct Machine {
     phases: [Phase; 2],
     pub(super) name: &'static str,
     pub(super) posted: Posted,
+    /// Whether successes in the window need not be judged.
+    pub(super) calm: Calm,
     /// There once it is needed.
     pub(super) windows: OnceLock<Box<Windows>>,
     /// In metrics only: which rules are reached, and the generation.
@@ -154,6 +157,7 @@ impl Machine {
             phases: [Phase::new(shape), Phase::new(Shape::NONE)],
             name,
             posted: Posted::new(&config),
+            calm: Calm::none(),
             windows,
             reached: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
@@ -343,12 +347,14 @@ impl Machine {
     /// Takes note of how a call ended.
     #[inline(always)]
     pub(super) fn settle(&self, ticket: Ticket, end: End, now: Now<'_>) {
-        // Relaxed: nothing is read on the strength of it.
-        let same = self.word.load(Ordering::Relaxed) == ticket.word.0;
-        if same && matches!(end, End::Judged(Outcome::Success)) {
-            self.tally.add::<SUCCEEDED>(lane());
-        } else {
-            self.settle_with_effect(ticket, end, now.nanos);
+        match end {
+            // Relaxed: nothing is read on the strength of it.
+            End::Judged(Outcome::Success) if self.word.load(Ordering::Relaxed) == ticket.word.0 => {
+                self.tally.add::<SUCCEEDED>(lane());
+            }
+            End::Judged(Outcome::Success) => self.settle_success(ticket, now.nanos),
+            End::Judged(Outcome::Failure) => self.settle_failure(ticket, now.nanos),
+            _ => self.settle_with_effect(ticket, end, now.nanos),
         }
     }
 

@@ -73,11 +73,13 @@
 
 mod builder;
 mod call;
+mod calm;
 mod check;
 mod config;
 mod error;
 mod event;
 mod guard;
+mod judge;
 mod keyed;
 mod machine;
 mod outcome;

@@ -89,6 +89,27 @@ fn the_window_and_running_calls_survive_other_rules() {
 }
 
 #[test]
+fn new_rules_judge_each_time_they_are_set() {
+    // What is in the window is two failures of ever more calls.
+    let rig = rig(|builder| builder.window(Window::calls(40)).failure_rate(1.0));
+    rig.fail(2);
+    for calls in 3..=30 {
+        // Of so many calls the two are less; and after the next there are as many.
+        let minimum = if calls % 3 == 0 { calls } else { 3 };
+        rig.set(|settings| settings.minimum_calls(minimum).failure_rate(2.5 / f64::from(calls)));
+        for _ in 0..calls % 2 {
+            rig.breaker.try_acquire().unwrap().ignore();
+        }
+        rig.breaker.try_acquire().unwrap().success();
+        assert_eq!(rig.breaker.state(), State::Closed, "{calls}");
+    }
+    rig.breaker.try_acquire().unwrap().success();
+    rig.set(|settings| settings.minimum_calls(3).failure_rate(2.0 / 32.0));
+    rig.breaker.try_acquire().unwrap().success();
+    assert_eq!(rig.breaker.state(), State::Open);
+}
+
+#[test]
 fn another_window_begins_empty_and_what_runs_is_late() {
     let shapes = [
         Window::calls(10),

@@ -39,7 +39,7 @@
 //! (Numbers of starts repeat after 4 million blocks, of blocks after 4 thousand million: a thread would have to be held up
 //! between two instructions for just so many outcomes, and a few, to do harm.)
 
-use super::{Counts, Kind};
+use super::{Counts, Kind, Taken};
 use crate::shim::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
@@ -51,9 +51,24 @@ pub(super) const MOST: u32 = (1 << 14) - 1;
 /// Rings of 2, 4, 8, ... blocks: the largest for `MOST` calls.
 const SIZES: usize = 12;
 
+/// How many calls a window holds, with the ring for so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) most: u32,
+    pub(super) ring: u32,
+}
+
+impl Size {
+    /// The ring has the blocks that may be looked at, the head's, and one to spare.
+    pub(super) const fn new(most: u32) -> Self {
+        let blocks = most.div_ceil(BLOCK) + 2;
+        Self { most, ring: blocks.next_power_of_two().trailing_zeros() - 1 }
+    }
+}
+
 pub(super) struct Calls {
     head: CachePadded<AtomicU64>,
-    rings: Box<[OnceLock<Box<[Block]>>]>,
+    rings: [OnceLock<Box<[Block]>>; SIZES],
 }
 
 struct Block {
@@ -79,6 +94,13 @@ impl Head {
 
     const fn block(self) -> u32 {
         (self.0 >> Self::NUMBER) as u32
+    }
+
+    /// Whether the next outcome of the generation goes into this block.
+    const fn has_room(self, generation: u32) -> bool {
+        const FULL: u64 = (BLOCK as u64) << Head::COUNT;
+        const LOOK: u64 = 0xfff << Head::GENERATION | FULL;
+        (self.0 ^ (generation as u64) << Self::GENERATION) & LOOK == 0
     }
 
     const fn count(self) -> u32 {
@@ -116,31 +138,24 @@ const fn ones(bytes: u32) -> u32 {
     (fours + (fours >> 4)) & 0x0f0f_0f0f
 }
 
-/// Which ring is for so many calls: it has the blocks that may be looked at, the head's, and one to spare.
-const fn size(most: u32) -> usize {
-    let blocks = most.div_ceil(BLOCK) + 2;
-    blocks.next_power_of_two().trailing_zeros() as usize - 1
-}
-
 impl Calls {
     /// For the generations after `generation`.
     pub(super) fn new(generation: u32) -> Self {
         let head = CachePadded::new(AtomicU64::new(Head::new(generation, 0).0));
-        Self { head, rings: (0..SIZES).map(|_| OnceLock::new()).collect() }
+        Self { head, rings: std::array::from_fn(|_| OnceLock::new()) }
     }
 
-    pub(super) fn prepare(&self, most: u32) {
-        let size = size(most);
-        if let Some(ring) = self.rings.get(size) {
+    pub(super) fn prepare(&self, size: Size) {
+        if let Some(ring) = self.rings.get(size.ring as usize) {
             // Numbers that no block has that will be looked at.
             let block = |_| Block { outcomes: AtomicU64::new(u64::MAX), start: AtomicU64::new(u64::MAX) };
-            ring.get_or_init(|| (0..2_usize << size).map(block).collect());
+            ring.get_or_init(|| (0..2_usize << size.ring).map(block).collect());
         }
     }
 
     #[inline]
-    fn ring(&self, most: u32) -> Option<&[Block]> {
-        self.rings.get(size(most))?.get().map(|ring| &**ring)
+    fn ring(&self, size: Size) -> Option<&[Block]> {
+        self.rings.get(size.ring as usize)?.get().map(|ring| &**ring)
     }
 
     #[inline]
@@ -179,8 +194,7 @@ impl Calls {
         (outcomes >> 32 == u64::from(number)).then_some(outcomes as u32)
     }
 
-    /// What the window holds with this head.
-    #[inline]
+    /// What the window holds with this head; `None` if that has moved on too far.
     fn counts(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
         // ORDERING: as in `outcomes`.
         let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
@@ -212,6 +226,8 @@ impl Calls {
     }
 
     /// The head of a generation that begins.
+    #[cold]
+    #[inline(never)]
     fn first(&self, ring: &[Block], head: Head, generation: u32) -> Option<Head> {
         let block = head.block().wrapping_add(2);
         self.put(&Self::block(ring, block)?.start, start(block, Counts::default()), head);
@@ -219,7 +235,7 @@ impl Calls {
     }
 
     /// The head after one whose block is full.
-    #[cold]
+    #[inline(never)]
     fn next(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
         let counts = Self::counts(ring, most, head)?;
         let outcomes = u64::from(head.block()) << 32 | u64::from(head.outcomes());
@@ -229,14 +245,26 @@ impl Calls {
         Some(Head::new(generation, block))
     }
 
-    /// `most` is 0 if this window is not the one in use: then only the generation is noted.
-    pub(super) fn begin(&self, most: u32, generation: u32) {
+    /// The head with room for the next outcome.
+    #[inline]
+    fn room(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
+        if head.has_room(generation) {
+            Some(head)
+        } else if head.is_of(generation) {
+            self.next(ring, most, head, generation)
+        } else {
+            self.first(ring, head, generation)
+        }
+    }
+
+    /// Without a size, if this window is not the one in use: then only the generation is noted.
+    pub(super) fn begin(&self, size: Option<Size>, generation: u32) {
+        let ring = size.and_then(|size| self.ring(size));
         loop {
             let head = self.load();
             if head.is_of(generation) {
                 return;
             }
-            let ring = if most == 0 { None } else { self.ring(most) };
             let first = match ring {
                 Some(ring) => self.first(ring, head, generation),
                 None => Some(Head::new(generation, head.block().wrapping_add(2))),
@@ -247,43 +275,53 @@ impl Calls {
         }
     }
 
-    #[inline]
-    pub(super) fn record(
+    /// See [`Windows::take`](super::Windows::take).
+    #[inline(always)]
+    pub(super) fn take(
         &self,
-        most: u32,
+        size: Size,
         generation: u32,
         kind: Kind,
         still: impl Fn() -> bool,
-    ) -> Option<Counts> {
-        let ring = self.ring(most)?;
+        mut is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
         loop {
             let head = self.load();
+            // After the head: see there.
             if !still() {
-                return None;
+                return Taken::Late;
             }
-            let room = if !head.is_of(generation) {
-                self.first(ring, head, generation)
-            } else if head.count() == BLOCK {
-                self.next(ring, most, head, generation)
+            let calm = is_calm(0);
+            if calm && head.has_room(generation) {
+                if self.swap(head, head.with(kind)) {
+                    return Taken::Calmly;
+                }
+                continue;
+            }
+            let Some(ring) = self.ring(size) else { return Taken::Late };
+            let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else { continue };
+            let counts = if calm {
+                None
             } else {
-                Some(head)
+                match Self::counts(ring, size.most, by) {
+                    counts @ Some(_) => counts,
+                    None => continue,
+                }
             };
-            let Some(by) = room.map(|room| room.with(kind)) else { continue };
-            let Some(counts) = Self::counts(ring, most, by) else { continue };
             if self.swap(head, by) {
-                return Some(counts);
+                return counts.map_or(Taken::Calmly, Taken::With);
             }
         }
     }
 
-    pub(super) fn read(&self, most: u32, generation: u32) -> Counts {
-        let Some(ring) = self.ring(most) else { return Counts::default() };
+    pub(super) fn read(&self, size: Size, generation: u32) -> Counts {
+        let Some(ring) = self.ring(size) else { return Counts::default() };
         loop {
             let head = self.load();
             if !head.is_of(generation) {
                 return Counts::default();
             }
-            if let Some(counts) = Self::counts(ring, most, head) {
+            if let Some(counts) = Self::counts(ring, size.most, head) {
                 return counts;
             }
         }
@@ -299,8 +337,8 @@ mod tests {
     #[test]
     fn the_counts_are_those_of_a_naive_recount_for_every_size() {
         for most in (1..40).chain([99, 100, 101, 1000]) {
-            let calls = Calls::new(u32::MAX);
-            calls.prepare(most);
+            let (calls, size) = (Calls::new(u32::MAX), Size::new(most));
+            calls.prepare(size);
             let mut plain = VecDeque::new();
             let mut random = fastrand::Rng::with_seed(u64::from(most));
             let mut generation = 0;
@@ -309,8 +347,8 @@ mod tests {
                     generation += 1;
                     plain.clear();
                     if random.bool() {
-                        calls.begin(most, generation);
-                        assert_eq!(calls.read(most, generation), Counts::default());
+                        calls.begin(Some(size), generation);
+                        assert_eq!(calls.read(size, generation), Counts::default());
                     }
                 }
                 let kind = Kind { failed: random.u32(..4) == 0, slow: random.u32(..3) == 0 };
@@ -318,16 +356,19 @@ mod tests {
                 if plain.len() > most as usize {
                     plain.pop_front();
                 }
-                let counts = calls.record(most, generation, kind, || true);
-                if most < 200 || n % 97 == 0 {
+                let calm = random.u32(..4) == 0;
+                let taken = calls.take(size, generation, kind, || true, |_| calm);
+                if calm {
+                    assert_eq!(taken, Taken::Calmly);
+                } else if most < 200 || n % 97 == 0 {
                     let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u32;
                     let expected = Counts {
                         calls: plain.len() as u32,
                         failures: count(|kind| kind.failed),
                         slow: count(|kind| kind.slow),
                     };
-                    assert_eq!((counts, most, n), (Some(expected), most, n));
-                    assert_eq!(calls.read(most, generation), expected);
+                    assert_eq!((taken, most, n), (Taken::With(expected), most, n));
+                    assert_eq!(calls.read(size, generation), expected);
                 }
             }
         }
@@ -335,7 +376,7 @@ mod tests {
 
     #[test]
     fn the_largest_window_has_a_ring() {
-        assert_eq!(size(1), 1);
-        assert_eq!(size(MOST), SIZES - 1);
+        assert_eq!(Size::new(1).ring, 1);
+        assert_eq!(Size::new(MOST).ring as usize, SIZES - 1);
     }
 }

@@ -32,13 +32,13 @@
 //!
 //! All this is sequentially consistent, so that of two outcomes that change different counts at the same time, one sees both.
 
-use super::{Counts, Kind, Shape};
+use super::{Counts, Kind, Shape, Taken};
 use crate::shim::{AtomicU64, Ordering, load_seq_cst_u64};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
 /// Parts whose starts are known.
-const PARTS: u64 = 64;
+const PARTS: usize = 64;
 /// The most parts of a window: some fewer, so that the head can move on without writing over the starts of its window.
 pub(super) const MOST_BUCKETS: u32 = 60;
 pub(super) const LONGEST_BUCKET: u64 = (1 << 48) - 1;
@@ -51,7 +51,7 @@ type Starts = [AtomicU64; KINDS];
 pub(super) struct Timed {
     head: CachePadded<AtomicU64>,
     counts: CachePadded<[AtomicU64; KINDS]>,
-    starts: OnceLock<Box<[Starts]>>,
+    starts: OnceLock<Box<[Starts; PARTS]>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Timed {
 
     pub(super) fn prepare(&self) {
         let zeros = |_| std::array::from_fn(|_| AtomicU64::new(0));
-        self.starts.get_or_init(|| (0..PARTS).map(zeros).collect());
+        self.starts.get_or_init(|| Box::new(std::array::from_fn(zeros)));
     }
 
     fn load(&self) -> Head {
@@ -108,23 +108,24 @@ impl Timed {
         (self.load().0 >> INDEX) as u8
     }
 
-    fn start(starts: &[Starts], index: u64) -> Option<&Starts> {
-        starts.get((index % PARTS) as usize)
+    #[inline]
+    fn start(starts: &[Starts; PARTS], index: u64) -> &Starts {
+        &starts[index as usize % PARTS]
     }
 
     /// Makes the part that `now` is in the present one, after `head`; or one on the way to it.
     #[cold]
     #[inline(never)]
-    fn rotate(&self, starts: &[Starts], shape: Shape, generation: u32, head: Head, now: u64) {
+    fn rotate(&self, starts: &[Starts; PARTS], shape: Shape, generation: u32, head: Head, now: u64) {
         let index = now / shape.bucket();
-        let free = head.index() + PARTS - u64::from(shape.buckets());
+        let free = head.index() + PARTS as u64 - u64::from(shape.buckets());
         let far = head.is_of(shape) && index > free;
         let oldest = (head.index() + 1).saturating_sub(u64::from(shape.buckets()));
         let index = if far && self.since(starts, oldest, generation).calls > 0 { free } else { index };
-        let least = (index + 1).saturating_sub(PARTS);
+        let least = (index + 1).saturating_sub(PARTS as u64);
         let first = if head.is_of(shape) { least.max(head.index() + 1) } else { least };
         for part in first..=index {
-            for (start, count) in Self::start(starts, part).into_iter().flatten().zip(self.counts.iter()) {
+            for (start, count) in Self::start(starts, part).iter().zip(self.counts.iter()) {
                 let count = load_seq_cst_u64(count);
                 let old = load_seq_cst_u64(start);
                 if self.load() != head {
@@ -146,10 +147,10 @@ impl Timed {
     }
 
     /// What has been counted since the part `oldest` began, which is at most the head's.
-    fn since(&self, starts: &[Starts], oldest: u64, generation: u32) -> Counts {
+    #[inline]
+    fn since(&self, starts: &[Starts; PARTS], oldest: u64, generation: u32) -> Counts {
         let mut counts = Counts::default();
-        let starts = Self::start(starts, oldest).into_iter().flatten();
-        for (kind, (count, start)) in self.counts.iter().zip(starts).enumerate() {
+        for (kind, (count, start)) in self.counts.iter().zip(Self::start(starts, oldest)).enumerate() {
             // The start first: what is counted later is not less.
             let start = started(load_seq_cst_u64(start), generation);
             let calls = counted(load_seq_cst_u64(count), generation).wrapping_sub(start);
@@ -160,22 +161,24 @@ impl Timed {
         counts
     }
 
-    #[inline]
-    pub(super) fn record(
+    /// See [`Windows::take`](super::Windows::take).
+    #[inline(always)]
+    pub(super) fn take(
         &self,
         shape: Shape,
         generation: u32,
         kind: Kind,
         now: u64,
         still: impl Fn() -> bool,
-    ) -> Option<Counts> {
-        let starts = self.starts.get()?;
-        let count = self.counts.get(usize::from(kind.failed) | usize::from(kind.slow) << 1)?;
+        is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
+        let Some(starts) = self.starts.get() else { return Taken::Late };
+        let count = &self.counts[usize::from(kind.failed) | usize::from(kind.slow) << 1];
         loop {
             let head = self.load();
             let seen = load_seq_cst_u64(count);
             if !still() {
-                return None;
+                return Taken::Late;
             }
             if !head.is_of(shape) || now >= head.end(shape) && now != u64::MAX {
                 self.rotate(starts, shape, generation, head, now);
@@ -186,16 +189,26 @@ impl Timed {
                 break;
             }
         }
-        Some(self.read_at_head(starts, shape, generation))
+        self.read_at_head(starts, shape, generation, is_calm)
     }
 
-    fn read_at_head(&self, starts: &[Starts], shape: Shape, generation: u32) -> Counts {
+    #[inline]
+    fn read_at_head(
+        &self,
+        starts: &[Starts; PARTS],
+        shape: Shape,
+        generation: u32,
+        mut is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
         loop {
             let head = self.load();
+            if is_calm(head.index() as u32) {
+                return Taken::Calmly;
+            }
             let oldest = (head.index() + 1).saturating_sub(u64::from(shape.buckets()));
             let counts = self.since(starts, oldest, generation);
             if self.load() == head {
-                return counts;
+                return Taken::With(counts);
             }
         }
     }
@@ -255,8 +268,8 @@ mod tests {
                 for _ in 0..random.u32(..3) {
                     let _ = asked.read(shape, generation, now + random.u64(..1_000));
                 }
-                let counts = timed.record(shape, generation, kind, now, || true);
-                assert_eq!(asked.record(shape, generation, kind, now, || true), counts);
+                let taken = timed.take(shape, generation, kind, now, || true, |_| false);
+                assert_eq!(asked.take(shape, generation, kind, now, || true, |_| false), taken);
                 let expected = |now: u64| {
                     let oldest = (now / shape.bucket() + 1).saturating_sub(buckets.into());
                     let within = || all.iter().filter(|(part, _)| *part >= oldest).map(|(_, kind)| kind);
@@ -266,7 +279,7 @@ mod tests {
                         slow: within().filter(|kind| kind.slow).count() as u32,
                     }
                 };
-                assert_eq!(counts, Some(expected(now)));
+                assert_eq!(taken, Taken::With(expected(now)));
                 let later = now + random.u64(..shape.bucket() * 80);
                 assert_eq!(timed.read(shape, generation, later), expected(later));
             }
@@ -278,10 +291,10 @@ mod tests {
     fn an_outcome_is_gone_when_the_window_is_over_at_the_latest() {
         let timed = timed();
         let shape = Shape::time(6, 1_000).numbered(1);
-        timed.record(shape, 0, FAILED, 0, || true);
+        timed.take(shape, 0, FAILED, 0, || true, |_| false);
         assert_eq!(timed.read(shape, 0, 5_999).failures, 1);
         assert_eq!(timed.read(shape, 0, 6_000), Counts::default());
-        timed.record(shape, 0, WELL, 6_000, || true);
+        timed.take(shape, 0, WELL, 6_000, || true, |_| false);
         assert_eq!(timed.read(shape, 0, 6_000).failures, 0);
     }
 
@@ -291,8 +304,9 @@ mod tests {
         let timed = timed();
         let shape = Shape::time(10, 1_000).numbered(1);
         for now in [0, 10 * 365 * 24 * 3600 * 1_000_000_000, u64::MAX - 1, u64::MAX] {
-            let calls = timed.record(shape, 0, FAILED, now, || true).map(|counts| counts.calls);
-            assert_eq!(calls, Some(if now == u64::MAX { 2 } else { 1 }));
+            let calls = if now == u64::MAX { 2 } else { 1 };
+            let expected = Counts { calls, failures: calls, slow: 0 };
+            assert_eq!(timed.take(shape, 0, FAILED, now, || true, |_| false), Taken::With(expected));
         }
     }
 
@@ -305,15 +319,15 @@ mod tests {
             let timed = timed();
             let shape = Shape::time(buckets, 100).numbered(1);
             for part in 0..100 {
-                timed.record(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true);
+                timed.take(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true, |_| false);
             }
-            let starts = timed.starts.get().map(|starts| &**starts).unwrap_or_default();
+            let Some(starts) = timed.starts.get() else { panic!("prepared") };
             let (mut head, now) = (timed.load(), (99 + jump) * 100);
             while head.index() < 99 + jump {
-                let held = timed.read_at_head(starts, shape, 0);
+                let held = timed.read_at_head(starts, shape, 0, |_| false);
                 timed.rotate(starts, shape, 0, head, now);
                 let oldest = (head.index() + 1).saturating_sub(buckets.into());
-                assert_eq!(timed.since(starts, oldest, 0), held, "{buckets} parts, {jump} on");
+                assert_eq!(Taken::With(timed.since(starts, oldest, 0)), held, "{buckets} parts, {jump} on");
                 head = timed.load();
             }
             assert_eq!(u64::from(timed.read(shape, 0, now).calls), u64::from(buckets).saturating_sub(jump));
@@ -325,13 +339,13 @@ mod tests {
         let timed = timed();
         let (one, other) = (Shape::time(10, 1_000).numbered(1), Shape::time(3, 70).numbered(2));
         for now in (0..100_000).step_by(100) {
-            timed.record(one, 0, FAILED, now, || true);
+            timed.take(one, 0, FAILED, now, || true, |_| false);
         }
         assert_eq!(
-            timed.record(other, 1, WELL, 100_000, || true),
-            Some(Counts { calls: 1, ..Counts::default() })
+            timed.take(other, 1, WELL, 100_000, || true, |_| false),
+            Taken::With(Counts { calls: 1, ..Counts::default() })
         );
-        timed.record(other, 1, FAILED, 100_210, || true);
+        timed.take(other, 1, FAILED, 100_210, || true, |_| false);
         assert_eq!(timed.read(other, 1, 100_210), Counts { calls: 1, failures: 1, slow: 0 });
     }
 }
