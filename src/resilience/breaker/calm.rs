@@ -19,11 +19,12 @@
 //! |---|---|
 //! | 0..32 | the low bits of the part, of a window of time; else 0 |
 //! | 32..48 | the low bits of the generation |
-//! | 48..63 | the low bits of the number of the settings: how often others have been posted |
+//! | 48..62 | the low bits of the number of the settings: how often others have been posted |
+//! | 62 | whether it is a window of calls, and by those settings nobody looks at how long calls take or at when they end |
 //! | 63 | 1; a word of 0 is never calm |
 //!
 //! So it need not be taken back: it says of what it was said. (A new generation, new settings, and an outcome that is judged
-//! with too few calls set it to 0 all the same: the bits would repeat after 32 thousand changes, or after an hour of parts of a
+//! with too few calls set it to 0 all the same: the bits would repeat after 16 thousand changes, or after an hour of parts of a
 //! microsecond, if nobody said anything in between.)
 //!
 //! # Why nothing is missed
@@ -63,7 +64,13 @@ impl Stage {
 
     #[inline]
     pub(super) const fn new(posting: u64, word: Word, part: u32) -> Self {
-        Self(1 << 63 | (posting & 0x7fff) << 48 | (word.generation() as u64 & 0xffff) << 32 | part as u64)
+        Self(1 << 63 | (posting & 0x3fff) << 48 | (word.generation() as u64 & 0xffff) << 32 | part as u64)
+    }
+
+    /// Of a window of calls, where nobody looks at the time.
+    #[inline]
+    pub(super) const fn without_time(self) -> Self {
+        Self(self.0 | 1 << 62)
     }
 }
 

@@ -93,6 +93,12 @@ impl Posted {
         self.has(TIMESTAMPS)
     }
 
+    /// Whether somebody looks at how long calls take, or at when they end.
+    #[inline]
+    pub(super) fn looks_at_times(&self) -> bool {
+        self.has(TIMES_CALLS | TIMESTAMPS)
+    }
+
     /// Whether a dropped call that was slow is counted as slow.
     pub(super) fn cancelled_slow(&self) -> bool {
         self.has(CANCELLED_SLOW)

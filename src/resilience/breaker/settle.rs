@@ -78,6 +78,50 @@ impl Machine {
     /// A success that is more than a number.
     #[inline(never)]
     pub(super) fn settle_success(&self, ticket: Ticket, nanos: Option<u64>) {
+        // What the rest would come to in most cases with a window of calls, without its detours.
+        let Some(windows) = self.windows.get() else { return self.settle_success_with_care(ticket, nanos) };
+        let mut word = ticket.word;
+        if !windows.take_calmly(ticket.word.generation(), || self.is_calm(ticket, &mut word)) {
+            return self.settle_success_of_block(ticket, nanos);
+        }
+        if word.failures() != 0 && !self.replace(word, word.with_failures(0)) {
+            return self.settle_success_in_a_row(ticket);
+        }
+        self.tally.add::<SUCCEEDED>(lane());
+        self.wake_if_shut_down();
+    }
+
+    /// Whether the window of calls is calm in the generation of the ticket, with the word of that moment.
+    #[inline(always)]
+    fn is_calm(&self, ticket: Ticket, word: &mut Word) -> bool {
+        *word = self.load();
+        let stage = Stage::new(self.posted.posting(), *word, 0).without_time();
+        // (Only a closed breaker is ever calm.)
+        word.plain() == ticket.word && self.calm.is(stage)
+    }
+
+    /// One for which there is no room in the block.
+    #[inline(never)]
+    fn settle_success_of_block(&self, ticket: Ticket, nanos: Option<u64>) {
+        let mut word = ticket.word;
+        let shape = self.shape(word);
+        let generation = word.generation();
+        let is_calm = || shape.is_calls() && self.is_calm(ticket, &mut word);
+        if !self.windows.get().is_some_and(|windows| windows.begin_block_calmly(shape, generation, is_calm)) {
+            return self.settle_success_with_care(ticket, nanos);
+        }
+        self.settle_success_in_a_row(ticket);
+    }
+
+    #[inline(never)]
+    fn settle_success_in_a_row(&self, ticket: Ticket) {
+        let ended = Ended { end: End::Judged(Outcome::Success), slow: None };
+        self.settle_in_a_row(ticket, ended, None, &mut self.now());
+        self.wake_if_shut_down();
+    }
+
+    #[inline(never)]
+    fn settle_success_with_care(&self, ticket: Ticket, nanos: Option<u64>) {
         let (word, end) = (self.load(), End::Judged(Outcome::Success));
         if !word.is_closed_as(ticket.word) || self.posted.timestamps() {
             return self.settle_with_effect(ticket, end, nanos);
@@ -107,15 +151,39 @@ impl Machine {
     #[inline(never)]
     pub(super) fn settle_failure(&self, ticket: Ticket, nanos: Option<u64>) {
         let word = self.load();
-        // Without a window, and nobody looks at how long calls take, or at when they end?
-        if word.is_closed_as(ticket.word) && !word.notes() {
-            let failures = word.failures().saturating_add(1);
-            if failures < self.posted.failure_threshold() && self.replace(word, word.with_failures(failures)) {
-                self.tally.add::<FAILED>(lane());
-                return self.wake_if_shut_down();
-            }
+        // What the rest would come to in most cases without a window, or with one of calls, if nobody looks at the time.
+        let shape = self.shape(word);
+        if word.is_closed_as(ticket.word) && !self.posted.looks_at_times() && !shape.is_time() {
+            self.settle_failure_by_count(ticket, word, shape, nanos);
+            self.wake_if_shut_down();
+        } else {
+            self.settle_with_effect(ticket, End::Judged(Outcome::Failure), nanos);
         }
-        self.settle_with_effect(ticket, End::Judged(Outcome::Failure), nanos);
+    }
+
+    #[inline(always)]
+    fn settle_failure_by_count(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
+        let mut now = Now { epoch: &self.epoch, nanos };
+        let ended = Ended { end: End::Judged(Outcome::Failure), slow: None };
+        let mut window = None;
+        if shape.is_calls() {
+            let kind = Kind { failed: true, slow: false };
+            let (Taken::With(counts), stage) = self.take(word, shape, kind, &mut now) else {
+                return self.count_late(ended.end);
+            };
+            window = Some(counts);
+            let rules = self.posted.rules();
+            if rules.reached(counts) != 0 {
+                return self.settle_judged(ticket, ended, (counts, stage), &mut now);
+            }
+            self.calm.say(stage, counts, rules.minimum);
+        }
+        let failures = word.failures().saturating_add(1);
+        if failures < self.posted.failure_threshold() && self.replace(word, word.with_failures(failures)) {
+            self.tally.add::<FAILED>(lane());
+        } else {
+            self.settle_in_a_row(ticket, ended, window, &mut now);
+        }
     }
 
     fn settle_let_through(&self, ticket: Ticket, end: End, now: &mut Now<'_>) {
@@ -157,6 +225,9 @@ impl Machine {
         let still = || self.load().same_generation(word);
         let is_calm = |part| {
             stage = Stage::new(self.posted.posting(), word, part);
+            if shape.is_calls() && !self.posted.looks_at_times() {
+                stage = stage.without_time();
+            }
             may_be_calm && self.calm.is(stage)
         };
         let taken = windows.take(shape, word.generation(), kind, || now.nanos(), still, is_calm);

@@ -82,6 +82,12 @@ impl Word {
         self.0 & NOT_PLAIN != 0
     }
 
+    /// The plain word of a state in which successes are noted.
+    #[inline]
+    pub(super) const fn noted(self) -> Self {
+        Self(self.0 | NOT_PLAIN)
+    }
+
     /// Whether it is of a closed breaker, and of the generation in which the call was let through that has `ticket`.
     #[inline]
     pub(super) fn is_closed_as(self, ticket: Self) -> bool {

@@ -1,6 +1,6 @@
 //! The window of the last `n` calls, exactly.
 //!
-//! Outcomes come in blocks of eight. The block that is being filled is the *head*, one word that every outcome changes by
+//! Outcomes come in blocks of twelve. The block that is being filled is the *head*, one word that every outcome changes by
 //! one compare-and-swap. A block that is full goes into a ring, from where its outcomes leave the window one by one, at the
 //! pace at which the head fills. Besides, the ring has for each block what the window held when the block began. So the
 //! counts are those, and what has come in since, and without what has left since: two or three loads and some bit
@@ -10,13 +10,13 @@
 //!
 //! | word | bits | what |
 //! |---|---|---|
-//! | head | 0..8 | which outcomes of the block failed, the first in bit 0 |
-//! | | 8..16 | which were slow |
-//! | | 16..20 | how many there are, up to 8 |
-//! | | 20..52 | number of the block: grows with each, through all generations |
+//! | head | 0..12 | which outcomes of the block failed, the first in bit 0 |
+//! | | 12..24 | which were slow |
+//! | | 24..28 | how many there are, up to 12 |
+//! | | 28..52 | number of the block: grows with each, through all generations; wraps |
 //! | | 52..64 | the low bits of the generation |
-//! | a block's outcomes | 0..16 | as in the head |
-//! | | 32..64 | number of the block |
+//! | a block's outcomes | 0..24 | as in the head |
+//! | | 32..56 | number of the block |
 //! | a block's start | 0..14 | failures in the window when the block began |
 //! | | 14..28 | slow calls |
 //! | | 28..42 | calls |
@@ -36,8 +36,8 @@
 //! What is loaded from the ring may be of a later round, if others have gone round in between: its number says so, and the
 //! outcome begins anew.
 //!
-//! (Numbers of starts repeat after 4 million blocks, of blocks after 4 thousand million: a thread would have to be held up
-//! between two instructions for just so many outcomes, and a few, to do harm.)
+//! (Numbers of starts repeat after 4 million blocks, of blocks after 16 million, which are 50 and 200 million outcomes: a thread
+//! would have to be held up between two instructions for just so many, and a few, to do harm.)
 
 use super::{Counts, Kind, Taken};
 use crate::shim::{AtomicU64, Ordering};
@@ -45,11 +45,16 @@ use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
 /// Outcomes in a block.
-const BLOCK: u32 = 8;
+pub(super) const BLOCK: u32 = 12;
+/// The numbers of blocks, and the bits of the head.
+const ONLY_FAILED: u32 = (1 << BLOCK) - 1;
+const NUMBERS: u32 = (1 << 24) - 1;
+const COUNTS: u64 = 0xf << Head::COUNT;
+const GENERATIONS: u64 = u64::MAX << Head::GENERATION;
 /// What 14 bits hold.
 pub(super) const MOST: u32 = (1 << 14) - 1;
 /// Rings of 2, 4, 8, ... blocks: the largest for `MOST` calls.
-const SIZES: usize = 12;
+const SIZES: usize = 11;
 
 /// How many calls a window holds, with the ring for so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,8 @@ impl Size {
     }
 }
 
+const WELL: Kind = Kind { failed: false, slow: false };
+
 pub(super) struct Calls {
     head: CachePadded<AtomicU64>,
     rings: [OnceLock<Box<[Block]>>; SIZES],
@@ -80,12 +87,17 @@ struct Block {
 struct Head(u64);
 
 impl Head {
-    const COUNT: u32 = 16;
-    const NUMBER: u32 = 20;
+    const COUNT: u32 = 24;
+    const NUMBER: u32 = 28;
     const GENERATION: u32 = 52;
 
     const fn new(generation: u32, block: u32) -> Self {
         Self((generation as u64) << Self::GENERATION | (block as u64) << Self::NUMBER)
+    }
+
+    /// The number of the block so many after this one.
+    const fn after(self, blocks: u32) -> u32 {
+        self.block().wrapping_add(blocks) & NUMBERS
     }
 
     const fn is_of(self, generation: u32) -> bool {
@@ -93,14 +105,13 @@ impl Head {
     }
 
     const fn block(self) -> u32 {
-        (self.0 >> Self::NUMBER) as u32
+        (self.0 >> Self::NUMBER) as u32 & NUMBERS
     }
 
     /// Whether the next outcome of the generation goes into this block.
     const fn has_room(self, generation: u32) -> bool {
-        const FULL: u64 = (BLOCK as u64) << Head::COUNT;
-        const LOOK: u64 = 0xfff << Head::GENERATION | FULL;
-        (self.0 ^ (generation as u64) << Self::GENERATION) & LOOK == 0
+        let others = (self.0 ^ (generation as u64) << Self::GENERATION) & GENERATIONS;
+        others | self.0 & COUNTS < (BLOCK as u64) << Self::COUNT
     }
 
     const fn count(self) -> u32 {
@@ -108,7 +119,7 @@ impl Head {
     }
 
     const fn outcomes(self) -> u32 {
-        self.0 as u32 & 0xffff
+        self.0 as u32 & 0xff_ffff
     }
 
     const fn with(self, kind: Kind) -> Self {
@@ -131,11 +142,13 @@ fn started_with(start: u64) -> Counts {
     Counts { failures: field(0), slow: field(14), calls: field(28) }
 }
 
-/// The bits that are set in each of the four bytes.
-const fn ones(bytes: u32) -> u32 {
-    let pairs = bytes - (bytes >> 1 & 0x5555_5555);
-    let fours = (pairs & 0x3333_3333) + (pairs >> 2 & 0x3333_3333);
-    (fours + (fours >> 4)) & 0x0f0f_0f0f
+/// The bits that are set in each of the four quarters.
+const fn ones(quarters: u64) -> u64 {
+    const ALL: u64 = u64::MAX;
+    let pairs = quarters - (quarters >> 1 & ALL / 3);
+    let fours = (pairs & ALL / 5) + (pairs >> 2 & ALL / 5);
+    let bytes = (fours + (fours >> 4)) & ALL / 17;
+    (bytes + (bytes >> 8)) & 0x00ff_00ff_00ff_00ff
 }
 
 impl Calls {
@@ -204,24 +217,26 @@ impl Calls {
         let start = started_with(start);
         let come = head.count();
         let left = (start.calls + come).saturating_sub(most);
-        let mut leaving = 0;
+        let mut leaving = 0_u64;
         if left > 0 {
             // The oldest call of the window when the block began is so many blocks back, and there at so many.
             let back = start.calls.div_ceil(BLOCK);
             let at = back * BLOCK - start.calls;
-            let first = head.block().wrapping_sub(back);
+            let first = head.after(back.wrapping_neg());
             let near = Self::outcomes(ring, head, first)?;
-            let next = if at + left > BLOCK { Self::outcomes(ring, head, first.wrapping_add(1))? } else { 0 };
+            let next = if at + left > BLOCK { Self::outcomes(ring, head, head.after(1_u32.wrapping_sub(back)))? } else { 0 };
             let mask = (1 << left) - 1;
-            let failed = (near & 0xff | (next & 0xff) << BLOCK) >> at & mask;
-            let slow = (near >> BLOCK | next & 0xff00) >> at & mask;
-            leaving = failed | slow << 8;
+            let failed = (near & ONLY_FAILED | (next & ONLY_FAILED) << BLOCK) >> at & mask;
+            let slow = (near >> BLOCK | next & !ONLY_FAILED) >> at & mask;
+            leaving = u64::from(failed) | u64::from(slow) << 16;
         }
-        let ones = ones(head.outcomes() | leaving << 16);
+        let come_in = u64::from(head.outcomes() & ONLY_FAILED) | u64::from(head.outcomes() >> BLOCK) << 16;
+        let ones = ones(come_in | leaving << 32);
+        let quarter = |n: u32| (ones >> (16 * n)) as u32 & 0xff;
         Some(Counts {
             calls: (start.calls + come).min(most),
-            failures: start.failures + (ones & 0xff) - (ones >> 16 & 0xff),
-            slow: start.slow + (ones >> 8 & 0xff) - (ones >> 24),
+            failures: start.failures + quarter(0) - quarter(2),
+            slow: start.slow + quarter(1) - quarter(3),
         })
     }
 
@@ -229,18 +244,18 @@ impl Calls {
     #[cold]
     #[inline(never)]
     fn first(&self, ring: &[Block], head: Head, generation: u32) -> Option<Head> {
-        let block = head.block().wrapping_add(2);
+        let block = head.after(2);
         self.put(&Self::block(ring, block)?.start, start(block, Counts::default()), head);
         Some(Head::new(generation, block))
     }
 
     /// The head after one whose block is full.
-    #[inline(never)]
+    #[inline]
     fn next(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
         let counts = Self::counts(ring, most, head)?;
         let outcomes = u64::from(head.block()) << 32 | u64::from(head.outcomes());
         self.put(&Self::block(ring, head.block())?.outcomes, outcomes, head);
-        let block = head.block().wrapping_add(1);
+        let block = head.after(1);
         self.put(&Self::block(ring, block)?.start, start(block, counts), head);
         Some(Head::new(generation, block))
     }
@@ -267,7 +282,7 @@ impl Calls {
             }
             let first = match ring {
                 Some(ring) => self.first(ring, head, generation),
-                None => Some(Head::new(generation, head.block().wrapping_add(2))),
+                None => Some(Head::new(generation, head.after(2))),
             };
             if first.is_some_and(|first| self.swap(head, first)) {
                 return;
@@ -292,12 +307,6 @@ impl Calls {
                 return Taken::Late;
             }
             let calm = is_calm(0);
-            if calm && head.has_room(generation) {
-                if self.swap(head, head.with(kind)) {
-                    return Taken::Calmly;
-                }
-                continue;
-            }
             let Some(ring) = self.ring(size) else { return Taken::Late };
             let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else { continue };
             let counts = if calm {
@@ -312,6 +321,29 @@ impl Calls {
                 return counts.map_or(Taken::Calmly, Taken::With);
             }
         }
+    }
+
+    /// See [`Windows::take_calmly`](super::Windows::take_calmly).
+    #[inline(always)]
+    pub(super) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
+        let head = self.load();
+        head.has_room(generation) && is_calm() && self.swap(head, head.with(WELL))
+    }
+
+    /// See [`Windows::begin_block_calmly`](super::Windows::begin_block_calmly).
+    #[inline]
+    pub(super) fn begin_block_calmly(
+        &self,
+        size: Size,
+        generation: u32,
+        is_calm: impl FnOnce() -> bool,
+    ) -> bool {
+        let head = self.load();
+        if !is_calm() {
+            return false;
+        }
+        let room = self.ring(size).and_then(|ring| self.room(ring, size.most, head, generation));
+        room.is_some_and(|room| self.swap(head, room.with(WELL)))
     }
 
     pub(super) fn read(&self, size: Size, generation: u32) -> Counts {
@@ -357,7 +389,12 @@ mod tests {
                     plain.pop_front();
                 }
                 let calm = random.u32(..4) == 0;
-                let taken = calls.take(size, generation, kind, || true, |_| calm);
+                let well = !kind.failed && !kind.slow;
+                let taken = if calm && well && (calls.take_calmly(generation, || true) || calls.begin_block_calmly(size, generation, || true)) {
+                    Taken::Calmly
+                } else {
+                    calls.take(size, generation, kind, || true, |_| calm)
+                };
                 if calm {
                     assert_eq!(taken, Taken::Calmly);
                 } else if most < 200 || n % 97 == 0 {

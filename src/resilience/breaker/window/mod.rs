@@ -19,6 +19,9 @@ use timed::Timed;
 
 /// The most calls in a window of calls.
 pub(crate) const MOST_CALLS: u32 = calls::MOST;
+/// Calls in a block of them.
+#[cfg(cofferdam_loom)]
+pub(crate) const BLOCK: u32 = calls::BLOCK;
 /// The most parts of a window of time.
 pub(crate) const MOST_BUCKETS: u32 = timed::MOST_BUCKETS;
 /// The longest part of a window of time, in nanoseconds.
@@ -93,7 +96,7 @@ impl Shape {
     }
 
     #[inline]
-    const fn is_calls(self) -> bool {
+    pub(crate) const fn is_calls(self) -> bool {
         self.0 & 0b11 == CALLS
     }
 
@@ -170,6 +173,24 @@ impl Windows {
         } else {
             self.timed.take(shape, generation, kind, now(), still, is_calm)
         }
+    }
+
+    /// As [`take`](Self::take), of a success in a window of calls, if it is calm, there is room in the block, and nobody else
+    /// comes in between. False: nothing is done.
+    #[inline(always)]
+    pub(crate) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
+        self.calls.take_calmly(generation, is_calm)
+    }
+
+    /// The same where there is no room in the block.
+    #[inline]
+    pub(crate) fn begin_block_calmly(
+        &self,
+        shape: Shape,
+        generation: u32,
+        is_calm: impl FnOnce() -> bool,
+    ) -> bool {
+        self.calls.begin_block_calmly(shape.size(), generation, is_calm)
     }
 
     /// What the window of `generation` holds at `now`. Changes nothing.
