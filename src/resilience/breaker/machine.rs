@@ -8,6 +8,7 @@ use super::window::{Shape, Windows};
 use super::word::Word;
 use super::{BreakerEvent, Open, Outcome, State};
 use crate::observe::Observers;
+use crate::resilience::{Reason, Rejection};
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering, load_seq_cst_u64};
 use crate::sync::striped::{Lane, Striped, lane};
 use crate::time::{Clock, Epoch};
@@ -124,6 +125,43 @@ pub(super) struct Refused {
 impl Refused {
     fn retry_after(self) -> Option<Duration> {
         (self.remaining != u64::MAX).then(|| Duration::from_nanos(self.remaining))
+    }
+}
+
+/// A ticket or a refusal in two words, so that it comes back in registers: one that goes through memory is waited for.
+///
+/// | word | of a ticket | of a refusal |
+/// |---|---|---|
+/// | first | its word (a plain one: bit 31 is 0) | a word in the state, with bit 31 |
+/// | second | its detail | the remaining time |
+#[derive(Clone, Copy)]
+struct Packed(u64, u64);
+
+impl Packed {
+    const REFUSED: u64 = 1 << 31;
+
+    #[inline]
+    fn new(answer: Result<Ticket, Refused>) -> Self {
+        match answer {
+            Ok(Ticket { word, detail }) => Self(word.0, detail),
+            Err(refused) => Self::refused(refused),
+        }
+    }
+
+    #[inline]
+    const fn refused(Refused { state, remaining }: Refused) -> Self {
+        Self(Word::new(state, false).plain().0 | Self::REFUSED, remaining)
+    }
+
+    #[inline]
+    fn open(self) -> Result<Ticket, Refused> {
+        let Self(first, second) = self;
+        let word = Word(first & !Self::REFUSED);
+        if first & Self::REFUSED == 0 {
+            Ok(Ticket { word, detail: second })
+        } else {
+            Err(Refused { state: word.state(), remaining: second })
+        }
     }
 }
 
@@ -251,7 +289,7 @@ impl Machine {
                 return Ok(ticket);
             }
         }
-        self.admit_or_refuse(now.nanos)
+        self.admit_or_refuse(now.nanos).open()
     }
 
     #[inline(always)]
@@ -276,7 +314,7 @@ impl Machine {
     }
 
     #[inline(never)]
-    fn admit_or_refuse(&self, nanos: Option<u64>) -> Result<Ticket, Refused> {
+    fn admit_or_refuse(&self, nanos: Option<u64>) -> Packed {
         // What the loop below would come to in most cases, without its detours.
         let word = self.load();
         if word.is(State::Open) {
@@ -285,11 +323,13 @@ impl Machine {
                 None => self.epoch.nanos(),
             };
             return match self.due(word) {
-                Some(due) if now < due => Err(self.refuse(State::Open, remaining(State::Open, due, now))),
-                _ => self.admit_with_care(Some(now)),
+                Some(due) if now < due => {
+                    Packed::refused(self.refuse(State::Open, remaining(State::Open, due, now)))
+                }
+                _ => Packed::new(self.admit_with_care(Some(now))),
             };
         }
-        self.admit_with_care(nanos)
+        Packed::new(self.admit_with_care(nanos))
     }
 
     #[cold]
@@ -338,7 +378,16 @@ impl Machine {
         refused
     }
 
-    /// The refusal as the user gets it.
+    /// The refusal as the user of a policy gets it.
+    #[inline]
+    pub(super) fn rejection(&self, refused: Refused) -> Rejection {
+        match refused.state {
+            State::ShutDown => Rejection::new(self.name, Reason::Closed),
+            _ => Rejection::circuit_open(self.name, refused.retry_after()),
+        }
+    }
+
+    /// The refusal as who asks the breaker itself gets it.
     #[inline]
     pub(super) fn refusal(&self, refused: Refused) -> Open {
         Open { name: self.name, state: refused.state, retry_after: refused.retry_after() }
