@@ -75,7 +75,7 @@ impl Stage {
 }
 
 impl Calm {
-    pub(super) const fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self(AtomicU64::new(0))
     }
 
@@ -88,7 +88,7 @@ impl Calm {
     /// An outcome at this stage was judged with `counts` in the window, and reached no rule.
     #[inline]
     pub(super) fn say(&self, stage: Stage, counts: Counts, minimum: u32) {
-        let by = if counts.calls >= minimum { stage } else { Stage::NONE };
+        let by = if counts.calls >= u64::from(minimum) { stage } else { Stage::NONE };
         // (Failures say it again and again: the others look at this word.)
         if !self.is(by) {
             self.0.store(by.0, Ordering::Relaxed);

@@ -76,7 +76,13 @@ impl Machine {
     /// A failure that found the count one short of the threshold.
     #[cold]
     #[inline(never)]
-    pub(super) fn open_by_failures(&self, ticket: Ticket, ended: Ended, window: Option<Counts>, now: &mut Now<'_>) {
+    pub(super) fn open_by_failures(
+        &self,
+        ticket: Ticket,
+        ended: Ended,
+        window: Option<Counts>,
+        now: &mut Now<'_>,
+    ) {
         let trigger = Trigger::ConsecutiveFailures;
         let mut trip = self.trip_by(ticket.word, ended, trigger, window);
         trip.failures = self.posted.failure_threshold();

@@ -236,7 +236,13 @@ impl Machine {
 
     /// What an outcome does once it is in the window, which then held so much.
     #[inline(never)]
-    fn settle_judged(&self, ticket: Ticket, ended: Ended, (counts, stage): (Counts, Stage), now: &mut Now<'_>) {
+    fn settle_judged(
+        &self,
+        ticket: Ticket,
+        ended: Ended,
+        (counts, stage): (Counts, Stage),
+        now: &mut Now<'_>,
+    ) {
         if !self.opens_by_window(ticket, ended, (counts, stage), now) {
             self.settle_taken(ticket, ended, Some(counts), now);
         }

@@ -76,18 +76,6 @@ impl Word {
         (self.0 >> GENERATION) as u32
     }
 
-    /// Whether successes are noted, by the settings.
-    #[inline]
-    pub(super) const fn notes(self) -> bool {
-        self.0 & NOT_PLAIN != 0
-    }
-
-    /// The plain word of a state in which successes are noted.
-    #[inline]
-    pub(super) const fn noted(self) -> Self {
-        Self(self.0 | NOT_PLAIN)
-    }
-
     /// Whether it is of a closed breaker, and of the generation in which the call was let through that has `ticket`.
     #[inline]
     pub(super) fn is_closed_as(self, ticket: Self) -> bool {
@@ -216,9 +204,12 @@ mod tests {
                 assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
                 assert_eq!(full.with_failures(0), word);
                 let told = full.telling();
-                assert_eq!((told.failures(), told.state(), told.plain()), (MAX_FAILURES, state, full.plain()));
+                assert_eq!(
+                    (told.failures(), told.state(), told.plain()),
+                    (MAX_FAILURES, state, full.plain())
+                );
                 assert!(told.told() && !full.told() && !told.with_failures(7).told());
-                assert_eq!((told.noting(!noted).told(), told.notes()), (true, full.notes()));
+                assert!(told.noting(!noted).told());
                 assert_eq!(word.noting(!noted) == word, !judges);
                 assert_eq!(word.noting(!noted).noting(noted), word);
                 assert_eq!(word.generation().wrapping_add(1), word.next(state, noted).generation());

@@ -593,3 +593,22 @@ fn a_success_opens_it_where_older_ones_have_left_a_window_of_time() {
     rig.outcomes("S");
     assert_eq!(rig.breaker.state(), State::Open);
 }
+
+#[test]
+fn a_time_far_ahead_holds_a_window_of_time_until_it_gets_another() {
+    let rig = rig(|builder| builder.window(Window::time(2 * SECOND)).failure_rate(1.0).minimum_calls(100));
+    rig.outcomes("SF");
+    let ahead = rig.time.clock().now() + 3600 * SECOND;
+    rig.breaker.try_acquire().unwrap().record_at(Outcome::Success, ahead);
+    assert_eq!(rig.held(), [1, 0, 0]);
+    for calls in 2..10 {
+        rig.time.advance(10 * SECOND);
+        rig.outcomes("S");
+        assert_eq!(rig.held(), [calls, 0, 0], "nothing leaves it");
+    }
+    rig.breaker.set(rig.breaker.settings().window(Window::time(3 * SECOND))).unwrap();
+    rig.outcomes("SF");
+    assert_eq!(rig.held(), [2, 1, 0]);
+    rig.time.advance(3 * SECOND);
+    assert_eq!(rig.held(), [0, 0, 0]);
+}

@@ -134,11 +134,11 @@ const fn tag(block: u32) -> u64 {
 }
 
 const fn start(block: u32, counts: Counts) -> u64 {
-    counts.failures as u64 | (counts.slow as u64) << 14 | (counts.calls as u64) << 28 | tag(block)
+    counts.failures | counts.slow << 14 | counts.calls << 28 | tag(block)
 }
 
 fn started_with(start: u64) -> Counts {
-    let field = |from| (start >> from) as u32 & MOST;
+    let field = |from| start >> from & u64::from(MOST);
     Counts { failures: field(0), slow: field(14), calls: field(28) }
 }
 
@@ -215,16 +215,20 @@ impl Calls {
             return None;
         }
         let start = started_with(start);
-        let come = head.count();
-        let left = (start.calls + come).saturating_sub(most);
+        let (held, come) = (start.calls as u32, head.count());
+        let left = (held + come).saturating_sub(most);
         let mut leaving = 0_u64;
         if left > 0 {
             // The oldest call of the window when the block began is so many blocks back, and there at so many.
-            let back = start.calls.div_ceil(BLOCK);
-            let at = back * BLOCK - start.calls;
+            let back = held.div_ceil(BLOCK);
+            let at = back * BLOCK - held;
             let first = head.after(back.wrapping_neg());
             let near = Self::outcomes(ring, head, first)?;
-            let next = if at + left > BLOCK { Self::outcomes(ring, head, head.after(1_u32.wrapping_sub(back)))? } else { 0 };
+            let next = if at + left > BLOCK {
+                Self::outcomes(ring, head, head.after(1_u32.wrapping_sub(back)))?
+            } else {
+                0
+            };
             let mask = (1 << left) - 1;
             let failed = (near & ONLY_FAILED | (next & ONLY_FAILED) << BLOCK) >> at & mask;
             let slow = (near >> BLOCK | next & !ONLY_FAILED) >> at & mask;
@@ -232,9 +236,9 @@ impl Calls {
         }
         let come_in = u64::from(head.outcomes() & ONLY_FAILED) | u64::from(head.outcomes() >> BLOCK) << 16;
         let ones = ones(come_in | leaving << 32);
-        let quarter = |n: u32| (ones >> (16 * n)) as u32 & 0xff;
+        let quarter = |n: u32| ones >> (16 * n) & 0xff;
         Some(Counts {
-            calls: (start.calls + come).min(most),
+            calls: u64::from((held + come).min(most)),
             failures: start.failures + quarter(0) - quarter(2),
             slow: start.slow + quarter(1) - quarter(3),
         })
@@ -308,7 +312,9 @@ impl Calls {
             }
             let calm = is_calm(0);
             let Some(ring) = self.ring(size) else { return Taken::Late };
-            let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else { continue };
+            let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else {
+                continue;
+            };
             let counts = if calm {
                 None
             } else {
@@ -390,7 +396,11 @@ mod tests {
                 }
                 let calm = random.u32(..4) == 0;
                 let well = !kind.failed && !kind.slow;
-                let taken = if calm && well && (calls.take_calmly(generation, || true) || calls.begin_block_calmly(size, generation, || true)) {
+                let taken = if calm
+                    && well
+                    && (calls.take_calmly(generation, || true)
+                        || calls.begin_block_calmly(size, generation, || true))
+                {
                     Taken::Calmly
                 } else {
                     calls.take(size, generation, kind, || true, |_| calm)
@@ -398,9 +408,9 @@ mod tests {
                 if calm {
                     assert_eq!(taken, Taken::Calmly);
                 } else if most < 200 || n % 97 == 0 {
-                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u32;
+                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u64;
                     let expected = Counts {
-                        calls: plain.len() as u32,
+                        calls: plain.len() as u64,
                         failures: count(|kind| kind.failed),
                         slow: count(|kind| kind.slow),
                     };

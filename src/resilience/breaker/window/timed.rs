@@ -10,11 +10,13 @@
 //! |---|---|---|
 //! | head | 0..56 | index of the present part: time since the epoch, divided by its length |
 //! | | 56..64 | number of the window's shape |
-//! | a count | 0..32 | outcomes of the kind in the generation; wraps, as only differences are read |
-//! | | 32..64 | the generation |
-//! | a start | 0..32 | the count when the part began |
-//! | | 32..56 | the low bits of its generation: of another one, the part began with none |
-//! | | 56..64 | the low bits of the part's index |
+//! | a count | 0..38 | outcomes of the kind in the generation; wraps, as only differences are read |
+//! | | 38..64 | the low bits of the generation: of another one, there is none |
+//! | a start | 0..38 | the count when the part began |
+//! | | 38..62 | the low bits of its generation: of another one, the part began with none |
+//! | | 62..64 | how often the starts have been gone round, the low bits |
+//!
+//! So a window holds up to 274 thousand million outcomes of a kind: those of three days with a million of them in each second.
 //!
 //! # Who writes what
 //!
@@ -37,14 +39,17 @@ use crate::shim::{AtomicU64, Ordering, load_seq_cst_u64};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
-/// Parts whose starts are known.
-const PARTS: usize = 64;
+/// Parts whose starts are known. (A power of two. The models have no time for more than a few.)
+const PARTS: usize = if cfg!(cofferdam_loom) { 8 } else { 64 };
 /// The most parts of a window: some fewer, so that the head can move on without writing over the starts of its window.
-pub(super) const MOST_BUCKETS: u32 = 60;
+pub(super) const MOST_BUCKETS: u32 = PARTS as u32 - 4;
 pub(super) const LONGEST_BUCKET: u64 = (1 << 48) - 1;
 /// Failed or not, slow or not.
 const KINDS: usize = 4;
 const INDEX: u32 = 56;
+const GENERATION: u32 = 38;
+const COUNT: u64 = (1 << GENERATION) - 1;
+const ROUND: u32 = 62;
 
 type Starts = [AtomicU64; KINDS];
 
@@ -76,12 +81,17 @@ impl Head {
     }
 }
 
-const fn counted(count: u64, generation: u32) -> u32 {
-    if count >> 32 == generation as u64 { count as u32 } else { 0 }
+/// The generation of a count.
+const fn tag(generation: u32) -> u64 {
+    (generation as u64) << GENERATION
 }
 
-const fn started(start: u64, generation: u32) -> u32 {
-    if start >> 32 & 0xff_ffff == (generation & 0xff_ffff) as u64 { start as u32 } else { 0 }
+const fn counted(count: u64, generation: u32) -> u64 {
+    if count & !COUNT == tag(generation) { count & COUNT } else { 0 }
+}
+
+const fn started(start: u64, generation: u32) -> u64 {
+    if (start ^ tag(generation)) & (COUNT ^ (1 << ROUND) - 1) == 0 { start & COUNT } else { 0 }
 }
 
 impl Timed {
@@ -132,7 +142,7 @@ impl Timed {
                     return;
                 }
                 // The low 24 bits of the count's generation stay where they are.
-                let by = count & ((1 << INDEX) - 1) | part << INDEX;
+                let by = count & ((1 << ROUND) - 1) | (part / (PARTS as u64)) << ROUND;
                 // Fails if somebody else was faster: his is as good.
                 let _ = start.compare_exchange(old, by, Ordering::SeqCst, Ordering::Relaxed);
             }
@@ -153,7 +163,7 @@ impl Timed {
         for (kind, (count, start)) in self.counts.iter().zip(Self::start(starts, oldest)).enumerate() {
             // The start first: what is counted later is not less.
             let start = started(load_seq_cst_u64(start), generation);
-            let calls = counted(load_seq_cst_u64(count), generation).wrapping_sub(start);
+            let calls = counted(load_seq_cst_u64(count), generation).wrapping_sub(start) & COUNT;
             counts.calls += calls;
             counts.failures += if kind & 1 == 0 { 0 } else { calls };
             counts.slow += if kind & 2 == 0 { 0 } else { calls };
@@ -184,7 +194,7 @@ impl Timed {
                 self.rotate(starts, shape, generation, head, now);
                 continue;
             }
-            let by = u64::from(generation) << 32 | u64::from(counted(seen, generation).wrapping_add(1));
+            let by = tag(generation) | counted(seen, generation).wrapping_add(1) & COUNT;
             if count.compare_exchange(seen, by, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 break;
             }
@@ -274,9 +284,9 @@ mod tests {
                     let oldest = (now / shape.bucket() + 1).saturating_sub(buckets.into());
                     let within = || all.iter().filter(|(part, _)| *part >= oldest).map(|(_, kind)| kind);
                     Counts {
-                        calls: within().count() as u32,
-                        failures: within().filter(|kind| kind.failed).count() as u32,
-                        slow: within().filter(|kind| kind.slow).count() as u32,
+                        calls: within().count() as u64,
+                        failures: within().filter(|kind| kind.failed).count() as u64,
+                        slow: within().filter(|kind| kind.slow).count() as u64,
                     }
                 };
                 assert_eq!(taken, Taken::With(expected(now)));
@@ -319,7 +329,14 @@ mod tests {
             let timed = timed();
             let shape = Shape::time(buckets, 100).numbered(1);
             for part in 0..100 {
-                timed.take(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true, |_| false);
+                timed.take(
+                    shape,
+                    0,
+                    if part % 2 == 0 { WELL } else { FAILED },
+                    part * 100,
+                    || true,
+                    |_| false,
+                );
             }
             let Some(starts) = timed.starts.get() else { panic!("prepared") };
             let (mut head, now) = (timed.load(), (99 + jump) * 100);
@@ -330,7 +347,30 @@ mod tests {
                 assert_eq!(Taken::With(timed.since(starts, oldest, 0)), held, "{buckets} parts, {jump} on");
                 head = timed.load();
             }
-            assert_eq!(u64::from(timed.read(shape, 0, now).calls), u64::from(buckets).saturating_sub(jump));
+            assert_eq!(timed.read(shape, 0, now).calls, u64::from(buckets).saturating_sub(jump));
+        }
+    }
+
+    /// In a window, and from the first outcome of a generation on.
+    #[test]
+    fn more_outcomes_than_32_bits_hold_are_counted_and_the_count_wraps_unseen() {
+        for before in [u64::from(u32::MAX) - 1, COUNT - 1] {
+            let timed = timed();
+            let shape = Shape::time(2, 1_000).numbered(1);
+            timed.take(shape, 5, WELL, 0, || true, |_| false);
+            // As many outcomes as nobody waits for.
+            let [well, failed, ..] = &*timed.counts;
+            well.store(tag(5) | before, Ordering::SeqCst);
+            failed.store(tag(5) | 3, Ordering::SeqCst);
+            for calls in 1..=3 {
+                let all = (before + calls) & COUNT;
+                let expected = Counts { calls: all + 3, failures: 3, slow: 0 };
+                assert_eq!(timed.take(shape, 5, WELL, 0, || true, |_| false), Taken::With(expected));
+            }
+            // The part before is in the window, and then only what has come in since.
+            timed.take(shape, 5, WELL, 1_000, || true, |_| false);
+            let expected = Counts { calls: 2, failures: 0, slow: 0 };
+            assert_eq!(timed.take(shape, 5, WELL, 2_000, || true, |_| false), Taken::With(expected));
         }
     }
 
