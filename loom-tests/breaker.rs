@@ -16,6 +16,10 @@
 //! | the shutdown comes through although a call ends unseen | 2 | 3 | `Drained` that does not look again |
 //! | of two failures that fill a window one opens it, and both are accounted for | 2 | 3 | `open_by` that does not compare generations |
 //! | a result that comes with other settings is in the window or late | 2 | 3 | `set` of another window without a new generation |
+//! | a success that completes the calls of a rate beside a failure is judged | 2 | 3 | `say` whatever the number of calls |
+//! | a success after other settings is judged by them, whoever judged by those before | 2 | 3 | a `Stage` without the number of the settings; `say` by the number of that moment |
+//! | of time: a success after other settings is judged, whoever judged by those before | 2 | 3 | a `Stage` without the number of the settings |
+//! | of time: a success beside one that begins a part is judged in that, by one of the two | 2 | 3 | a `Stage` of the head that was looked at before the outcome is counted |
 //! | a break has the length of the settings that are in force | 2 | 3 | `lock_knowing_break` that does not look at the settings again |
 //! | more calls have never ended than begun | 2 | 3 | `stats` that sums the admitted first |
 //! | events come in the order of the changes | 2 | 2 | `decide`d events emitted unordered |
@@ -392,6 +396,98 @@ fn a_result_is_in_the_window_or_late_when_settings_change() {
             let stats = world.breaker.stats();
             assert_eq!((stats.window.unwrap().calls, stats.failures + stats.late), (0, 1));
         },
+    );
+}
+
+impl World<()> {
+    fn set(&self, settings: impl FnOnce(Builder) -> Builder) {
+        self.breaker.set(settings(self.breaker.settings())).unwrap();
+    }
+
+    /// If it is not open by now.
+    fn succeed(&self) {
+        if let Ok(guard) = self.breaker.try_acquire() {
+            guard.success();
+        }
+    }
+}
+
+#[test]
+fn a_success_that_completes_the_calls_is_judged_beside_a_failure() {
+    race(
+        Some(3),
+        || {
+            let breaker =
+                breaker(|builder| builder.window(Window::calls(8)).failure_rate(0.3).minimum_calls(3));
+            end_at(&breaker, Outcome::Success, 0);
+            World::<()>::new(breaker)
+        },
+        |world| world.guard().failure(),
+        |world| world.succeed(),
+        |world| {
+            let stats = world.breaker.stats();
+            assert_eq!((stats.state, stats.state_changes), (State::Open, 1));
+        },
+    );
+}
+
+/// A window with one failure, of which the rules say that it is not too much.
+fn one_failure(settings: fn(Builder) -> Builder) -> World<()> {
+    let breaker = breaker(|builder| settings(builder).failure_rate(0.9).minimum_calls(2));
+    end_at(&breaker, Outcome::Success, 0);
+    end_at(&breaker, Outcome::Failure, 0);
+    World::new(breaker)
+}
+
+fn after_other_settings_a_success_is_judged(setup: fn() -> World<()>) {
+    race(
+        Some(3),
+        setup,
+        |world| world.guard().success(),
+        |world| {
+            world.set(|settings| settings.failure_rate(0.2));
+            world.succeed();
+        },
+        |world| assert_eq!(world.breaker.stats().state, State::Open),
+    );
+}
+
+#[test]
+fn a_success_is_judged_by_the_settings_before_it() {
+    after_other_settings_a_success_is_judged(|| one_failure(|builder| builder.window(Window::calls(8))));
+}
+
+#[test]
+fn nor_does_a_window_of_time_miss_other_settings() {
+    after_other_settings_a_success_is_judged(|| {
+        one_failure(|builder| builder.window(Window::time_in_parts(Duration::from_secs(60), 2)))
+    });
+}
+
+#[test]
+fn one_of_two_that_begin_a_part_judges_it() {
+    race(
+        Some(3),
+        || {
+            // Two failures of six are not too many; two of four are, once the successes of the first part have left.
+            let window = Window::time_in_parts(Duration::from_secs(2), 2);
+            let breaker = breaker(|builder| builder.window(window).failure_rate(0.5).minimum_calls(4));
+            for _ in 0..4 {
+                end_at(&breaker, Outcome::Success, 0);
+            }
+            for _ in 0..2 {
+                end_at(&breaker, Outcome::Failure, 1);
+            }
+            World::<()>::new(breaker)
+        },
+        // In the part in which it is calm, or in the next one.
+        |world| world.guard().record_at(Outcome::Success, at(1)),
+        |world| {
+            if let Ok(guard) = world.breaker.try_acquire_at(at(2)) {
+                guard.record_at(Outcome::Success, at(2));
+            }
+        },
+        |world| assert_eq!(world.breaker.stats().state, State::Open),
     );
 }
 

@@ -8,11 +8,12 @@
 //! | of calls: also while a block is full | 2 | 3 | a generation that begins the next block, not the one after it |
 //! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
 //! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |
+//! | of time: who reads by the present head finds the start of its window, however far another moves on | 2 | 3 | `rotate` that goes to the part at once |
 //! | of time: of two outcomes at once one sees both | 2 | 3 | Acquire and Release in place of SeqCst |
 //! | of time: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the count is loaded |
 
 use crate::race::race;
-use crate::window::{Counts, Kind, Shape, Windows};
+use crate::window::{BLOCK, Counts, Kind, Shape, Taken, Windows};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
 
@@ -28,7 +29,7 @@ struct World {
 const BAD: Kind = Kind { failed: true, slow: true };
 const WELL: Kind = Kind { failed: false, slow: false };
 
-fn counts(calls: u32, failures: u32) -> Counts {
+fn counts(calls: u64, failures: u64) -> Counts {
     Counts { calls, failures, slow: failures }
 }
 
@@ -41,7 +42,11 @@ impl World {
 
     fn record(&self, generation: u32, kind: Kind, now: u64) -> Option<Counts> {
         let still = || self.generation.load(Ordering::Acquire) == generation;
-        self.windows.record(self.shape, generation, kind, || now, still)
+        match self.windows.take(self.shape, generation, kind, || now, still, |_| false) {
+            Taken::With(counts) => Some(counts),
+            Taken::Calmly => panic!("it never is"),
+            Taken::Late => None,
+        }
     }
 
     fn read(&self, generation: u32, now: u64) -> Counts {
@@ -77,18 +82,22 @@ fn filled(most: u32, outcomes: u32) -> World {
 fn outcomes_that_fill_a_block_are_all_counted() {
     race(
         Some(3),
-        // The next but one leaves the first behind: the window is of nine.
-        || filled(9, 7),
+        // The next but one leaves the first behind: the window is of one more than a block.
+        || filled(BLOCK + 1, BLOCK - 1),
         |world| world.see(0, world.record(0, BAD, 0)),
         |world| {
             world.see(1, world.record(0, BAD, 0));
             world.record(0, BAD, 0);
         },
         |world| {
-            assert_eq!(world.read(0, 0), counts(9, 9));
+            let block = u64::from(BLOCK);
+            assert_eq!(world.read(0, 0), counts(block + 1, block + 1));
             let (mine, theirs) = (world.seen(0), world.seen(1));
-            assert!(theirs == counts(8, 7) || theirs == counts(9, 8), "{theirs:?}");
-            assert!(mine != theirs && mine.calls >= 8 && mine.failures >= 7, "{mine:?} {theirs:?}");
+            assert!(theirs == counts(block, block - 1) || theirs == counts(block + 1, block), "{theirs:?}");
+            assert!(
+                mine != theirs && mine.calls >= block && mine.failures >= block - 1,
+                "{mine:?} {theirs:?}"
+            );
         },
     );
 }
@@ -99,10 +108,10 @@ fn one_who_was_held_up_writes_no_wrong_start() {
         // To be held up once is enough.
         Some(1),
         // A ring of four blocks. The other goes round it until the block of the first is begun again.
-        || filled(1, 8),
+        || filled(1, BLOCK),
         |world| drop(world.record(0, WELL, 0)),
         |world| {
-            for _ in 0..33 {
+            for _ in 0..4 * BLOCK + 1 {
                 world.record(0, BAD, 0);
             }
         },
@@ -132,25 +141,26 @@ fn late(outcomes: fn() -> World) {
 
 #[test]
 fn an_outcome_of_the_past_is_in_no_later_window_of_calls() {
-    late(|| filled(9, 0));
+    late(|| filled(BLOCK + 1, 0));
 }
 
 #[test]
 fn nor_is_one_that_finds_the_block_full() {
-    late(|| filled(9, 8));
+    late(|| filled(BLOCK + 1, BLOCK));
 }
 
 #[test]
 fn a_reader_sees_one_moment() {
     race(
         Some(3),
-        || filled(8, 8),
+        || filled(BLOCK, BLOCK),
         |world| drop(world.record(0, WELL, 0)),
         |world| world.see(1, Some(world.read(0, 0))),
         |world| {
             let seen = world.seen(1);
             // The one that leaves was well, too.
-            assert_eq!((seen.calls, seen.failures, seen.slow), (8, 7, 7));
+            let all = u64::from(BLOCK);
+            assert_eq!((seen.calls, seen.failures, seen.slow), (all, all - 1, all - 1));
         },
     );
 }
@@ -173,6 +183,29 @@ fn two_that_begin_a_part_are_both_in_it() {
             assert!([one, both].contains(&mine) && [one, both].contains(&theirs), "{mine:?} {theirs:?}");
             assert!(mine == both || theirs == both);
             assert_eq!(world.read(0, 1_999), both);
+        },
+    );
+}
+
+/// S25
+#[test]
+fn a_reader_finds_the_start_of_its_window() {
+    race(
+        Some(3),
+        || {
+            // In the models the starts of eight parts are known.
+            let world = World::new(Shape::time(4, 1_000).numbered(1));
+            world.record(0, BAD, 1_000);
+            world.record(0, WELL, 4_000);
+            world
+        },
+        // Its start is where that of the first of the window is.
+        |world| drop(world.record(0, WELL, 9_000)),
+        |world| world.see(1, Some(world.read(0, 4_000))),
+        |world| {
+            let seen = world.seen(1);
+            assert!([counts(2, 1), counts(1, 0), counts(0, 0)].contains(&seen), "{seen:?}");
+            assert_eq!(world.read(0, 9_000), counts(1, 0));
         },
     );
 }

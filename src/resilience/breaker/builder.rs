@@ -148,7 +148,7 @@ impl Builder {
     }
 
     /// Whether to note when the last call succeeded and when the last one failed. Default: no, since it costs each call a look
-    /// at the clock; but where that is needed anyway, by [`slow_call`](Self::slow_call) or a window of time, they are noted.
+    /// at the clock, and a word that all threads write.
     pub const fn timestamps(mut self, note: bool) -> Self {
         self.knobs.timestamps = note;
         self

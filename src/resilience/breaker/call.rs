@@ -4,7 +4,7 @@ use super::guard::Guard;
 use super::outcome::{ByDefault, Classify};
 use super::{CircuitBreaker, Outcome};
 use crate::resilience::policy::{fill, relay};
-use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy};
+use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -45,12 +45,12 @@ impl<C> Classified<C> {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn call_sync<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
     {
-        let guard = self.breaker.try_acquire().map_err(|open| Error::Rejected(open.into()))?;
+        let guard = self.breaker.acquire().map_err(Error::Rejected)?;
         // A panic of `op` or of the classifier drops the guard.
         let result = op().map_err(Error::Inner);
         let outcome = self.classifier.classify(&result);
@@ -144,9 +144,9 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
         if this.guard.is_none() {
-            match this.breaker.try_acquire() {
+            match this.breaker.acquire() {
                 Ok(guard) => fill(this.guard, guard.told_of_panics()),
-                Err(open) => return Poll::Ready(Err(Error::Rejected(open.into()))),
+                Err(rejection) => return Poll::Ready(Err(Error::Rejected(rejection))),
             }
         }
         let mut watch = IfPanics { guard: this.guard, armed: true };
@@ -178,6 +178,14 @@ impl<A: crate::resilience::Fork, C: Classify<A::Ok, A::Err>> crate::resilience::
 }
 
 impl CircuitBreaker {
+    #[inline(always)]
+    fn acquire(&self) -> Result<Guard<&Self>, Rejection> {
+        match self.machine.admit(self.machine.now()) {
+            Ok(ticket) => Ok(Guard::new(self, ticket)),
+            Err(refused) => Err(self.machine.rejection(refused)),
+        }
+    }
+
     /// Runs the future that `op` makes if the breaker lets it through, and judges the result by [`Outcome::of`].
     ///
     /// The breaker decides at the first poll; if it refuses, `op` is not called.
@@ -212,9 +220,9 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn call_sync<T, E>(&self, op: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
-        let guard = self.try_acquire().map_err(|open| Error::Rejected(open.into()))?;
+        let guard = self.acquire().map_err(Error::Rejected)?;
         // A panic of `op` drops the guard.
         let result = op();
         guard.record(if result.is_ok() { Outcome::Success } else { Outcome::Failure });

@@ -183,11 +183,6 @@ impl Config {
         !self.shape.is_none() || self.slow_call != u64::MAX || self.knobs.timestamps
     }
 
-    /// Whether the times of the last success and failure are known.
-    pub(super) fn timestamps(&self) -> bool {
-        self.knobs.timestamps || self.shape.is_time() || self.slow_call != u64::MAX
-    }
-
     /// The length of the break that begins with `trip`. Runs the user's function: no lock may be held.
     pub(super) fn break_nanos(&self, trip: &Trip) -> u64 {
         let base = self.knobs.recovery_time;

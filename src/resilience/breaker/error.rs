@@ -27,8 +27,10 @@ impl Open {
     /// When to try again.
     ///
     /// * Open: the rest of the break.
-    /// * Half-open: the time until a trial's place or the whole verdict is overdue, so another call may be let through
-    ///   at that time at the latest; `None` if neither has a limit.
+    /// * Half-open: the time until the verdict is overdue or a trial's place is free for another, whichever is sooner. At that
+    ///   time at the latest the breaker decides anew: it lets another call through in the place of a trial whose lease is over;
+    ///   or, if the verdict is overdue by then, which goes first where both are at once, it opens for another break (or closes:
+    ///   [`OnOverdue`](super::OnOverdue)). `None` if neither has a limit, and where the share of a ramp refused.
     /// * Forced open, shut down: `None`. Waiting does not help.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after

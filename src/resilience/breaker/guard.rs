@@ -91,6 +91,10 @@ impl<H: Handle> Guard<H> {
     }
 
     /// The call ended so at `now`.
+    ///
+    /// All times that a breaker is given should be of one clock. A window of time goes on to the latest one, and never back: by a
+    /// time far ahead it forgets what it holds, and until then keeps all that comes in. Another [`window`](super::Builder::window)
+    /// begins with the time of its own first outcome.
     pub fn record_at(mut self, outcome: Outcome, now: Instant) {
         self.live = false;
         let machine = &self.handle.breaker().machine;

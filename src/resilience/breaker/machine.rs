@@ -1,5 +1,6 @@
 //! The state machine: who is let through, and what outcomes do.
 
+use super::calm::Calm;
 use super::config::Config;
 use super::posted::Posted;
 use super::transition::Control;
@@ -7,6 +8,7 @@ use super::window::{Shape, Windows};
 use super::word::Word;
 use super::{BreakerEvent, Open, Outcome, State};
 use crate::observe::Observers;
+use crate::resilience::{Reason, Rejection};
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering, load_seq_cst_u64};
 use crate::sync::striped::{Lane, Striped, lane};
 use crate::time::{Clock, Epoch};
@@ -45,6 +47,8 @@ pub(super) struct Machine {
     phases: [Phase; 2],
     pub(super) name: &'static str,
     pub(super) posted: Posted,
+    /// Whether successes in the window need not be judged.
+    pub(super) calm: Calm,
     /// There once it is needed.
     pub(super) windows: OnceLock<Box<Windows>>,
     /// In metrics only: which rules are reached, and the generation.
@@ -124,6 +128,43 @@ impl Refused {
     }
 }
 
+/// A ticket or a refusal in two words, so that it comes back in registers: one that goes through memory is waited for.
+///
+/// | word | of a ticket | of a refusal |
+/// |---|---|---|
+/// | first | its word (a plain one: bit 31 is 0) | a word in the state, with bit 31 |
+/// | second | its detail | the remaining time |
+#[derive(Clone, Copy)]
+struct Packed(u64, u64);
+
+impl Packed {
+    const REFUSED: u64 = 1 << 31;
+
+    #[inline]
+    fn new(answer: Result<Ticket, Refused>) -> Self {
+        match answer {
+            Ok(Ticket { word, detail }) => Self(word.0, detail),
+            Err(refused) => Self::refused(refused),
+        }
+    }
+
+    #[inline]
+    const fn refused(Refused { state, remaining }: Refused) -> Self {
+        Self(Word::new(state, false).plain().0 | Self::REFUSED, remaining)
+    }
+
+    #[inline]
+    fn open(self) -> Result<Ticket, Refused> {
+        let Self(first, second) = self;
+        let word = Word(first & !Self::REFUSED);
+        if first & Self::REFUSED == 0 {
+            Ok(Ticket { word, detail: second })
+        } else {
+            Err(Refused { state: word.state(), remaining: second })
+        }
+    }
+}
+
 /// From `now` to `due`. A break without end is still one that time ends; trials without a limit are not.
 #[inline]
 fn remaining(state: State, due: u64, now: u64) -> u64 {
@@ -154,6 +195,7 @@ impl Machine {
             phases: [Phase::new(shape), Phase::new(Shape::NONE)],
             name,
             posted: Posted::new(&config),
+            calm: Calm::none(),
             windows,
             reached: AtomicU64::new(0),
             last_success: AtomicU64::new(0),
@@ -247,7 +289,7 @@ impl Machine {
                 return Ok(ticket);
             }
         }
-        self.admit_or_refuse(now.nanos)
+        self.admit_or_refuse(now.nanos).open()
     }
 
     #[inline(always)]
@@ -272,7 +314,7 @@ impl Machine {
     }
 
     #[inline(never)]
-    fn admit_or_refuse(&self, nanos: Option<u64>) -> Result<Ticket, Refused> {
+    fn admit_or_refuse(&self, nanos: Option<u64>) -> Packed {
         // What the loop below would come to in most cases, without its detours.
         let word = self.load();
         if word.is(State::Open) {
@@ -281,11 +323,13 @@ impl Machine {
                 None => self.epoch.nanos(),
             };
             return match self.due(word) {
-                Some(due) if now < due => Err(self.refuse(State::Open, remaining(State::Open, due, now))),
-                _ => self.admit_with_care(Some(now)),
+                Some(due) if now < due => {
+                    Packed::refused(self.refuse(State::Open, remaining(State::Open, due, now)))
+                }
+                _ => Packed::new(self.admit_with_care(Some(now))),
             };
         }
-        self.admit_with_care(nanos)
+        Packed::new(self.admit_with_care(nanos))
     }
 
     #[cold]
@@ -334,7 +378,16 @@ impl Machine {
         refused
     }
 
-    /// The refusal as the user gets it.
+    /// The refusal as the user of a policy gets it.
+    #[inline]
+    pub(super) fn rejection(&self, refused: Refused) -> Rejection {
+        match refused.state {
+            State::ShutDown => Rejection::new(self.name, Reason::Closed),
+            _ => Rejection::circuit_open(self.name, refused.retry_after()),
+        }
+    }
+
+    /// The refusal as who asks the breaker itself gets it.
     #[inline]
     pub(super) fn refusal(&self, refused: Refused) -> Open {
         Open { name: self.name, state: refused.state, retry_after: refused.retry_after() }
@@ -343,12 +396,14 @@ impl Machine {
     /// Takes note of how a call ended.
     #[inline(always)]
     pub(super) fn settle(&self, ticket: Ticket, end: End, now: Now<'_>) {
-        // Relaxed: nothing is read on the strength of it.
-        let same = self.word.load(Ordering::Relaxed) == ticket.word.0;
-        if same && matches!(end, End::Judged(Outcome::Success)) {
-            self.tally.add::<SUCCEEDED>(lane());
-        } else {
-            self.settle_with_effect(ticket, end, now.nanos);
+        match end {
+            // Relaxed: nothing is read on the strength of it.
+            End::Judged(Outcome::Success) if self.word.load(Ordering::Relaxed) == ticket.word.0 => {
+                self.tally.add::<SUCCEEDED>(lane());
+            }
+            End::Judged(Outcome::Success) => self.settle_success(ticket, now.nanos),
+            End::Judged(Outcome::Failure) => self.settle_failure(ticket, now.nanos),
+            _ => self.settle_with_effect(ticket, end, now.nanos),
         }
     }
 

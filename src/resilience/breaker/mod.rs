@@ -35,7 +35,7 @@
 //! | [`Outcome::Trip`] | one outcome |
 //!
 //! One is enough. Each outcome is judged when it comes in, successes included (a success may complete the calls that a rate needs,
-//! and may be slow), together with what is in the window then.
+//! may be slow, and may be the first after older ones have left a window of time), together with what is in the window then.
 //!
 //! # What is lock-free
 //!
@@ -43,7 +43,7 @@
 //! |---|---|
 //! | letting a call through: closed, metrics only, forced closed, disabled | lock-free; one atomic addition, no clock |
 //! | its success, with no window and no failures counted | wait-free; on the first threads of the process not one atomic read-modify-write |
-//! | its outcome, with a window of calls | lock-free; one compare-and-swap, two more with every eighth outcome |
+//! | its outcome, with a window of calls | lock-free; one compare-and-swap, two more with every twelfth outcome |
 //! | its outcome, with a window of time | lock-free; one compare-and-swap and a look at the clock; at most 512 more with the first of a new part of the window |
 //! | its failure, below the threshold; a success after failures | lock-free |
 //! | refusing: open, half-open with its trials out, forced open, shut down | lock-free; one look at the clock (forced open, shut down: none) |
@@ -73,11 +73,13 @@
 
 mod builder;
 mod call;
+mod calm;
 mod check;
 mod config;
 mod error;
 mod event;
 mod guard;
+mod judge;
 mod keyed;
 mod machine;
 mod outcome;

@@ -3,7 +3,7 @@
 use super::OnCancel;
 use super::config::{Config, nanos};
 use super::rules::Rules;
-use crate::shim::{AtomicU32, AtomicU64, Ordering};
+use crate::shim::{AtomicU32, AtomicU64, Ordering, load_seq_cst_u64};
 
 /// Copies of settings. While they are changed a call may see some of the old ones and some of the new, as if it had ended a little
 /// earlier or later; what needs them to be of one mind is looked at again under the lock.
@@ -18,6 +18,8 @@ pub(super) struct Posted {
     counts: AtomicU64,
     /// Shares of failures and of slow calls.
     rates: AtomicU64,
+    /// How often settings have been posted.
+    posting: AtomicU64,
 }
 
 const TIMES_CALLS: u32 = 1;
@@ -38,16 +40,17 @@ impl Posted {
             cancel_limit: AtomicU64::new(0),
             counts: AtomicU64::new(0),
             rates: AtomicU64::new(0),
+            posting: AtomicU64::new(0),
         };
         posted.post(config);
         posted
     }
 
-    /// Under the lock. All is Relaxed: see above.
+    /// Under the lock. All but the last is Relaxed: see above.
     pub(super) fn post(&self, config: &Config) {
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let flags = flag(config.times_calls(), TIMES_CALLS)
-            | flag(config.timestamps(), TIMESTAMPS)
+            | flag(config.knobs.timestamps, TIMESTAMPS)
             | flag(config.knobs.count_cancelled_slow, CANCELLED_SLOW);
         let cancel_limit = match config.knobs.on_cancel {
             OnCancel::Neutral => u64::MAX,
@@ -61,6 +64,16 @@ impl Posted {
         self.cancel_limit.store(cancel_limit, Ordering::Relaxed);
         self.counts.store(both(rules.minimum, rules.failures), Ordering::Relaxed);
         self.rates.store(both(rules.failure_rate, rules.slow_rate), Ordering::Relaxed);
+        // ORDERING: SeqCst pairs with `posting`: who sees the number sees the rules.
+        self.posting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often settings have been posted, or one less while they are: who looks at the rules afterwards finds those of that
+    /// time, or later ones.
+    #[inline]
+    pub(super) fn posting(&self) -> u64 {
+        // ORDERING: as in `post`. SeqCst for windows of time, where nothing else orders one who counts and one who reads.
+        load_seq_cst_u64(&self.posting)
     }
 
     #[inline]
@@ -78,6 +91,12 @@ impl Posted {
     #[inline]
     pub(super) fn timestamps(&self) -> bool {
         self.has(TIMESTAMPS)
+    }
+
+    /// Whether somebody looks at how long calls take, or at when they end.
+    #[inline]
+    pub(super) fn looks_at_times(&self) -> bool {
+        self.has(TIMES_CALLS | TIMESTAMPS)
     }
 
     /// Whether a dropped call that was slow is counted as slow.
@@ -104,8 +123,10 @@ impl Posted {
         self.cancel_limit.load(Ordering::Relaxed)
     }
 
+    /// The rules, not older than what one who has counted an outcome before this one has looked at the [number](Self::posting) of.
     #[inline]
     pub(super) fn rules(&self) -> Rules {
+        self.posting();
         let (counts, rates) = (self.counts.load(Ordering::Relaxed), self.rates.load(Ordering::Relaxed));
         Rules {
             minimum: counts as u32,

@@ -120,14 +120,14 @@ impl Rules {
     /// Which rules say that the breaker has to open: bits in the order of `TRIGGERS`.
     #[inline]
     pub(super) fn reached(self, counts: Counts) -> u32 {
-        let enough = counts.calls >= self.minimum;
-        let at = |part: u32, share: u32| {
-            enough && u64::from(part) * WHOLE >= u64::from(share) * u64::from(counts.calls)
+        let enough = counts.calls >= u64::from(self.minimum);
+        let at = |part: u64, share: u32| {
+            enough && u128::from(part) * u128::from(WHOLE) >= u128::from(share) * u128::from(counts.calls)
         };
         let (failures, slow) = (counts.failures, counts.slow);
         u32::from(at(failures, self.failure_rate))
             | u32::from(at(slow, self.slow_rate)) << 1
-            | u32::from(failures >= self.failures) << 2
+            | u32::from(self.failures != NEVER && failures >= u64::from(self.failures)) << 2
     }
 
     /// The first of them.
@@ -152,9 +152,12 @@ mod tests {
             for part in 1..=calls {
                 let rate = share(f64::from(part) / f64::from(calls));
                 let rules = Rules { failure_rate: rate, ..Rules::NONE };
-                let counts = |failures| Counts { calls, failures, slow: 0 };
-                assert_eq!(rules.reached(counts(part)), 1, "{part} of {calls}");
-                assert_eq!(rules.reached(counts(part - 1)), 0, "{part} of {calls}");
+                for scale in [1, 1 << 29] {
+                    let counts = |failures| Counts { calls: u64::from(calls) * scale, failures, slow: 0 };
+                    let part = u64::from(part) * scale;
+                    assert_eq!(rules.reached(counts(part)), 1, "{part} of {calls}");
+                    assert_eq!(rules.reached(counts(part - scale)), 0, "{part} of {calls}");
+                }
                 assert_eq!(least(rate, calls), part);
             }
         }
@@ -162,7 +165,8 @@ mod tests {
 
     #[test]
     fn no_rule_is_never_reached() {
-        let counts = Counts { calls: 16_383, failures: 16_383, slow: 16_383 };
-        assert_eq!(Rules::NONE.reached(counts), 0);
+        for calls in [16_383, u64::from(u32::MAX), 1 << 38] {
+            assert_eq!(Rules::NONE.reached(Counts { calls, failures: calls, slow: calls }), 0);
+        }
     }
 }

@@ -26,6 +26,7 @@ impl Machine {
         let (mut control, length) = self.lock_knowing_new_break(&config);
         let old = std::mem::replace(&mut control.config, Arc::clone(&config));
         self.posted.post(&config);
+        self.calm.clear();
         let reshaped = config.shape.numbered(0) != control.shape.numbered(0);
         if reshaped {
             // (The number skips 0, which no window has, and that of the last window that an outcome went into.)

@@ -1,13 +1,12 @@
 //! What the end of a call does in a breaker that lets every call through.
 
+use super::calm::Stage;
 use super::machine::{
     CANCELLED, End, FAILED, IGNORED, LATE, Machine, Now, SLOW, SUCCEEDED, Ticket, UNRECORDED,
 };
-use super::rules::{Rules, TRIGGERS};
-use super::transition::{Decided, Opening};
-use super::window::{Counts, Kind};
+use super::window::{Counts, Kind, Shape, Taken};
 use super::word::Word;
-use super::{BreakerEvent, Outcome, State, Trigger, Trip, WindowCounts};
+use super::{BreakerEvent, Outcome, State, Trigger};
 use crate::shim::Ordering;
 use crate::sync::striped::lane;
 use std::time::Duration;
@@ -46,6 +45,11 @@ impl Machine {
         } else {
             self.settle_let_through(ticket, end, &mut now);
         }
+        self.wake_if_shut_down();
+    }
+
+    #[inline]
+    fn wake_if_shut_down(&self) {
         if Word(self.word.load(Ordering::Relaxed)).is(State::ShutDown) {
             self.wake_drained();
         }
@@ -71,6 +75,117 @@ impl Machine {
         Ended { end, slow: (counts && took > slow_call).then_some(took) }
     }
 
+    /// A success that is more than a number.
+    #[inline(never)]
+    pub(super) fn settle_success(&self, ticket: Ticket, nanos: Option<u64>) {
+        // What the rest would come to in most cases with a window of calls, without its detours.
+        let Some(windows) = self.windows.get() else { return self.settle_success_with_care(ticket, nanos) };
+        let mut word = ticket.word;
+        if !windows.take_calmly(ticket.word.generation(), || self.is_calm(ticket, &mut word)) {
+            return self.settle_success_of_block(ticket, nanos);
+        }
+        if word.failures() != 0 && !self.replace(word, word.with_failures(0)) {
+            return self.settle_success_in_a_row(ticket);
+        }
+        self.tally.add::<SUCCEEDED>(lane());
+        self.wake_if_shut_down();
+    }
+
+    /// Whether the window of calls is calm in the generation of the ticket, with the word of that moment.
+    #[inline(always)]
+    fn is_calm(&self, ticket: Ticket, word: &mut Word) -> bool {
+        *word = self.load();
+        let stage = Stage::new(self.posted.posting(), *word, 0).without_time();
+        // (Only a closed breaker is ever calm.)
+        word.plain() == ticket.word && self.calm.is(stage)
+    }
+
+    /// One for which there is no room in the block.
+    #[inline(never)]
+    fn settle_success_of_block(&self, ticket: Ticket, nanos: Option<u64>) {
+        let mut word = ticket.word;
+        let shape = self.shape(word);
+        let generation = word.generation();
+        let is_calm = || shape.is_calls() && self.is_calm(ticket, &mut word);
+        if !self.windows.get().is_some_and(|windows| windows.begin_block_calmly(shape, generation, is_calm)) {
+            return self.settle_success_with_care(ticket, nanos);
+        }
+        self.settle_success_in_a_row(ticket);
+    }
+
+    #[inline(never)]
+    fn settle_success_in_a_row(&self, ticket: Ticket) {
+        let ended = Ended { end: End::Judged(Outcome::Success), slow: None };
+        self.settle_in_a_row(ticket, ended, None, &mut self.now());
+        self.wake_if_shut_down();
+    }
+
+    #[inline(never)]
+    fn settle_success_with_care(&self, ticket: Ticket, nanos: Option<u64>) {
+        let (word, end) = (self.load(), End::Judged(Outcome::Success));
+        if !word.is_closed_as(ticket.word) || self.posted.timestamps() {
+            return self.settle_with_effect(ticket, end, nanos);
+        }
+        let mut now = Now { epoch: &self.epoch, nanos };
+        // (Only a call that was timed can be slow.)
+        let timed = ticket.detail != u64::MAX;
+        let ended = if timed { self.ended(end, ticket.detail, &mut now) } else { Ended { end, slow: None } };
+        let shape = self.shape(word);
+        if ended.slow.is_some() {
+            return self.settle_with_effect(ticket, end, now.nanos);
+        }
+        let well = Kind { failed: false, slow: false };
+        let taken = if shape.is_none() { None } else { Some(self.take(word, shape, well, &mut now)) };
+        match taken {
+            None | Some((Taken::Calmly, _)) if word.failures() == 0 => self.tally.add::<SUCCEEDED>(lane()),
+            None | Some((Taken::Calmly, _)) => self.settle_in_a_row(ticket, ended, None, &mut now),
+            Some((Taken::Late, _)) => self.count_late(end),
+            Some((Taken::With(counts), stage)) => {
+                self.settle_judged(ticket, ended, (counts, stage), &mut now);
+            }
+        }
+        self.wake_if_shut_down();
+    }
+
+    /// A failure.
+    #[inline(never)]
+    pub(super) fn settle_failure(&self, ticket: Ticket, nanos: Option<u64>) {
+        let word = self.load();
+        // What the rest would come to in most cases without a window, or with one of calls, if nobody looks at the time.
+        let shape = self.shape(word);
+        if word.is_closed_as(ticket.word) && !self.posted.looks_at_times() && !shape.is_time() {
+            self.settle_failure_by_count(ticket, word, shape, nanos);
+            self.wake_if_shut_down();
+        } else {
+            self.settle_with_effect(ticket, End::Judged(Outcome::Failure), nanos);
+        }
+    }
+
+    #[inline(always)]
+    fn settle_failure_by_count(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
+        let mut now = Now { epoch: &self.epoch, nanos };
+        let ended = Ended { end: End::Judged(Outcome::Failure), slow: None };
+        let mut window = None;
+        if shape.is_calls() {
+            let kind = Kind { failed: true, slow: false };
+            let (Taken::With(counts), stage) = self.take(word, shape, kind, &mut now) else {
+                return self.count_late(ended.end);
+            };
+            window = Some(counts);
+            let rules = self.posted.rules();
+            if rules.reached(counts) != 0 {
+                return self.settle_judged(ticket, ended, (counts, stage), &mut now);
+            }
+            self.calm.say(stage, counts, rules.minimum);
+        }
+        let failures = word.failures().saturating_add(1);
+        if failures < self.posted.failure_threshold() && self.replace(word, word.with_failures(failures)) {
+            self.tally.add::<FAILED>(lane());
+        } else {
+            self.settle_in_a_row(ticket, ended, window, &mut now);
+        }
+    }
+
     fn settle_let_through(&self, ticket: Ticket, end: End, now: &mut Now<'_>) {
         let ended = self.ended(end, ticket.detail, now);
         let word = self.load();
@@ -90,28 +205,55 @@ impl Machine {
             return self.count(ended);
         }
         let shape = self.shape(word);
-        let mut window = None;
-        if !shape.is_none() {
-            let kind = Kind { failed: ended.is_failure(), slow: ended.slow.is_some() };
-            let still = || self.load().same_generation(word);
-            let generation = word.generation();
-            window = self
-                .windows
-                .get()
-                .and_then(|windows| windows.record(shape, generation, kind, || now.nanos(), still));
-            let Some(counts) = window else { return self.count_late(ended.end) };
-            let reached = self.posted.rules().reached(counts);
-            if word.is(State::MetricsOnly) {
-                self.tell_what_is_reached(word, reached, counts);
-            } else if let Some(trigger) = Rules::trigger(reached) {
-                if self.open_by(ticket, ended, trigger, window, now) {
-                    return;
-                }
-            }
+        if shape.is_none() {
+            return self.settle_taken(ticket, ended, None, now);
         }
+        let kind = Kind { failed: ended.is_failure(), slow: ended.slow.is_some() };
+        match self.take(word, shape, kind, now) {
+            (Taken::Late, _) => self.count_late(ended.end),
+            (Taken::Calmly, _) => self.settle_in_a_row(ticket, ended, None, now),
+            (Taken::With(counts), stage) => self.settle_judged(ticket, ended, (counts, stage), now),
+        }
+    }
+
+    /// Puts an outcome into the window of the generation of `word`, at the stage that the window is at then.
+    #[inline(always)]
+    fn take(&self, word: Word, shape: Shape, kind: Kind, now: &mut Now<'_>) -> (Taken, Stage) {
+        let mut stage = Stage::NONE;
+        let Some(windows) = self.windows.get() else { return (Taken::Late, stage) };
+        let may_be_calm = word.is(State::Closed) && !kind.failed && !kind.slow;
+        let still = || self.load().same_generation(word);
+        let is_calm = |part| {
+            stage = Stage::new(self.posted.posting(), word, part);
+            if shape.is_calls() && !self.posted.looks_at_times() {
+                stage = stage.without_time();
+            }
+            may_be_calm && self.calm.is(stage)
+        };
+        let taken = windows.take(shape, word.generation(), kind, || now.nanos(), still, is_calm);
+        (taken, stage)
+    }
+
+    /// What an outcome does once it is in the window, which then held so much.
+    #[inline(never)]
+    fn settle_judged(
+        &self,
+        ticket: Ticket,
+        ended: Ended,
+        (counts, stage): (Counts, Stage),
+        now: &mut Now<'_>,
+    ) {
+        if !self.opens_by_window(ticket, ended, (counts, stage), now) {
+            self.settle_taken(ticket, ended, Some(counts), now);
+        }
+    }
+
+    /// What an outcome does besides what it is in the window.
+    fn settle_taken(&self, ticket: Ticket, ended: Ended, window: Option<Counts>, now: &mut Now<'_>) {
         if let End::Judged(Outcome::Trip(_)) = ended.end {
-            if word.is(State::MetricsOnly) {
-                self.tell_threshold(Trigger::Outcome, word.failures().saturating_add(1), window);
+            if ticket.word.is(State::MetricsOnly) {
+                let failures = self.load().failures().saturating_add(1);
+                self.tell_threshold(Trigger::Outcome, failures, window);
             } else if self.open_by(ticket, ended, Trigger::Outcome, window, now) {
                 return;
             }
@@ -130,13 +272,15 @@ impl Machine {
             if ended.is_failure() {
                 let failures = word.failures().saturating_add(1);
                 let threshold = self.posted.failure_threshold();
-                if word.is(State::Closed) && failures >= threshold {
+                let reached = failures >= threshold;
+                if word.is(State::Closed) && reached {
                     return self.open_by_failures(ticket, ended, window, now);
                 }
-                if !self.replace(word, word.with_failures(failures)) {
+                let by = word.with_failures(failures);
+                if !self.replace(word, if reached { by.telling() } else { by }) {
                     continue;
                 }
-                if failures == threshold {
+                if reached && !word.told() {
                     self.tell_threshold(Trigger::ConsecutiveFailures, failures, window);
                 }
             } else if ended.is_success() && word.failures() != 0 && !self.replace(word, word.with_failures(0))
@@ -146,120 +290,6 @@ impl Machine {
             self.note(ended, now);
             return self.count(ended);
         }
-    }
-
-    /// Opens it for what is in the window or for the outcome alone. False if the settings have changed and do not say so any more.
-    #[cold]
-    #[inline(never)]
-    fn open_by(
-        &self,
-        ticket: Ticket,
-        ended: Ended,
-        trigger: Trigger,
-        window: Option<Counts>,
-        now: &mut Now<'_>,
-    ) -> bool {
-        let trip = self.trip_by(ticket.word, ended, trigger, window);
-        let mut decided = Decided::default();
-        let (mut control, length) = self.lock_knowing_break(&trip);
-        let same = self.load_locked().same_generation(ticket.word);
-        let rules = control.config.rules;
-        let holds = match TRIGGERS.iter().position(|known| *known == trigger) {
-            Some(rule) => window.is_some_and(|counts| rules.reached(counts) >> rule & 1 == 1),
-            None => true,
-        };
-        if same && holds {
-            let opening = Opening { at: now.nanos(), length, trip: Some(trip) };
-            self.open(&mut control, opening, trigger, &mut decided, |_| true);
-        }
-        drop(control);
-        if !same {
-            self.count_late(ended.end);
-        } else if holds {
-            self.note(ended, now);
-            self.count(ended);
-        }
-        self.emit(decided);
-        !same || holds
-    }
-
-    /// A failure that found the count one short of the threshold.
-    #[cold]
-    #[inline(never)]
-    fn open_by_failures(&self, ticket: Ticket, ended: Ended, window: Option<Counts>, now: &mut Now<'_>) {
-        let trigger = Trigger::ConsecutiveFailures;
-        let mut trip = self.trip_by(ticket.word, ended, trigger, window);
-        trip.failures = self.posted.failure_threshold();
-        let mut decided = Decided::default();
-        let (mut control, length) = self.lock_knowing_break(&trip);
-        let threshold = control.config.failure_threshold;
-        let judged = loop {
-            let word = self.load_locked();
-            if !word.same_generation(ticket.word) {
-                break false;
-            }
-            // A success may have come in between and begun the count anew.
-            let failures = word.failures().saturating_add(1);
-            let done = if failures < threshold {
-                self.replace(word, word.with_failures(failures))
-            } else {
-                let opening = Opening { at: now.nanos(), length, trip: Some(trip) };
-                self.open(&mut control, opening, trigger, &mut decided, |now| now == word)
-            };
-            if done {
-                break true;
-            }
-        };
-        drop(control);
-        if judged {
-            self.note(ended, now);
-            self.count(ended)
-        } else {
-            self.count_late(ended.end)
-        }
-        self.emit(decided);
-    }
-
-    /// What the break depends on, in the generation of `seen`.
-    pub(super) fn trip_by(&self, seen: Word, ended: Ended, trigger: Trigger, window: Option<Counts>) -> Trip {
-        let outcome = ended.outcome();
-        Trip {
-            opens: self.opens(seen),
-            trigger,
-            failures: 0,
-            window: window.map(WindowCounts::from),
-            outcome,
-            retry_after: outcome.and_then(|outcome| outcome.retry_after()),
-        }
-    }
-
-    /// In metrics only: tells of the rules that are reached and were not before.
-    fn tell_what_is_reached(&self, word: Word, reached: u32, counts: Counts) {
-        let generation = u64::from(word.generation()) << 32;
-        // Relaxed: it orders nothing but itself.
-        let mut seen = self.reached.load(Ordering::Relaxed);
-        let before = loop {
-            let before = if seen >> 32 == generation >> 32 { seen as u32 } else { 0 };
-            if before == reached {
-                return;
-            }
-            let by = generation | u64::from(reached);
-            match self.reached.compare_exchange_weak(seen, by, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break before,
-                Err(now) => seen = now,
-            }
-        };
-        for (rule, trigger) in TRIGGERS.into_iter().enumerate() {
-            if (reached & !before) >> rule & 1 == 1 {
-                self.tell_threshold(trigger, word.failures(), Some(counts));
-            }
-        }
-    }
-
-    fn tell_threshold(&self, trigger: Trigger, failures: u32, window: Option<Counts>) {
-        let name = self.name;
-        let window = window.map(WindowCounts::from);
-        self.observers.emit(|| BreakerEvent::ThresholdReached { name, trigger, failures, window });
     }
 
     /// Another count of failures in the same closed state. False if the word has changed meanwhile.

@@ -44,7 +44,7 @@ impl WindowCounts {
 impl From<Counts> for WindowCounts {
     fn from(counts: Counts) -> Self {
         let Counts { calls, failures, slow } = counts;
-        Self { calls: calls.into(), failures: failures.into(), slow: slow.into() }
+        Self { calls, failures, slow }
     }
 }
 

@@ -202,6 +202,7 @@ impl Machine {
         if let Some(windows) = self.windows.get() {
             windows.begin(control.shape, after.generation());
         }
+        self.calm.clear();
         control.opened = None;
         if to != State::HalfOpen {
             control.if_overdue.0 = None;

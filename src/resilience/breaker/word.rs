@@ -11,7 +11,7 @@ use super::State;
 /// | 12..21 | (of these 27 bits) | trials judged | 0 |
 /// | 21..30 | | of these, successes | 0 |
 /// | 30 | whether successes are noted | 1 | 1 in disabled; in forced closed as in closed; else 0 |
-/// | 31 | 0 | 0 | 0 |
+/// | 31 | in metrics only: whether the threshold of failures in a row has been told of | 0 | 0 |
 /// | 32..64 | generation: one more with each change of state and each reset; wraps | | |
 ///
 /// A guard has the word of its call with bits 3..32 cleared: as long as that equals the word, a success has nothing to
@@ -26,6 +26,7 @@ const JUDGED: u32 = 12;
 const SUCCESSES: u32 = 21;
 const TRIALS: u64 = (1 << 9) - 1;
 const NOT_PLAIN: u64 = 1 << 30;
+const TOLD: u64 = 1 << 31;
 const GENERATION: u32 = 32;
 
 /// The most failures in a row that are counted.
@@ -73,6 +74,12 @@ impl Word {
     #[inline]
     pub(super) const fn generation(self) -> u32 {
         (self.0 >> GENERATION) as u32
+    }
+
+    /// Whether it is of a closed breaker, and of the generation in which the call was let through that has `ticket`.
+    #[inline]
+    pub(super) fn is_closed_as(self, ticket: Self) -> bool {
+        self.is(State::Closed) && self.plain() == ticket
     }
 
     /// The same of a closed breaker or one in metrics only whose settings changed.
@@ -133,6 +140,16 @@ impl Word {
         Self(self.plain().0 | self.0 & NOT_PLAIN | (failures as u64) << PAYLOAD)
     }
 
+    /// Whether it has been told that the failures in a row are too many.
+    pub(super) const fn told(self) -> bool {
+        self.0 & TOLD != 0
+    }
+
+    /// The same, told of (which another count of failures is not).
+    pub(super) const fn telling(self) -> Self {
+        Self(self.0 | TOLD)
+    }
+
     pub(super) const fn trials(self) -> Trials {
         Trials {
             out: (self.0 >> PAYLOAD & TRIALS) as u32,
@@ -186,6 +203,13 @@ mod tests {
                 let is_plain = !attends;
                 assert_eq!((full.plain() == word, word.plain() == word), (is_plain, is_plain));
                 assert_eq!(full.with_failures(0), word);
+                let told = full.telling();
+                assert_eq!(
+                    (told.failures(), told.state(), told.plain()),
+                    (MAX_FAILURES, state, full.plain())
+                );
+                assert!(told.told() && !full.told() && !told.with_failures(7).told());
+                assert!(told.noting(!noted).told());
                 assert_eq!(word.noting(!noted) == word, !judges);
                 assert_eq!(word.noting(!noted).noting(noted), word);
                 assert_eq!(word.generation().wrapping_add(1), word.next(state, noted).generation());

@@ -1,6 +1,6 @@
 //! Half-open by rate and step by step. S10-S12, S14, S22.
 
-use super::{MS, Rig, rig};
+use super::{MS, Rig, hair_trigger, rig};
 use cofferdam::resilience::breaker::{BreakerEvent, Builder, Outcome, State, Trigger, Window};
 use std::time::Duration;
 
@@ -171,4 +171,19 @@ fn a_step_that_hangs_is_overdue_like_any_other() {
     let _first = rig.breaker.try_acquire().unwrap();
     rig.time.advance(5 * SECOND);
     assert_eq!(rig.breaker.state(), State::Open);
+}
+
+#[test]
+fn where_lease_and_limit_are_over_at_once_the_verdict_goes_first() {
+    // As they are unless told otherwise. The refusal says when the breaker decides anew, not that it lets a call through then.
+    let rig = rig(|builder| hair_trigger(builder).half_open_limit(Some(50 * MS)).trial_lease(Some(50 * MS)));
+    rig.trip();
+    rig.time.advance(100 * MS);
+    let trial = rig.breaker.try_acquire().unwrap();
+    let refused = rig.refused();
+    assert_eq!((refused.state(), refused.retry_after()), (State::HalfOpen, Some(50 * MS)));
+    rig.time.advance(50 * MS);
+    let refused = rig.refused();
+    assert_eq!((refused.state(), refused.retry_after()), (State::Open, Some(100 * MS)));
+    drop(trial);
 }

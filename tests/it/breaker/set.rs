@@ -2,7 +2,8 @@
 
 use super::{MS, Rig, rig};
 use cofferdam::resilience::CircuitBreaker;
-use cofferdam::resilience::breaker::{BreakerEvent, Builder, Outcome, State, Window};
+use cofferdam::resilience::breaker::{BreakerEvent, Builder, Outcome, State, Trigger, Window};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,6 +87,27 @@ fn the_window_and_running_calls_survive_other_rules() {
         let stats = rig.breaker.stats();
         assert_eq!((stats.state, stats.late), (State::Open, 0));
     }
+}
+
+#[test]
+fn new_rules_judge_each_time_they_are_set() {
+    // What is in the window is two failures of ever more calls.
+    let rig = rig(|builder| builder.window(Window::calls(40)).failure_rate(1.0));
+    rig.fail(2);
+    for calls in 3..=30 {
+        // Of so many calls the two are less; and after the next there are as many.
+        let minimum = if calls % 3 == 0 { calls } else { 3 };
+        rig.set(|settings| settings.minimum_calls(minimum).failure_rate(2.5 / f64::from(calls)));
+        for _ in 0..calls % 2 {
+            rig.breaker.try_acquire().unwrap().ignore();
+        }
+        rig.breaker.try_acquire().unwrap().success();
+        assert_eq!(rig.breaker.state(), State::Closed, "{calls}");
+    }
+    rig.breaker.try_acquire().unwrap().success();
+    rig.set(|settings| settings.minimum_calls(3).failure_rate(2.0 / 32.0));
+    rig.breaker.try_acquire().unwrap().success();
+    assert_eq!(rig.breaker.state(), State::Open);
 }
 
 #[test]
@@ -192,4 +214,60 @@ fn an_observer_may_change_the_settings() {
     });
     rig.breaker.try_acquire().unwrap().record(Outcome::Failure);
     assert_eq!(rig.refused().retry_after(), Some(77 * SECOND));
+}
+
+/// How often it was told that there are so many failures in a row.
+fn told_in_a_row(rig: &Rig) -> Vec<u32> {
+    let told = |event: &BreakerEvent| match event {
+        BreakerEvent::ThresholdReached { trigger: Trigger::ConsecutiveFailures, failures, .. } => {
+            Some(*failures)
+        }
+        _ => None,
+    };
+    rig.events.lock().unwrap().iter().filter_map(told).collect()
+}
+
+#[test]
+fn in_metrics_only_a_threshold_that_is_lowered_is_told_of_with_the_next_failure() {
+    for window in [false, true] {
+        let rig = rig(|builder| {
+            let builder = builder.failure_threshold(10).initial_state(State::MetricsOnly);
+            if window { builder.window(Window::calls(20)) } else { builder }
+        });
+        rig.fail(5);
+        rig.set(|settings| settings.failure_threshold(3));
+        assert!(told_in_a_row(&rig).is_empty());
+        rig.fail(3);
+        assert_eq!(told_in_a_row(&rig), [6], "once");
+        // Not reached any more, and then again.
+        rig.set(|settings| settings.failure_threshold(10));
+        rig.fail(2);
+        assert_eq!(told_in_a_row(&rig), [6, 10]);
+        rig.breaker.try_acquire().unwrap().success();
+        rig.fail(12);
+        assert_eq!(told_in_a_row(&rig), [6, 10, 10]);
+    }
+}
+
+#[test]
+fn an_outcome_beside_other_settings_is_judged_by_all_of_their_rules() {
+    // The length of the break is asked for before it begins: the settings are others then.
+    let other = Arc::new(Mutex::new(None::<CircuitBreaker>));
+    let seen = Arc::clone(&other);
+    let rig = rig(|builder| {
+        builder.failure_rate(0.5).minimum_calls(2).recovery_with(move |_| {
+            let breaker = seen.lock().unwrap().take();
+            if let Some(breaker) = breaker {
+                let settings = breaker.settings().failure_rate(1.0).minimum_calls(20).failures_in_window(2);
+                breaker.set(settings).unwrap();
+            }
+            SECOND
+        })
+    });
+    rig.breaker.try_acquire().unwrap().success();
+    rig.breaker.try_acquire().unwrap().success();
+    rig.fail(1);
+    *other.lock().unwrap() = Some(rig.breaker.clone());
+    rig.fail(1);
+    assert_eq!(rig.changes(), [(State::Closed, State::Open, Trigger::FailuresInWindow)]);
 }

@@ -373,12 +373,12 @@ fn ignored_and_dropped_calls_are_in_no_window() {
 }
 
 #[test]
-fn the_last_success_and_failure_are_noted_where_that_is_asked_for_or_costs_nothing() {
+fn the_last_success_and_failure_are_noted_where_that_is_asked_for() {
     // CB15
     let timed: [fn(Builder) -> Builder; 3] = [
         |builder| builder.timestamps(true),
-        |builder| builder.slow_call(SECOND),
-        |builder| builder.window(Window::time(SECOND)),
+        |builder| builder.timestamps(true).slow_call(SECOND),
+        |builder| builder.timestamps(true).window(Window::time(SECOND)),
     ];
     for settings in timed {
         let rig = rig(settings);
@@ -396,10 +396,14 @@ fn the_last_success_and_failure_are_noted_where_that_is_asked_for_or_costs_nothi
         rig.outcomes("S");
         assert_eq!(rig.breaker.stats().last_success, Some(start + 5 * MS + 60 * SECOND));
     }
+    let timed = rig(|builder| builder.slow_call(SECOND).window(Window::time(SECOND)));
     let plain = rig(|builder| builder);
-    plain.outcomes("SF");
+    for rig in [&timed, &plain] {
+        rig.outcomes("SF");
+        let stats = rig.breaker.stats();
+        assert_eq!((stats.last_success, stats.last_failure), (None, None));
+    }
     let stats = plain.breaker.stats();
-    assert_eq!((stats.last_success, stats.last_failure), (None, None));
     assert_eq!(
         (stats.failure_rate(), stats.success_rate(), stats.is_healthy()),
         (Some(0.5), Some(0.5), true)
@@ -551,4 +555,60 @@ fn a_cancelled_call_that_is_old_is_a_failure_in_the_window() {
         drop(guard);
     }
     assert_eq!(rig.held(), [1, 1, 0]);
+}
+
+#[test]
+fn of_successes_only_the_one_that_completes_the_calls_opens_it() {
+    // S18: whatever the window holds before and after, and in the calls that begin a block of it
+    for minimum in 1..=40 {
+        for failures in [1, minimum / 2 + 1, minimum] {
+            let rig = rig(|builder| {
+                builder
+                    .window(Window::calls(40))
+                    .failure_rate(1e-9)
+                    .minimum_calls(minimum)
+                    .failure_threshold(99)
+            });
+            for n in 1..=minimum {
+                assert_eq!(rig.breaker.state(), State::Closed, "{n} of {minimum}");
+                rig.outcomes(if n < minimum && n <= failures { "F" } else { "S" });
+            }
+            let expected = if minimum == 1 { State::Closed } else { State::Open };
+            assert_eq!(rig.breaker.state(), expected, "{failures} of {minimum}");
+        }
+    }
+}
+
+#[test]
+fn a_success_opens_it_where_older_ones_have_left_a_window_of_time() {
+    // S28: the rate has risen with the time, and nobody has come to judge it
+    let rig = rig(|builder| {
+        builder.window(Window::time_in_parts(2 * SECOND, 2)).failure_rate(0.5).minimum_calls(3)
+    });
+    rig.outcomes("SSSSSS");
+    rig.time.advance(SECOND);
+    rig.outcomes("FFFS");
+    assert_eq!(rig.breaker.state(), State::Closed);
+    rig.time.advance(SECOND);
+    rig.outcomes("S");
+    assert_eq!(rig.breaker.state(), State::Open);
+}
+
+#[test]
+fn a_time_far_ahead_holds_a_window_of_time_until_it_gets_another() {
+    let rig = rig(|builder| builder.window(Window::time(2 * SECOND)).failure_rate(1.0).minimum_calls(100));
+    rig.outcomes("SF");
+    let ahead = rig.time.clock().now() + 3600 * SECOND;
+    rig.breaker.try_acquire().unwrap().record_at(Outcome::Success, ahead);
+    assert_eq!(rig.held(), [1, 0, 0]);
+    for calls in 2..10 {
+        rig.time.advance(10 * SECOND);
+        rig.outcomes("S");
+        assert_eq!(rig.held(), [calls, 0, 0], "nothing leaves it");
+    }
+    rig.breaker.set(rig.breaker.settings().window(Window::time(3 * SECOND))).unwrap();
+    rig.outcomes("SF");
+    assert_eq!(rig.held(), [2, 1, 0]);
+    rig.time.advance(3 * SECOND);
+    assert_eq!(rig.held(), [0, 0, 0]);
 }

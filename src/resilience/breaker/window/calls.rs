@@ -1,6 +1,6 @@
 //! The window of the last `n` calls, exactly.
 //!
-//! Outcomes come in blocks of eight. The block that is being filled is the *head*, one word that every outcome changes by
+//! Outcomes come in blocks of twelve. The block that is being filled is the *head*, one word that every outcome changes by
 //! one compare-and-swap. A block that is full goes into a ring, from where its outcomes leave the window one by one, at the
 //! pace at which the head fills. Besides, the ring has for each block what the window held when the block began. So the
 //! counts are those, and what has come in since, and without what has left since: two or three loads and some bit
@@ -10,13 +10,13 @@
 //!
 //! | word | bits | what |
 //! |---|---|---|
-//! | head | 0..8 | which outcomes of the block failed, the first in bit 0 |
-//! | | 8..16 | which were slow |
-//! | | 16..20 | how many there are, up to 8 |
-//! | | 20..52 | number of the block: grows with each, through all generations |
+//! | head | 0..12 | which outcomes of the block failed, the first in bit 0 |
+//! | | 12..24 | which were slow |
+//! | | 24..28 | how many there are, up to 12 |
+//! | | 28..52 | number of the block: grows with each, through all generations; wraps |
 //! | | 52..64 | the low bits of the generation |
-//! | a block's outcomes | 0..16 | as in the head |
-//! | | 32..64 | number of the block |
+//! | a block's outcomes | 0..24 | as in the head |
+//! | | 32..56 | number of the block |
 //! | a block's start | 0..14 | failures in the window when the block began |
 //! | | 14..28 | slow calls |
 //! | | 28..42 | calls |
@@ -36,24 +36,46 @@
 //! What is loaded from the ring may be of a later round, if others have gone round in between: its number says so, and the
 //! outcome begins anew.
 //!
-//! (Numbers of starts repeat after 4 million blocks, of blocks after 4 thousand million: a thread would have to be held up
-//! between two instructions for just so many outcomes, and a few, to do harm.)
+//! (Numbers of starts repeat after 4 million blocks, of blocks after 16 million, which are 50 and 200 million outcomes: a thread
+//! would have to be held up between two instructions for just so many, and a few, to do harm.)
 
-use super::{Counts, Kind};
+use super::{Counts, Kind, Taken};
 use crate::shim::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
 /// Outcomes in a block.
-const BLOCK: u32 = 8;
+pub(super) const BLOCK: u32 = 12;
+/// The numbers of blocks, and the bits of the head.
+const ONLY_FAILED: u32 = (1 << BLOCK) - 1;
+const NUMBERS: u32 = (1 << 24) - 1;
+const COUNTS: u64 = 0xf << Head::COUNT;
+const GENERATIONS: u64 = u64::MAX << Head::GENERATION;
 /// What 14 bits hold.
 pub(super) const MOST: u32 = (1 << 14) - 1;
 /// Rings of 2, 4, 8, ... blocks: the largest for `MOST` calls.
-const SIZES: usize = 12;
+const SIZES: usize = 11;
+
+/// How many calls a window holds, with the ring for so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) most: u32,
+    pub(super) ring: u32,
+}
+
+impl Size {
+    /// The ring has the blocks that may be looked at, the head's, and one to spare.
+    pub(super) const fn new(most: u32) -> Self {
+        let blocks = most.div_ceil(BLOCK) + 2;
+        Self { most, ring: blocks.next_power_of_two().trailing_zeros() - 1 }
+    }
+}
+
+const WELL: Kind = Kind { failed: false, slow: false };
 
 pub(super) struct Calls {
     head: CachePadded<AtomicU64>,
-    rings: Box<[OnceLock<Box<[Block]>>]>,
+    rings: [OnceLock<Box<[Block]>>; SIZES],
 }
 
 struct Block {
@@ -65,12 +87,17 @@ struct Block {
 struct Head(u64);
 
 impl Head {
-    const COUNT: u32 = 16;
-    const NUMBER: u32 = 20;
+    const COUNT: u32 = 24;
+    const NUMBER: u32 = 28;
     const GENERATION: u32 = 52;
 
     const fn new(generation: u32, block: u32) -> Self {
         Self((generation as u64) << Self::GENERATION | (block as u64) << Self::NUMBER)
+    }
+
+    /// The number of the block so many after this one.
+    const fn after(self, blocks: u32) -> u32 {
+        self.block().wrapping_add(blocks) & NUMBERS
     }
 
     const fn is_of(self, generation: u32) -> bool {
@@ -78,7 +105,13 @@ impl Head {
     }
 
     const fn block(self) -> u32 {
-        (self.0 >> Self::NUMBER) as u32
+        (self.0 >> Self::NUMBER) as u32 & NUMBERS
+    }
+
+    /// Whether the next outcome of the generation goes into this block.
+    const fn has_room(self, generation: u32) -> bool {
+        let others = (self.0 ^ (generation as u64) << Self::GENERATION) & GENERATIONS;
+        others | self.0 & COUNTS < (BLOCK as u64) << Self::COUNT
     }
 
     const fn count(self) -> u32 {
@@ -86,7 +119,7 @@ impl Head {
     }
 
     const fn outcomes(self) -> u32 {
-        self.0 as u32 & 0xffff
+        self.0 as u32 & 0xff_ffff
     }
 
     const fn with(self, kind: Kind) -> Self {
@@ -101,46 +134,41 @@ const fn tag(block: u32) -> u64 {
 }
 
 const fn start(block: u32, counts: Counts) -> u64 {
-    counts.failures as u64 | (counts.slow as u64) << 14 | (counts.calls as u64) << 28 | tag(block)
+    counts.failures | counts.slow << 14 | counts.calls << 28 | tag(block)
 }
 
 fn started_with(start: u64) -> Counts {
-    let field = |from| (start >> from) as u32 & MOST;
+    let field = |from| start >> from & u64::from(MOST);
     Counts { failures: field(0), slow: field(14), calls: field(28) }
 }
 
-/// The bits that are set in each of the four bytes.
-const fn ones(bytes: u32) -> u32 {
-    let pairs = bytes - (bytes >> 1 & 0x5555_5555);
-    let fours = (pairs & 0x3333_3333) + (pairs >> 2 & 0x3333_3333);
-    (fours + (fours >> 4)) & 0x0f0f_0f0f
-}
-
-/// Which ring is for so many calls: it has the blocks that may be looked at, the head's, and one to spare.
-const fn size(most: u32) -> usize {
-    let blocks = most.div_ceil(BLOCK) + 2;
-    blocks.next_power_of_two().trailing_zeros() as usize - 1
+/// The bits that are set in each of the four quarters.
+const fn ones(quarters: u64) -> u64 {
+    const ALL: u64 = u64::MAX;
+    let pairs = quarters - (quarters >> 1 & ALL / 3);
+    let fours = (pairs & ALL / 5) + (pairs >> 2 & ALL / 5);
+    let bytes = (fours + (fours >> 4)) & ALL / 17;
+    (bytes + (bytes >> 8)) & 0x00ff_00ff_00ff_00ff
 }
 
 impl Calls {
     /// For the generations after `generation`.
     pub(super) fn new(generation: u32) -> Self {
         let head = CachePadded::new(AtomicU64::new(Head::new(generation, 0).0));
-        Self { head, rings: (0..SIZES).map(|_| OnceLock::new()).collect() }
+        Self { head, rings: std::array::from_fn(|_| OnceLock::new()) }
     }
 
-    pub(super) fn prepare(&self, most: u32) {
-        let size = size(most);
-        if let Some(ring) = self.rings.get(size) {
+    pub(super) fn prepare(&self, size: Size) {
+        if let Some(ring) = self.rings.get(size.ring as usize) {
             // Numbers that no block has that will be looked at.
             let block = |_| Block { outcomes: AtomicU64::new(u64::MAX), start: AtomicU64::new(u64::MAX) };
-            ring.get_or_init(|| (0..2_usize << size).map(block).collect());
+            ring.get_or_init(|| (0..2_usize << size.ring).map(block).collect());
         }
     }
 
     #[inline]
-    fn ring(&self, most: u32) -> Option<&[Block]> {
-        self.rings.get(size(most))?.get().map(|ring| &**ring)
+    fn ring(&self, size: Size) -> Option<&[Block]> {
+        self.rings.get(size.ring as usize)?.get().map(|ring| &**ring)
     }
 
     #[inline]
@@ -179,8 +207,7 @@ impl Calls {
         (outcomes >> 32 == u64::from(number)).then_some(outcomes as u32)
     }
 
-    /// What the window holds with this head.
-    #[inline]
+    /// What the window holds with this head; `None` if that has moved on too far.
     fn counts(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
         // ORDERING: as in `outcomes`.
         let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
@@ -188,58 +215,78 @@ impl Calls {
             return None;
         }
         let start = started_with(start);
-        let come = head.count();
-        let left = (start.calls + come).saturating_sub(most);
-        let mut leaving = 0;
+        let (held, come) = (start.calls as u32, head.count());
+        let left = (held + come).saturating_sub(most);
+        let mut leaving = 0_u64;
         if left > 0 {
             // The oldest call of the window when the block began is so many blocks back, and there at so many.
-            let back = start.calls.div_ceil(BLOCK);
-            let at = back * BLOCK - start.calls;
-            let first = head.block().wrapping_sub(back);
+            let back = held.div_ceil(BLOCK);
+            let at = back * BLOCK - held;
+            let first = head.after(back.wrapping_neg());
             let near = Self::outcomes(ring, head, first)?;
-            let next = if at + left > BLOCK { Self::outcomes(ring, head, first.wrapping_add(1))? } else { 0 };
+            let next = if at + left > BLOCK {
+                Self::outcomes(ring, head, head.after(1_u32.wrapping_sub(back)))?
+            } else {
+                0
+            };
             let mask = (1 << left) - 1;
-            let failed = (near & 0xff | (next & 0xff) << BLOCK) >> at & mask;
-            let slow = (near >> BLOCK | next & 0xff00) >> at & mask;
-            leaving = failed | slow << 8;
+            let failed = (near & ONLY_FAILED | (next & ONLY_FAILED) << BLOCK) >> at & mask;
+            let slow = (near >> BLOCK | next & !ONLY_FAILED) >> at & mask;
+            leaving = u64::from(failed) | u64::from(slow) << 16;
         }
-        let ones = ones(head.outcomes() | leaving << 16);
+        let come_in = u64::from(head.outcomes() & ONLY_FAILED) | u64::from(head.outcomes() >> BLOCK) << 16;
+        let ones = ones(come_in | leaving << 32);
+        let quarter = |n: u32| ones >> (16 * n) & 0xff;
         Some(Counts {
-            calls: (start.calls + come).min(most),
-            failures: start.failures + (ones & 0xff) - (ones >> 16 & 0xff),
-            slow: start.slow + (ones >> 8 & 0xff) - (ones >> 24),
+            calls: u64::from((held + come).min(most)),
+            failures: start.failures + quarter(0) - quarter(2),
+            slow: start.slow + quarter(1) - quarter(3),
         })
     }
 
     /// The head of a generation that begins.
+    #[cold]
+    #[inline(never)]
     fn first(&self, ring: &[Block], head: Head, generation: u32) -> Option<Head> {
-        let block = head.block().wrapping_add(2);
+        let block = head.after(2);
         self.put(&Self::block(ring, block)?.start, start(block, Counts::default()), head);
         Some(Head::new(generation, block))
     }
 
     /// The head after one whose block is full.
-    #[cold]
+    #[inline]
     fn next(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
         let counts = Self::counts(ring, most, head)?;
         let outcomes = u64::from(head.block()) << 32 | u64::from(head.outcomes());
         self.put(&Self::block(ring, head.block())?.outcomes, outcomes, head);
-        let block = head.block().wrapping_add(1);
+        let block = head.after(1);
         self.put(&Self::block(ring, block)?.start, start(block, counts), head);
         Some(Head::new(generation, block))
     }
 
-    /// `most` is 0 if this window is not the one in use: then only the generation is noted.
-    pub(super) fn begin(&self, most: u32, generation: u32) {
+    /// The head with room for the next outcome.
+    #[inline]
+    fn room(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
+        if head.has_room(generation) {
+            Some(head)
+        } else if head.is_of(generation) {
+            self.next(ring, most, head, generation)
+        } else {
+            self.first(ring, head, generation)
+        }
+    }
+
+    /// Without a size, if this window is not the one in use: then only the generation is noted.
+    pub(super) fn begin(&self, size: Option<Size>, generation: u32) {
+        let ring = size.and_then(|size| self.ring(size));
         loop {
             let head = self.load();
             if head.is_of(generation) {
                 return;
             }
-            let ring = if most == 0 { None } else { self.ring(most) };
             let first = match ring {
                 Some(ring) => self.first(ring, head, generation),
-                None => Some(Head::new(generation, head.block().wrapping_add(2))),
+                None => Some(Head::new(generation, head.after(2))),
             };
             if first.is_some_and(|first| self.swap(head, first)) {
                 return;
@@ -247,43 +294,72 @@ impl Calls {
         }
     }
 
-    #[inline]
-    pub(super) fn record(
+    /// See [`Windows::take`](super::Windows::take).
+    #[inline(always)]
+    pub(super) fn take(
         &self,
-        most: u32,
+        size: Size,
         generation: u32,
         kind: Kind,
         still: impl Fn() -> bool,
-    ) -> Option<Counts> {
-        let ring = self.ring(most)?;
+        mut is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
         loop {
             let head = self.load();
+            // After the head: see there.
             if !still() {
-                return None;
+                return Taken::Late;
             }
-            let room = if !head.is_of(generation) {
-                self.first(ring, head, generation)
-            } else if head.count() == BLOCK {
-                self.next(ring, most, head, generation)
-            } else {
-                Some(head)
+            let calm = is_calm(0);
+            let Some(ring) = self.ring(size) else { return Taken::Late };
+            let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else {
+                continue;
             };
-            let Some(by) = room.map(|room| room.with(kind)) else { continue };
-            let Some(counts) = Self::counts(ring, most, by) else { continue };
+            let counts = if calm {
+                None
+            } else {
+                match Self::counts(ring, size.most, by) {
+                    counts @ Some(_) => counts,
+                    None => continue,
+                }
+            };
             if self.swap(head, by) {
-                return Some(counts);
+                return counts.map_or(Taken::Calmly, Taken::With);
             }
         }
     }
 
-    pub(super) fn read(&self, most: u32, generation: u32) -> Counts {
-        let Some(ring) = self.ring(most) else { return Counts::default() };
+    /// See [`Windows::take_calmly`](super::Windows::take_calmly).
+    #[inline(always)]
+    pub(super) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
+        let head = self.load();
+        head.has_room(generation) && is_calm() && self.swap(head, head.with(WELL))
+    }
+
+    /// See [`Windows::begin_block_calmly`](super::Windows::begin_block_calmly).
+    #[inline]
+    pub(super) fn begin_block_calmly(
+        &self,
+        size: Size,
+        generation: u32,
+        is_calm: impl FnOnce() -> bool,
+    ) -> bool {
+        let head = self.load();
+        if !is_calm() {
+            return false;
+        }
+        let room = self.ring(size).and_then(|ring| self.room(ring, size.most, head, generation));
+        room.is_some_and(|room| self.swap(head, room.with(WELL)))
+    }
+
+    pub(super) fn read(&self, size: Size, generation: u32) -> Counts {
+        let Some(ring) = self.ring(size) else { return Counts::default() };
         loop {
             let head = self.load();
             if !head.is_of(generation) {
                 return Counts::default();
             }
-            if let Some(counts) = Self::counts(ring, most, head) {
+            if let Some(counts) = Self::counts(ring, size.most, head) {
                 return counts;
             }
         }
@@ -299,8 +375,8 @@ mod tests {
     #[test]
     fn the_counts_are_those_of_a_naive_recount_for_every_size() {
         for most in (1..40).chain([99, 100, 101, 1000]) {
-            let calls = Calls::new(u32::MAX);
-            calls.prepare(most);
+            let (calls, size) = (Calls::new(u32::MAX), Size::new(most));
+            calls.prepare(size);
             let mut plain = VecDeque::new();
             let mut random = fastrand::Rng::with_seed(u64::from(most));
             let mut generation = 0;
@@ -309,8 +385,8 @@ mod tests {
                     generation += 1;
                     plain.clear();
                     if random.bool() {
-                        calls.begin(most, generation);
-                        assert_eq!(calls.read(most, generation), Counts::default());
+                        calls.begin(Some(size), generation);
+                        assert_eq!(calls.read(size, generation), Counts::default());
                     }
                 }
                 let kind = Kind { failed: random.u32(..4) == 0, slow: random.u32(..3) == 0 };
@@ -318,16 +394,28 @@ mod tests {
                 if plain.len() > most as usize {
                     plain.pop_front();
                 }
-                let counts = calls.record(most, generation, kind, || true);
-                if most < 200 || n % 97 == 0 {
-                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u32;
+                let calm = random.u32(..4) == 0;
+                let well = !kind.failed && !kind.slow;
+                let taken = if calm
+                    && well
+                    && (calls.take_calmly(generation, || true)
+                        || calls.begin_block_calmly(size, generation, || true))
+                {
+                    Taken::Calmly
+                } else {
+                    calls.take(size, generation, kind, || true, |_| calm)
+                };
+                if calm {
+                    assert_eq!(taken, Taken::Calmly);
+                } else if most < 200 || n % 97 == 0 {
+                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u64;
                     let expected = Counts {
-                        calls: plain.len() as u32,
+                        calls: plain.len() as u64,
                         failures: count(|kind| kind.failed),
                         slow: count(|kind| kind.slow),
                     };
-                    assert_eq!((counts, most, n), (Some(expected), most, n));
-                    assert_eq!(calls.read(most, generation), expected);
+                    assert_eq!((taken, most, n), (Taken::With(expected), most, n));
+                    assert_eq!(calls.read(size, generation), expected);
                 }
             }
         }
@@ -335,7 +423,7 @@ mod tests {
 
     #[test]
     fn the_largest_window_has_a_ring() {
-        assert_eq!(size(1), 1);
-        assert_eq!(size(MOST), SIZES - 1);
+        assert_eq!(Size::new(1).ring, 1);
+        assert_eq!(Size::new(MOST).ring as usize, SIZES - 1);
     }
 }

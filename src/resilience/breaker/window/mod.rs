@@ -14,11 +14,14 @@
 mod calls;
 mod timed;
 
-use calls::Calls;
+use calls::{Calls, Size};
 use timed::Timed;
 
 /// The most calls in a window of calls.
 pub(crate) const MOST_CALLS: u32 = calls::MOST;
+/// Calls in a block of them.
+#[cfg(cofferdam_loom)]
+pub(crate) const BLOCK: u32 = calls::BLOCK;
 /// The most parts of a window of time.
 pub(crate) const MOST_BUCKETS: u32 = timed::MOST_BUCKETS;
 /// The longest part of a window of time, in nanoseconds.
@@ -34,9 +37,20 @@ pub(crate) struct Kind {
 /// What a window holds: all of it at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) calls: u32,
-    pub(crate) failures: u32,
-    pub(crate) slow: u32,
+    pub(crate) calls: u64,
+    pub(crate) failures: u64,
+    pub(crate) slow: u64,
+}
+
+/// What became of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Its generation has passed: nothing.
+    Late,
+    /// It is in the window, which was calm.
+    Calmly,
+    /// It is in the window, which then holds this.
+    With(Counts),
 }
 
 /// What kind of window, packed.
@@ -46,7 +60,7 @@ pub(crate) struct Counts {
 /// | 0..2 | 1 | 2 |
 /// | 2..8 | of 14 bits: how many calls | in how many parts |
 /// | 8..16 | | number of the shape: tells it from the one before |
-/// | 16..64 | 0 | length of a part in nanoseconds |
+/// | 16..64 | the size of its ring | length of a part in nanoseconds |
 ///
 /// 0: no window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +73,7 @@ impl Shape {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) const fn calls(calls: u32) -> Self {
-        Self(CALLS | (calls as u64) << 2)
+        Self(CALLS | (calls as u64) << 2 | (Size::new(calls).ring as u64) << 16)
     }
 
     /// `bucket` nanoseconds each.
@@ -82,7 +96,7 @@ impl Shape {
     }
 
     #[inline]
-    const fn is_calls(self) -> bool {
+    pub(crate) const fn is_calls(self) -> bool {
         self.0 & 0b11 == CALLS
     }
 
@@ -91,8 +105,10 @@ impl Shape {
         self.0 & 0b11 == TIME
     }
 
-    const fn most(self) -> u32 {
-        (self.0 >> 2) as u32 & 0x3fff
+    /// Of a window of calls.
+    #[inline]
+    const fn size(self) -> Size {
+        Size { most: (self.0 >> 2) as u32 & 0x3fff, ring: (self.0 >> 16) as u32 }
     }
 
     const fn buckets(self) -> u32 {
@@ -119,7 +135,7 @@ impl Windows {
     /// Provides the memory for a shape. Allocates where none of that size has been used before.
     pub(crate) fn prepare(&self, shape: Shape) {
         if shape.is_calls() {
-            self.calls.prepare(shape.most());
+            self.calls.prepare(shape.size());
         } else if shape.is_time() {
             self.timed.prepare();
         }
@@ -128,7 +144,7 @@ impl Windows {
     /// A generation has begun. (Its outcomes would find out for themselves; but the window of calls keeps too few bits of
     /// its generation to tell it from one thousands of generations ago.)
     pub(crate) fn begin(&self, shape: Shape, generation: u32) {
-        self.calls.begin(if shape.is_calls() { shape.most() } else { 0 }, generation);
+        self.calls.begin(shape.is_calls().then(|| shape.size()), generation);
     }
 
     /// Number of the shape of the window of time that an outcome last went into.
@@ -136,28 +152,51 @@ impl Windows {
         self.timed.last_number()
     }
 
-    /// Takes an outcome of `generation` at the time `now` (asked only by a window of time). `None` if `still` says that
-    /// the generation has passed.
-    #[inline]
-    pub(crate) fn record(
+    /// Takes an outcome of `generation` at the time `now` (asked only by a window of time), unless `still` says that the
+    /// generation has passed.
+    ///
+    /// `is_calm` is asked of each part of a window of time that is found to be the present one, and else of 0. If it says yes,
+    /// nobody wants to know what the window holds. It is asked after the outcomes of all those were looked at who have seen
+    /// less than it, and before what the window holds is.
+    #[inline(always)]
+    pub(crate) fn take(
         &self,
         shape: Shape,
         generation: u32,
         kind: Kind,
         now: impl FnOnce() -> u64,
         still: impl Fn() -> bool,
-    ) -> Option<Counts> {
+        is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
         if shape.is_calls() {
-            self.calls.record(shape.most(), generation, kind, still)
+            self.calls.take(shape.size(), generation, kind, still, is_calm)
         } else {
-            self.timed.record(shape, generation, kind, now(), still)
+            self.timed.take(shape, generation, kind, now(), still, is_calm)
         }
+    }
+
+    /// As [`take`](Self::take), of a success in a window of calls, if it is calm, there is room in the block, and nobody else
+    /// comes in between. False: nothing is done.
+    #[inline(always)]
+    pub(crate) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
+        self.calls.take_calmly(generation, is_calm)
+    }
+
+    /// The same where there is no room in the block.
+    #[inline]
+    pub(crate) fn begin_block_calmly(
+        &self,
+        shape: Shape,
+        generation: u32,
+        is_calm: impl FnOnce() -> bool,
+    ) -> bool {
+        self.calls.begin_block_calmly(shape.size(), generation, is_calm)
     }
 
     /// What the window of `generation` holds at `now`. Changes nothing.
     pub(crate) fn read(&self, shape: Shape, generation: u32, now: u64) -> Counts {
         if shape.is_calls() {
-            self.calls.read(shape.most(), generation)
+            self.calls.read(shape.size(), generation)
         } else if shape.is_time() {
             self.timed.read(shape, generation, now)
         } else {

@@ -10,11 +10,13 @@
 //! |---|---|---|
 //! | head | 0..56 | index of the present part: time since the epoch, divided by its length |
 //! | | 56..64 | number of the window's shape |
-//! | a count | 0..32 | outcomes of the kind in the generation; wraps, as only differences are read |
-//! | | 32..64 | the generation |
-//! | a start | 0..32 | the count when the part began |
-//! | | 32..56 | the low bits of its generation: of another one, the part began with none |
-//! | | 56..64 | the low bits of the part's index |
+//! | a count | 0..38 | outcomes of the kind in the generation; wraps, as only differences are read |
+//! | | 38..64 | the low bits of the generation: of another one, there is none |
+//! | a start | 0..38 | the count when the part began |
+//! | | 38..62 | the low bits of its generation: of another one, the part began with none |
+//! | | 62..64 | how often the starts have been gone round, the low bits |
+//!
+//! So a window holds up to 274 thousand million outcomes of a kind: those of three days with a million of them in each second.
 //!
 //! # Who writes what
 //!
@@ -32,26 +34,29 @@
 //!
 //! All this is sequentially consistent, so that of two outcomes that change different counts at the same time, one sees both.
 
-use super::{Counts, Kind, Shape};
+use super::{Counts, Kind, Shape, Taken};
 use crate::shim::{AtomicU64, Ordering, load_seq_cst_u64};
 use crossbeam_utils::CachePadded;
 use std::sync::OnceLock;
 
-/// Parts whose starts are known.
-const PARTS: u64 = 64;
+/// Parts whose starts are known. (A power of two. The models have no time for more than a few.)
+const PARTS: usize = if cfg!(cofferdam_loom) { 8 } else { 64 };
 /// The most parts of a window: some fewer, so that the head can move on without writing over the starts of its window.
-pub(super) const MOST_BUCKETS: u32 = 60;
+pub(super) const MOST_BUCKETS: u32 = PARTS as u32 - 4;
 pub(super) const LONGEST_BUCKET: u64 = (1 << 48) - 1;
 /// Failed or not, slow or not.
 const KINDS: usize = 4;
 const INDEX: u32 = 56;
+const GENERATION: u32 = 38;
+const COUNT: u64 = (1 << GENERATION) - 1;
+const ROUND: u32 = 62;
 
 type Starts = [AtomicU64; KINDS];
 
 pub(super) struct Timed {
     head: CachePadded<AtomicU64>,
     counts: CachePadded<[AtomicU64; KINDS]>,
-    starts: OnceLock<Box<[Starts]>>,
+    starts: OnceLock<Box<[Starts; PARTS]>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,12 +81,17 @@ impl Head {
     }
 }
 
-const fn counted(count: u64, generation: u32) -> u32 {
-    if count >> 32 == generation as u64 { count as u32 } else { 0 }
+/// The generation of a count.
+const fn tag(generation: u32) -> u64 {
+    (generation as u64) << GENERATION
 }
 
-const fn started(start: u64, generation: u32) -> u32 {
-    if start >> 32 & 0xff_ffff == (generation & 0xff_ffff) as u64 { start as u32 } else { 0 }
+const fn counted(count: u64, generation: u32) -> u64 {
+    if count & !COUNT == tag(generation) { count & COUNT } else { 0 }
+}
+
+const fn started(start: u64, generation: u32) -> u64 {
+    if (start ^ tag(generation)) & (COUNT ^ (1 << ROUND) - 1) == 0 { start & COUNT } else { 0 }
 }
 
 impl Timed {
@@ -97,7 +107,7 @@ impl Timed {
 
     pub(super) fn prepare(&self) {
         let zeros = |_| std::array::from_fn(|_| AtomicU64::new(0));
-        self.starts.get_or_init(|| (0..PARTS).map(zeros).collect());
+        self.starts.get_or_init(|| Box::new(std::array::from_fn(zeros)));
     }
 
     fn load(&self) -> Head {
@@ -108,30 +118,31 @@ impl Timed {
         (self.load().0 >> INDEX) as u8
     }
 
-    fn start(starts: &[Starts], index: u64) -> Option<&Starts> {
-        starts.get((index % PARTS) as usize)
+    #[inline]
+    fn start(starts: &[Starts; PARTS], index: u64) -> &Starts {
+        &starts[index as usize % PARTS]
     }
 
     /// Makes the part that `now` is in the present one, after `head`; or one on the way to it.
     #[cold]
     #[inline(never)]
-    fn rotate(&self, starts: &[Starts], shape: Shape, generation: u32, head: Head, now: u64) {
+    fn rotate(&self, starts: &[Starts; PARTS], shape: Shape, generation: u32, head: Head, now: u64) {
         let index = now / shape.bucket();
-        let free = head.index() + PARTS - u64::from(shape.buckets());
+        let free = head.index() + PARTS as u64 - u64::from(shape.buckets());
         let far = head.is_of(shape) && index > free;
         let oldest = (head.index() + 1).saturating_sub(u64::from(shape.buckets()));
         let index = if far && self.since(starts, oldest, generation).calls > 0 { free } else { index };
-        let least = (index + 1).saturating_sub(PARTS);
+        let least = (index + 1).saturating_sub(PARTS as u64);
         let first = if head.is_of(shape) { least.max(head.index() + 1) } else { least };
         for part in first..=index {
-            for (start, count) in Self::start(starts, part).into_iter().flatten().zip(self.counts.iter()) {
+            for (start, count) in Self::start(starts, part).iter().zip(self.counts.iter()) {
                 let count = load_seq_cst_u64(count);
                 let old = load_seq_cst_u64(start);
                 if self.load() != head {
                     return;
                 }
                 // The low 24 bits of the count's generation stay where they are.
-                let by = count & ((1 << INDEX) - 1) | part << INDEX;
+                let by = count & ((1 << ROUND) - 1) | (part / (PARTS as u64)) << ROUND;
                 // Fails if somebody else was faster: his is as good.
                 let _ = start.compare_exchange(old, by, Ordering::SeqCst, Ordering::Relaxed);
             }
@@ -146,13 +157,13 @@ impl Timed {
     }
 
     /// What has been counted since the part `oldest` began, which is at most the head's.
-    fn since(&self, starts: &[Starts], oldest: u64, generation: u32) -> Counts {
+    #[inline]
+    fn since(&self, starts: &[Starts; PARTS], oldest: u64, generation: u32) -> Counts {
         let mut counts = Counts::default();
-        let starts = Self::start(starts, oldest).into_iter().flatten();
-        for (kind, (count, start)) in self.counts.iter().zip(starts).enumerate() {
+        for (kind, (count, start)) in self.counts.iter().zip(Self::start(starts, oldest)).enumerate() {
             // The start first: what is counted later is not less.
             let start = started(load_seq_cst_u64(start), generation);
-            let calls = counted(load_seq_cst_u64(count), generation).wrapping_sub(start);
+            let calls = counted(load_seq_cst_u64(count), generation).wrapping_sub(start) & COUNT;
             counts.calls += calls;
             counts.failures += if kind & 1 == 0 { 0 } else { calls };
             counts.slow += if kind & 2 == 0 { 0 } else { calls };
@@ -160,42 +171,54 @@ impl Timed {
         counts
     }
 
-    #[inline]
-    pub(super) fn record(
+    /// See [`Windows::take`](super::Windows::take).
+    #[inline(always)]
+    pub(super) fn take(
         &self,
         shape: Shape,
         generation: u32,
         kind: Kind,
         now: u64,
         still: impl Fn() -> bool,
-    ) -> Option<Counts> {
-        let starts = self.starts.get()?;
-        let count = self.counts.get(usize::from(kind.failed) | usize::from(kind.slow) << 1)?;
+        is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
+        let Some(starts) = self.starts.get() else { return Taken::Late };
+        let count = &self.counts[usize::from(kind.failed) | usize::from(kind.slow) << 1];
         loop {
             let head = self.load();
             let seen = load_seq_cst_u64(count);
             if !still() {
-                return None;
+                return Taken::Late;
             }
             if !head.is_of(shape) || now >= head.end(shape) && now != u64::MAX {
                 self.rotate(starts, shape, generation, head, now);
                 continue;
             }
-            let by = u64::from(generation) << 32 | u64::from(counted(seen, generation).wrapping_add(1));
+            let by = tag(generation) | counted(seen, generation).wrapping_add(1) & COUNT;
             if count.compare_exchange(seen, by, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 break;
             }
         }
-        Some(self.read_at_head(starts, shape, generation))
+        self.read_at_head(starts, shape, generation, is_calm)
     }
 
-    fn read_at_head(&self, starts: &[Starts], shape: Shape, generation: u32) -> Counts {
+    #[inline]
+    fn read_at_head(
+        &self,
+        starts: &[Starts; PARTS],
+        shape: Shape,
+        generation: u32,
+        mut is_calm: impl FnMut(u32) -> bool,
+    ) -> Taken {
         loop {
             let head = self.load();
+            if is_calm(head.index() as u32) {
+                return Taken::Calmly;
+            }
             let oldest = (head.index() + 1).saturating_sub(u64::from(shape.buckets()));
             let counts = self.since(starts, oldest, generation);
             if self.load() == head {
-                return counts;
+                return Taken::With(counts);
             }
         }
     }
@@ -255,18 +278,18 @@ mod tests {
                 for _ in 0..random.u32(..3) {
                     let _ = asked.read(shape, generation, now + random.u64(..1_000));
                 }
-                let counts = timed.record(shape, generation, kind, now, || true);
-                assert_eq!(asked.record(shape, generation, kind, now, || true), counts);
+                let taken = timed.take(shape, generation, kind, now, || true, |_| false);
+                assert_eq!(asked.take(shape, generation, kind, now, || true, |_| false), taken);
                 let expected = |now: u64| {
                     let oldest = (now / shape.bucket() + 1).saturating_sub(buckets.into());
                     let within = || all.iter().filter(|(part, _)| *part >= oldest).map(|(_, kind)| kind);
                     Counts {
-                        calls: within().count() as u32,
-                        failures: within().filter(|kind| kind.failed).count() as u32,
-                        slow: within().filter(|kind| kind.slow).count() as u32,
+                        calls: within().count() as u64,
+                        failures: within().filter(|kind| kind.failed).count() as u64,
+                        slow: within().filter(|kind| kind.slow).count() as u64,
                     }
                 };
-                assert_eq!(counts, Some(expected(now)));
+                assert_eq!(taken, Taken::With(expected(now)));
                 let later = now + random.u64(..shape.bucket() * 80);
                 assert_eq!(timed.read(shape, generation, later), expected(later));
             }
@@ -278,10 +301,10 @@ mod tests {
     fn an_outcome_is_gone_when_the_window_is_over_at_the_latest() {
         let timed = timed();
         let shape = Shape::time(6, 1_000).numbered(1);
-        timed.record(shape, 0, FAILED, 0, || true);
+        timed.take(shape, 0, FAILED, 0, || true, |_| false);
         assert_eq!(timed.read(shape, 0, 5_999).failures, 1);
         assert_eq!(timed.read(shape, 0, 6_000), Counts::default());
-        timed.record(shape, 0, WELL, 6_000, || true);
+        timed.take(shape, 0, WELL, 6_000, || true, |_| false);
         assert_eq!(timed.read(shape, 0, 6_000).failures, 0);
     }
 
@@ -291,8 +314,9 @@ mod tests {
         let timed = timed();
         let shape = Shape::time(10, 1_000).numbered(1);
         for now in [0, 10 * 365 * 24 * 3600 * 1_000_000_000, u64::MAX - 1, u64::MAX] {
-            let calls = timed.record(shape, 0, FAILED, now, || true).map(|counts| counts.calls);
-            assert_eq!(calls, Some(if now == u64::MAX { 2 } else { 1 }));
+            let calls = if now == u64::MAX { 2 } else { 1 };
+            let expected = Counts { calls, failures: calls, slow: 0 };
+            assert_eq!(timed.take(shape, 0, FAILED, now, || true, |_| false), Taken::With(expected));
         }
     }
 
@@ -305,18 +329,48 @@ mod tests {
             let timed = timed();
             let shape = Shape::time(buckets, 100).numbered(1);
             for part in 0..100 {
-                timed.record(shape, 0, if part % 2 == 0 { WELL } else { FAILED }, part * 100, || true);
+                timed.take(
+                    shape,
+                    0,
+                    if part % 2 == 0 { WELL } else { FAILED },
+                    part * 100,
+                    || true,
+                    |_| false,
+                );
             }
-            let starts = timed.starts.get().map(|starts| &**starts).unwrap_or_default();
+            let Some(starts) = timed.starts.get() else { panic!("prepared") };
             let (mut head, now) = (timed.load(), (99 + jump) * 100);
             while head.index() < 99 + jump {
-                let held = timed.read_at_head(starts, shape, 0);
+                let held = timed.read_at_head(starts, shape, 0, |_| false);
                 timed.rotate(starts, shape, 0, head, now);
                 let oldest = (head.index() + 1).saturating_sub(buckets.into());
-                assert_eq!(timed.since(starts, oldest, 0), held, "{buckets} parts, {jump} on");
+                assert_eq!(Taken::With(timed.since(starts, oldest, 0)), held, "{buckets} parts, {jump} on");
                 head = timed.load();
             }
-            assert_eq!(u64::from(timed.read(shape, 0, now).calls), u64::from(buckets).saturating_sub(jump));
+            assert_eq!(timed.read(shape, 0, now).calls, u64::from(buckets).saturating_sub(jump));
+        }
+    }
+
+    /// In a window, and from the first outcome of a generation on.
+    #[test]
+    fn more_outcomes_than_32_bits_hold_are_counted_and_the_count_wraps_unseen() {
+        for before in [u64::from(u32::MAX) - 1, COUNT - 1] {
+            let timed = timed();
+            let shape = Shape::time(2, 1_000).numbered(1);
+            timed.take(shape, 5, WELL, 0, || true, |_| false);
+            // As many outcomes as nobody waits for.
+            let [well, failed, ..] = &*timed.counts;
+            well.store(tag(5) | before, Ordering::SeqCst);
+            failed.store(tag(5) | 3, Ordering::SeqCst);
+            for calls in 1..=3 {
+                let all = (before + calls) & COUNT;
+                let expected = Counts { calls: all + 3, failures: 3, slow: 0 };
+                assert_eq!(timed.take(shape, 5, WELL, 0, || true, |_| false), Taken::With(expected));
+            }
+            // The part before is in the window, and then only what has come in since.
+            timed.take(shape, 5, WELL, 1_000, || true, |_| false);
+            let expected = Counts { calls: 2, failures: 0, slow: 0 };
+            assert_eq!(timed.take(shape, 5, WELL, 2_000, || true, |_| false), Taken::With(expected));
         }
     }
 
@@ -325,13 +379,13 @@ mod tests {
         let timed = timed();
         let (one, other) = (Shape::time(10, 1_000).numbered(1), Shape::time(3, 70).numbered(2));
         for now in (0..100_000).step_by(100) {
-            timed.record(one, 0, FAILED, now, || true);
+            timed.take(one, 0, FAILED, now, || true, |_| false);
         }
         assert_eq!(
-            timed.record(other, 1, WELL, 100_000, || true),
-            Some(Counts { calls: 1, ..Counts::default() })
+            timed.take(other, 1, WELL, 100_000, || true, |_| false),
+            Taken::With(Counts { calls: 1, ..Counts::default() })
         );
-        timed.record(other, 1, FAILED, 100_210, || true);
+        timed.take(other, 1, FAILED, 100_210, || true, |_| false);
         assert_eq!(timed.read(other, 1, 100_210), Counts { calls: 1, failures: 1, slow: 0 });
     }
 }
