@@ -245,8 +245,8 @@ impl Bulkhead {
     /// # Errors
     /// No place, or others wait for it; closed.
     pub fn try_acquire(&self) -> Result<Place, Rejection> {
-        match self.inner.limiter.try_acquire_with_owned(self.request) {
-            Ok(permit) => Ok(Place::new(place::Held::admitted(Arc::clone(&self.inner), permit, None))),
+        match self.inner.limiter.try_acquire_with(self.request) {
+            Ok(permit) => Ok(Place::new(self.clone(), permit, None)),
             // Not for want of room in the queue: it would not have waited there.
             Err(error) => Err(self.inner.refused(&error, false)),
         }
