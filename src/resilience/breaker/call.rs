@@ -166,18 +166,20 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
             }
         }
         let mut watch = IfPanics { guard: this.guard, armed: true };
-        let polled = this.inner.poll_attempt(cx);
-        if polled.is_pending() {
-            watch.armed = false;
-        }
-        relay(polled, |result| {
-            let outcome = this.classifier.classify(result);
-            watch.armed = false;
-            match outcome {
-                Outcome::Success => succeed(watch.guard),
-                outcome => settle(watch.guard, outcome),
+        match this.inner.poll_attempt(cx) {
+            Poll::Pending => {
+                watch.armed = false;
+                Poll::Pending
             }
-        })
+            ready => relay(ready, |result| {
+                let outcome = this.classifier.classify(result);
+                watch.armed = false;
+                match outcome {
+                    Outcome::Success => succeed(watch.guard),
+                    outcome => settle(watch.guard, outcome),
+                }
+            }),
+        }
     }
 
     #[inline]

@@ -90,17 +90,18 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
                 return Poll::Ready(Err(policy.expired(limit, false).into()));
             }
         }
-        let polled = this.inner.as_mut().poll_attempt(cx);
-        if polled.is_ready() {
-            return relay(polled, |_| {
+        match this.inner.as_mut().poll_attempt(cx) {
+            Poll::Pending => {
+                ready!(expires(this.alarm, &policy.clock, limit, cx));
+                *this.limit = None;
+                this.inner.cancel();
+                Poll::Ready(Err(policy.expired(limit, false).into()))
+            }
+            ready => relay(ready, |_| {
                 this.alarm.disarm();
                 *this.limit = None;
-            });
+            }),
         }
-        ready!(expires(this.alarm, &policy.clock, limit, cx));
-        *this.limit = None;
-        this.inner.cancel();
-        Poll::Ready(Err(policy.expired(limit, false).into()))
     }
 
     fn cancel(self: Pin<&mut Self>) {
