@@ -4,7 +4,7 @@ use super::{Timeout, TimeoutEvent};
 use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Rejection};
 use crate::shim::Ordering;
-use crate::time::{Alarm, Clock, Deadline};
+use crate::time::{Alarm, Clock};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -56,7 +56,7 @@ fn expires(alarm: &mut Alarm, clock: &Clock, limit: Duration, cx: &mut Context<'
     if limit == Duration::MAX {
         return Poll::Pending;
     }
-    ready!(alarm.poll(clock, cx, |clock| Deadline::after(clock.now(), limit)));
+    ready!(alarm.poll_after(clock, cx, limit));
     alarm.disarm();
     Poll::Ready(())
 }
