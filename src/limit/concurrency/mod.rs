@@ -295,7 +295,15 @@ impl ConcurrencyLimiter {
     }
 
     fn full(&self) -> Kind {
-        Kind::Full { limit: self.limit(), waiting: self.waiting() }
+        let Inner { semaphore, line, .. } = &*self.inner;
+        match line {
+            // Both under one lock.
+            None => {
+                let stats = semaphore.stats();
+                Kind::Full { limit: stats.capacity, waiting: stats.waiting }
+            }
+            Some(line) => Kind::Full { limit: semaphore.capacity(), waiting: line.waiting() },
+        }
     }
 
     /// As the semaphore refused it.

@@ -320,9 +320,14 @@ impl Inner {
             () => (&self.refused.no_place, Shortage::Places),
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let waiting = u32::try_from(self.limiter.waiting()).unwrap_or(u32::MAX);
+        // As it was when there was no place, if that was looked at.
+        let (limit, waiting) = error.seen().unwrap_or_else(|| {
+            let stats = self.limiter.stats();
+            (stats.limit, stats.waiting)
+        });
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let waited = error.waited().unwrap_or_default();
-        Rejection::full_for_want_of(shortage, self.name, self.limiter.limit(), waiting, waited)
+        Rejection::full_for_want_of(shortage, self.name, limit, waiting, waited)
     }
 }
 

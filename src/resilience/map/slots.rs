@@ -22,8 +22,6 @@ pub(super) struct Slots<A> {
     ready: Ready,
 }
 
-type Done<A> = (usize, Result<<A as Attempt>::Ok, Error<<A as Attempt>::Err>>);
-
 impl<A> Slots<A> {
     pub(super) fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new(), ready: Ready::new() }
@@ -52,38 +50,66 @@ impl<A> Slots<A> {
 }
 
 impl<A: Attempt> Slots<A> {
-    /// Starts an item: puts it into a place and polls it. What it gives, if that is ready.
-    pub(super) fn start(&mut self, item: usize, attempt: A) -> Option<Done<A>> {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Box::pin(Slot { item, attempt: None }));
-            // So that giving a place back never allocates.
-            self.free.reserve(self.slots.len());
-            self.ready.add()
-        });
-        let mut slot = self.slots.get_mut(at)?.as_mut().project();
+    /// Starts an item: puts it into a place and polls it. What it gives is put into `done` if that is ready.
+    #[inline]
+    pub(super) fn start(&mut self, item: usize, attempt: A, done: impl Done<A>) {
+        let at = self.free.pop().unwrap_or_else(|| self.add(item));
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let mut slot = slot.as_mut().project();
         *slot.item = item;
         slot.attempt.set(Some(attempt));
-        self.poll(at)
+        self.poll(at, done);
     }
 
-    /// Polls those who were woken when we last looked until one is done; nothing, if none is left.
-    pub(super) fn poll_woken(&mut self) -> Option<Done<A>> {
-        while let Some(at) = self.ready.next() {
-            if let Some(done) = self.poll(at) {
-                return Some(done);
+    #[cold]
+    fn add(&mut self, item: usize) -> usize {
+        self.slots.push(Box::pin(Slot { item, attempt: None }));
+        // So that giving a place back never allocates.
+        self.free.reserve(self.slots.len());
+        self.ready.add()
+    }
+
+    /// Polls one of those who were woken when we last looked; false if none is left.
+    #[inline]
+    pub(super) fn poll_woken(&mut self, done: impl Done<A>) -> bool {
+        let Some(at) = self.ready.next() else { return false };
+        self.poll(at, done);
+        true
+    }
+
+    /// A success and a failure are put there by ways of their own, as [`relay`](crate::resilience::policy::relay) says.
+    #[inline]
+    fn poll(&mut self, at: usize, mut done: impl Done<A>) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let mut slot = slot.as_mut().project();
+        // Nothing is there where it was the waker of an item that is done.
+        let (Some(attempt), Some(waker)) = (slot.attempt.as_mut().as_pin_mut(), self.ready.waker(at)) else {
+            return;
+        };
+        match attempt.poll_attempt(&mut Context::from_waker(waker)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(value)) => {
+                slot.attempt.set(None);
+                self.free.push(at);
+                done.put(*slot.item, Ok(value));
+            }
+            Poll::Ready(Err(error)) => {
+                slot.attempt.set(None);
+                self.free.push(at);
+                done.put(*slot.item, Err(error));
             }
         }
-        None
     }
+}
 
-    fn poll(&mut self, at: usize) -> Option<Done<A>> {
-        let mut slot = self.slots.get_mut(at)?.as_mut().project();
-        // Nothing is there where it was the waker of an item that is done.
-        let attempt = slot.attempt.as_mut().as_pin_mut()?;
-        let waker = self.ready.waker(at)?;
-        let Poll::Ready(result) = attempt.poll_attempt(&mut Context::from_waker(waker)) else { return None };
-        slot.attempt.set(None);
-        self.free.push(at);
-        Some((*slot.item, result))
+/// Where it is put what an item has come out as.
+pub(super) trait Done<A: Attempt> {
+    fn put(&mut self, item: usize, result: Result<A::Ok, Error<A::Err>>);
+}
+
+impl<A: Attempt, F: FnMut(usize, Result<A::Ok, Error<A::Err>>)> Done<A> for F {
+    #[inline(always)]
+    fn put(&mut self, item: usize, result: Result<A::Ok, Error<A::Err>>) {
+        self(item, result);
     }
 }
