@@ -137,11 +137,11 @@ impl Clock {
     /// now: where nobody can move the time on, the first poll need not read it again.
     #[inline]
     pub(super) fn sleep_ahead(&self, deadline: Instant) -> Sleep {
-        match &self.0 {
-            #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
-            Source::System => super::reactor::sleep_ahead(deadline),
-            _ => self.sleep_until(deadline),
+        #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+        if let Source::System = &self.0 {
+            return super::reactor::sleep_ahead(deadline);
         }
+        self.sleep_until(deadline)
     }
 
     /// Completes after `duration`; a duration past the end of time never does.

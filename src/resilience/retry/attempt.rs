@@ -64,13 +64,17 @@ where
                     let outcome = Err(Error::Inner(error));
                     let verdict = judge.judge(&outcome);
                     let mut delay = None;
-                    if settings.is_plain && matches!(verdict, Verdict::Retry) && this.run.may_go_on(settings) {
+                    if settings.is_plain && matches!(verdict, Verdict::Retry) && this.run.may_go_on(settings)
+                    {
                         let index = this.run.retries();
                         delay = judge.delay(&outcome, index);
                         // A retry with nothing to wait for, pay or tell: what `next` comes to then.
                         if let (None, Err(Error::Inner(_))) = (delay, &outcome) {
                             let source = DelaySource::Backoff;
-                            judge.retrying(&outcome, Next { attempt: index + 1, delay: Duration::ZERO, source });
+                            judge.retrying(
+                                &outcome,
+                                Next { attempt: index + 1, delay: Duration::ZERO, source },
+                            );
                             if let Err(Error::Inner(error)) = outcome {
                                 this.run.failed(error);
                             }
