@@ -20,18 +20,20 @@ pin_project! {
     }
 }
 
+/// The permit, and since when the call has waited for it, if somebody wanted to know.
+pub(super) type Granted<H> = (Permit<H>, Option<Instant>);
+
 impl<H: Handle> Wait<H> {
     pub(super) fn new(acquire: Acquire<H>) -> Self {
         Self { acquire, queued: false, since: None }
     }
 
-    /// The permit, and since when the call has waited for it, if somebody wanted to know.
     #[inline(never)]
     pub(super) fn poll(
         self: Pin<&mut Self>,
         policy: &Inner,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Permit<H>, Option<Instant>), Rejection>> {
+    ) -> Poll<Result<Granted<H>, Rejection>> {
         let this = self.project();
         match this.acquire.poll(cx) {
             Poll::Ready(Ok(permit)) => Poll::Ready(Ok((permit, *this.since))),
