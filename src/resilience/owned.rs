@@ -40,7 +40,7 @@ impl<P: 'static> OwnedCall<P, ()> {
 impl<P, A: Attempt> Future for OwnedCall<P, A> {
     type Output = Result<A::Ok, Error<A::Err>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().call.poll(cx)
     }

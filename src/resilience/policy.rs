@@ -311,7 +311,7 @@ impl<A: Attempt> Call<A> {
 impl<A: Attempt> Future for Call<A> {
     type Output = Result<A::Ok, Error<A::Err>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().attempt.poll_attempt(cx)
     }

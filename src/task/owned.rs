@@ -62,7 +62,7 @@ impl<P: 'static> Owned<P, ()> {
 impl<P, F: Future> Future for Owned<P, F> {
     type Output = F::Output;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: it is initialised (O1). It is pinned if `self` is: it is not moved out of it, is dropped in place (O1), and
         // `Owned` is `Unpin` only if it is.

@@ -133,6 +133,17 @@ impl Clock {
         }
     }
 
+    /// As [`sleep_until`](Self::sleep_until), for a deadline that lies ahead of a reading of this clock that was made just
+    /// now: where nobody can move the time on, the first poll need not read it again.
+    #[inline]
+    pub(super) fn sleep_ahead(&self, deadline: Instant) -> Sleep {
+        #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+        if let Source::System = &self.0 {
+            return super::reactor::sleep_ahead(deadline);
+        }
+        self.sleep_until(deadline)
+    }
+
     /// Completes after `duration`; a duration past the end of time never does.
     ///
     /// # Cancel safety
@@ -187,6 +198,7 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Inner::Never => Poll::Pending,

@@ -14,6 +14,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
+/// What is planned is also said to the timers, which tell whoever arms one that comes later that he need not look: their
+/// `covered` is `planned.at` whenever nobody holds the lock of `planned`.
+///
 /// | step | `timers` | `planned` |
 /// |---|---|---|
 /// | a timer is armed, later than others | one more | as it is: one of those others has seen to it |
@@ -21,8 +24,9 @@ use std::time::Instant;
 /// | a timer is disarmed | one less | as it is: it goes off, and finds less to do |
 /// | the planned one goes off | without those that are due | the earliest that is left, or none |
 ///
-/// No timer is overlooked: whoever arms the earliest one looks, under the lock of `planned`, whether that is soon enough, and
-/// whoever plans anew looks for the earliest under the same lock.
+/// No timer is overlooked: whoever arms the earliest one has seen, under the lock of the timers, that an earlier one is planned;
+/// and whoever takes that one out says so under the same lock before he looks which timers are due, and for the earliest of the
+/// others. Or else he looks himself, under the lock of `planned`, whether what is planned is soon enough.
 #[derive(Default)]
 pub(super) struct Host {
     timers: Timers,
@@ -46,7 +50,10 @@ impl Wake for GoOff {
     fn wake_by_ref(self: &Arc<Self>) {
         let host = self.0;
         // One that was planned after this one has gone off is planned again.
-        let gone_off = host.planned.lock().take();
+        let mut planned = host.planned.lock();
+        let gone_off = planned.take();
+        host.timers.cover(None);
+        drop(planned);
         drop(gone_off);
         host.wake_due();
         host.plan();
@@ -74,6 +81,7 @@ impl Host {
             let mut timer = async_io::Timer::at(next);
             if Pin::new(&mut timer).poll(&mut Context::from_waker(waker)).is_pending() {
                 *planned = Some(Planned { at: next, _timer: timer });
+                self.timers.cover(Some(next));
                 return;
             }
             // It is due by now.
@@ -108,4 +116,9 @@ pub(super) type ReactorSleep = HostedSleep<&'static Host>;
 
 pub(super) fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::reactor(HostedSleep::new(host(), deadline))
+}
+
+/// For a deadline that lies ahead of a reading of the clock made just now.
+pub(super) fn sleep_ahead(deadline: Instant) -> Sleep {
+    Sleep::reactor(HostedSleep::ahead(host(), deadline))
 }

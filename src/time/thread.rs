@@ -85,6 +85,8 @@ mod tests {
         super::sleep_until,
         #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
         crate::time::reactor::sleep_until,
+        #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+        crate::time::reactor::sleep_ahead,
     ];
 
     fn after(millis: u64) -> Instant {

@@ -111,6 +111,18 @@ impl Alarm {
         Pin::new(sleep).poll(cx)
     }
 
+    /// As [`poll`](Self::poll), with the deadline `limit` after the first time.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    #[inline]
+    pub(crate) fn poll_after(&mut self, clock: &Clock, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| match clock.now().checked_add(limit) {
+            None => Sleep::never(),
+            Some(at) if limit.is_zero() => clock.sleep_until(at),
+            Some(at) => clock.sleep_ahead(at),
+        });
+        Pin::new(sleep).poll(cx)
+    }
+
     /// Disarms the timer; the next poll arms it anew.
     #[allow(dead_code, reason = "used by the rooms behind features")]
     #[inline]

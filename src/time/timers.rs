@@ -19,6 +19,8 @@ pub(crate) struct Timers {
 #[derive(Default)]
 struct Armed {
     next_id: u64,
+    /// The host looks at the timers by itself at this time, or before.
+    covered: Option<Instant>,
     wakers: BTreeMap<Key, Waker>,
 }
 
@@ -41,7 +43,14 @@ impl Timers {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// Arms a timer, or gives an armed one its present waker. Says whether it is now the earliest.
+    /// From now on the host looks at the timers by itself when `until` has come; `None`: it does not, as far as is known.
+    #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+    pub(super) fn cover(&self, until: Option<Instant>) {
+        self.armed.lock().covered = until;
+    }
+
+    /// Arms a timer, or gives an armed one its present waker. Says whether it is now the earliest, and the host does not look
+    /// by then.
     fn arm(&self, key: &mut Option<Key>, deadline: Instant, waker: &Waker) -> bool {
         // Cloned before the lock and dropped after it: a waker is foreign code.
         let waker = waker.clone();
@@ -51,10 +60,11 @@ impl Timers {
             (deadline, armed.next_id)
         });
         let replaced = armed.wakers.insert(current, waker);
-        let earliest = armed.wakers.first_key_value().map(|(first, _)| *first) == Some(current);
+        let is_covered = armed.covered.is_some_and(|covered| covered <= deadline);
+        let news = !is_covered && armed.wakers.first_key_value().map(|(first, _)| *first) == Some(current);
         drop(armed);
         drop(replaced);
-        earliest
+        news
     }
 
     fn disarm(&self, key: Key) {
@@ -79,11 +89,19 @@ pub(crate) struct HostedSleep<P: Deref<Target: TimerHost>> {
     host: P,
     deadline: Instant,
     key: Option<Key>,
+    /// The deadline was compared with the time just now, and lies ahead.
+    ahead: bool,
 }
 
 impl<P: Deref<Target: TimerHost>> HostedSleep<P> {
     pub(crate) fn new(host: P, deadline: Instant) -> Self {
-        Self { host, deadline, key: None }
+        Self { host, deadline, key: None, ahead: false }
+    }
+
+    /// For a deadline that lies ahead of a reading of the host's clock made just now.
+    #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
+    pub(crate) fn ahead(host: P, deadline: Instant) -> Self {
+        Self { host, deadline, key: None, ahead: true }
     }
 
     fn disarm(&mut self) {
@@ -98,7 +116,8 @@ impl<P: Deref<Target: TimerHost> + Unpin> Future for HostedSleep<P> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.host.now() >= this.deadline {
+        let looks = <P::Target as TimerHost>::JUMPS || !std::mem::replace(&mut this.ahead, false);
+        if looks && this.host.now() >= this.deadline {
             this.disarm();
             return Poll::Ready(());
         }

@@ -5,6 +5,8 @@
 //!   └──── none: refused as closed               └────── poll_ready: Err, the outcome ──> Idle
 //! ```
 //!
+//! A pair that is ready at once goes through `Readying` without being kept there.
+//!
 //! The instance in `Readying` is the one that is called. It is dropped, with what its readiness may have reserved, as soon
 //! as it has been called, has failed, or the attempt is cancelled.
 
@@ -135,32 +137,46 @@ where
     type Ok = T;
     type Err = E;
 
-    #[inline]
+    #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error<E>>> {
         let this = self.project();
         let mut stage = this.stage;
-        loop {
-            let outcome = match stage.as_mut().project() {
-                StageProjection::Idle => {
-                    let Some((service, request)) = this.origin.next() else {
-                        return Poll::Ready(Err(Rejection::new("service", Reason::Closed).into()));
-                    };
-                    stage.set(Stage::Readying { service, request });
-                    continue;
-                }
-                StageProjection::Readying { service, .. } => match ready!(service.poll_ready(cx)) {
-                    Ok(()) => {
-                        let left = stage.as_mut().project_replace(Stage::Idle);
-                        let Left::Readying { mut service, request } = left else { continue };
-                        stage.set(Stage::Calling { future: service.call(request) });
-                        continue;
+        match stage.as_mut().project() {
+            StageProjection::Idle => {
+                let Some((mut service, request)) = this.origin.next() else {
+                    return Poll::Ready(Err(Rejection::new("service", Reason::Closed).into()));
+                };
+                // Most services are ready, and then need not be kept.
+                match service.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => stage.set(Stage::Calling { future: service.call(request) }),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::Inner(error))),
+                    Poll::Pending => {
+                        stage.set(Stage::Readying { service, request });
+                        return Poll::Pending;
                     }
-                    Err(error) => Err(error),
-                },
-                StageProjection::Calling { future } => ready!(future.poll(cx)),
-            };
-            stage.set(Stage::Idle);
-            return Poll::Ready(outcome.map_err(Error::Inner));
+                }
+            }
+            StageProjection::Readying { service, .. } => {
+                if let Err(error) = ready!(service.poll_ready(cx)) {
+                    stage.set(Stage::Idle);
+                    return Poll::Ready(Err(Error::Inner(error)));
+                }
+                if let Left::Readying { mut service, request } = stage.as_mut().project_replace(Stage::Idle) {
+                    stage.set(Stage::Calling { future: service.call(request) });
+                }
+            }
+            StageProjection::Calling { .. } => {}
+        }
+        let StageProjection::Calling { future } = stage.as_mut().project() else { return Poll::Pending };
+        match ready!(future.poll(cx)) {
+            Ok(value) => {
+                stage.set(Stage::Idle);
+                Poll::Ready(Ok(value))
+            }
+            Err(error) => {
+                stage.set(Stage::Idle);
+                Poll::Ready(Err(Error::Inner(error)))
+            }
         }
     }
 

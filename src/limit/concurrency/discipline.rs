@@ -114,7 +114,7 @@ impl Partition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is made"]
 pub struct Request {
-    pub(super) permits: u32,
+    pub(crate) permits: u32,
     pub(super) partition: Partition,
     pub(super) priority: Priority,
     pub(super) wait_limit: Option<Duration>,

@@ -30,6 +30,15 @@ impl AcquireError {
         matches!(self.0, Kind::Full { .. })
     }
 
+    /// The limit, and how many waited, if all permits were taken.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn seen(&self) -> Option<(u32, usize)> {
+        match self.0 {
+            Kind::Full { limit, waiting } => Some((limit, waiting)),
+            _ => None,
+        }
+    }
+
     /// The wait limit passed first.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::Timeout { .. })

@@ -247,12 +247,25 @@ impl ConcurrencyLimiter {
         try_acquire(self, request)
     }
 
-    /// As [`try_acquire_with`](Self::try_acquire_with), where that can be said without a lock and without a reason.
+    /// Whether what `request` describes was taken, where that can be said without a lock and without a reason. It is to be
+    /// [given back](Self::give_back).
     #[allow(dead_code, reason = "used by the rooms behind features")]
     #[inline(always)]
-    pub(crate) fn take_now(&self, request: Request) -> Option<Permit<&Self>> {
-        let lane = self.inner.lane(request.partition);
-        self.take(request).then(|| Permit::new(self, request.permits, lane))
+    pub(crate) fn take_now(&self, request: Request) -> bool {
+        self.take(request)
+    }
+
+    /// Gives back what `request` describes, which was taken without a guard, or whose guard was
+    /// [handed over](Permit::hand_over).
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    #[inline(always)]
+    pub(crate) fn give_back(&self, request: Request) {
+        let inner = &*self.inner;
+        match &inner.line {
+            _ if request.permits == 0 => {}
+            None => inner.semaphore.release(request.permits),
+            Some(line) => line.release(&inner.semaphore, request.permits, inner.lane(request.partition)),
+        }
     }
 
     /// One owned permit, if it may be had now.
@@ -310,7 +323,15 @@ impl ConcurrencyLimiter {
     }
 
     fn full(&self) -> Kind {
-        Kind::Full { limit: self.limit(), waiting: self.waiting() }
+        let Inner { semaphore, line, .. } = &*self.inner;
+        match line {
+            // Both under one lock.
+            None => {
+                let stats = semaphore.stats();
+                Kind::Full { limit: stats.capacity, waiting: stats.waiting }
+            }
+            Some(line) => Kind::Full { limit: semaphore.capacity(), waiting: line.waiting() },
+        }
     }
 
     /// As the semaphore refused it.

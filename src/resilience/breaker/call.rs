@@ -136,6 +136,22 @@ impl Drop for IfPanics<'_, '_> {
     }
 }
 
+/// The call has succeeded. A function of its own, so that the result, which was judged before, is not in memory for it, and
+/// the outcome is not either.
+#[inline(never)]
+fn succeed(guard: &mut Option<Guard<&CircuitBreaker>>) {
+    settle(guard, Outcome::Success);
+}
+
+/// The call has ended so.
+#[inline]
+fn settle(guard: &mut Option<Guard<&CircuitBreaker>>, outcome: Outcome) {
+    if let Some(guard) = guard {
+        guard.settle(outcome);
+    }
+    *guard = None;
+}
+
 impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     type Ok = A::Ok;
     type Err = A::Err;
@@ -150,17 +166,20 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
             }
         }
         let mut watch = IfPanics { guard: this.guard, armed: true };
-        let polled = this.inner.poll_attempt(cx);
-        if polled.is_pending() {
-            watch.armed = false;
-        }
-        relay(polled, |result| {
-            let outcome = this.classifier.classify(result);
-            watch.armed = false;
-            if let Some(guard) = watch.guard.take() {
-                guard.record(outcome);
+        match this.inner.poll_attempt(cx) {
+            Poll::Pending => {
+                watch.armed = false;
+                Poll::Pending
             }
-        })
+            ready => relay(ready, |result| {
+                let outcome = this.classifier.classify(result);
+                watch.armed = false;
+                match outcome {
+                    Outcome::Success => succeed(watch.guard),
+                    outcome => settle(watch.guard, outcome),
+                }
+            }),
+        }
     }
 
     #[inline]

@@ -85,6 +85,12 @@ impl<H: Handle> Guard<H> {
     /// The call ended so.
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
+        self.settle(outcome);
+    }
+
+    /// As [`record`](Self::record), for a guard that is dropped where it is: moving it would cost more than settling it.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, outcome: Outcome) {
         self.live = false;
         let machine = &self.handle.breaker().machine;
         machine.settle(self.ticket, End::Judged(outcome), machine.now());

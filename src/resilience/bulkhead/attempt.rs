@@ -1,10 +1,10 @@
 //! What is inside a bulkhead.
 
-use super::place::Held;
+use super::Bulkhead;
+use super::place::Seat;
 use super::wait::Wait;
-use super::{Bulkhead, Inner};
 use crate::limit::ConcurrencyLimiter;
-use crate::resilience::policy::{fill, relay};
+use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Policy, Rejection};
 use crate::sync::context;
 use pin_project_lite::pin_project;
@@ -12,58 +12,55 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-type Borrowed<'a> = Held<&'a Inner, &'a ConcurrencyLimiter>;
-
 impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
     type Attempt = BulkheadAttempt<'a, A>;
 
     #[inline]
     fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
-        BulkheadAttempt { policy: self, inner, place: None, waiting: None }
+        BulkheadAttempt { inner, seat: Seat::new(self), waiting: None }
     }
 }
 
 pin_project! {
     /// What is inside a [`Bulkhead`].
     pub struct BulkheadAttempt<'a, A> {
-        policy: &'a Bulkhead,
-        // Before the place: what runs is dropped before its place is given to others.
+        // Before the seat: what runs is dropped before its place is given to others.
         #[pin]
         inner: A,
-        place: Option<Borrowed<'a>>,
+        seat: Seat<&'a Bulkhead>,
         #[pin]
         waiting: Option<Wait<&'a ConcurrencyLimiter>>,
     }
 }
 
-/// Takes a place after all, or says why there is none if there is no queue to wait in.
-#[cold]
-fn take_or_refuse<'a>(policy: &'a Bulkhead, place: &mut Option<Borrowed<'a>>) -> Result<(), Rejection> {
-    let inner: &Inner = &policy.inner;
-    match inner.limiter.try_acquire_with(policy.request) {
-        Ok(permit) => *place = Some(Held::admitted(inner, permit, None)),
-        Err(error) if inner.limiter.queue() == 0 => return Err(inner.refused(&error, false)),
-        Err(_) => {}
-    }
-    Ok(())
-}
-
-/// Gets in line, and waits for a place.
+/// Takes a place that could not be taken by a glance: says why there is none if there is no queue, or waits for one.
 #[inline(never)]
-fn wait<'a>(
-    policy: &'a Bulkhead,
+fn enter<'a>(
+    seat: &mut Seat<&'a Bulkhead>,
     mut waiting: Pin<&mut Option<Wait<&'a ConcurrencyLimiter>>>,
-    place: &mut Option<Borrowed<'a>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Rejection>> {
-    let inner: &'a Inner = &policy.inner;
+    let Bulkhead { inner, request } = seat.handle();
     if waiting.is_none() {
-        waiting.set(Some(Wait::new(inner.limiter.acquire_with(policy.request))));
+        if !context::can_end() {
+            match inner.limiter.try_acquire_with(*request) {
+                Ok(permit) => {
+                    seat.take(permit, None);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if inner.limiter.queue() == 0 => {
+                    return Poll::Ready(Err(inner.refused(&error, false)));
+                }
+                Err(_) => {}
+            }
+        }
+        waiting.set(Some(Wait::new(inner.limiter.acquire_with(*request))));
     }
     let Some(wait) = waiting.as_mut().as_pin_mut() else { return Poll::Pending };
-    let acquired = ready!(wait.poll(&inner, cx));
+    let acquired = ready!(wait.poll(inner, cx));
     waiting.set(None);
-    *place = Some(acquired?);
+    let (permit, queued) = acquired?;
+    seat.take(permit, queued);
     Poll::Ready(Ok(()))
 }
 
@@ -74,42 +71,29 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
-        let policy: &Bulkhead = this.policy;
-        if this.place.is_none() {
-            let inner: &Inner = &policy.inner;
-            if this.waiting.is_none() && !context::can_end() {
-                // With nobody to tell, nothing happens between taking a place and keeping it: it is made where it stays.
-                if !inner.observers.is_watched() {
-                    if let Some(permit) = inner.limiter.take_now(policy.request) {
-                        fill(this.place, Held::new(inner, permit, None));
-                    }
-                }
-                if this.place.is_none() {
-                    if let Err(rejection) = take_or_refuse(policy, this.place) {
-                        return Poll::Ready(Err(rejection.into()));
-                    }
-                }
-            }
-            if this.place.is_none() {
-                if let Err(rejection) = ready!(wait(policy, this.waiting, this.place, cx)) {
+        let seat = this.seat;
+        if !seat.is_taken() {
+            let taken = this.waiting.is_none() && !context::can_end() && seat.take_now();
+            if !taken {
+                if let Err(rejection) = ready!(enter(seat, this.waiting, cx)) {
                     return Poll::Ready(Err(rejection.into()));
                 }
             }
         }
-        relay(this.inner.poll_attempt(cx), |_| *this.place = None)
+        relay(this.inner.poll_attempt(cx), |_| seat.give_back())
     }
 
     fn cancel(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.waiting.set(None);
         this.inner.cancel();
-        *this.place = None;
+        this.seat.give_back();
     }
 }
 
 impl<A: Fork> Fork for BulkheadAttempt<'_, A> {
     fn fork(&self) -> Option<Self> {
-        Some(Self { policy: self.policy, inner: self.inner.fork()?, place: None, waiting: None })
+        Some(Self { inner: self.inner.fork()?, seat: Seat::new(self.seat.handle()), waiting: None })
     }
 }
 
@@ -117,7 +101,7 @@ impl<A: fmt::Debug> fmt::Debug for BulkheadAttempt<'_, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadAttempt")
             .field("waiting", &self.waiting.is_some())
-            .field("running", &self.place.is_some())
+            .field("running", &self.seat.is_taken())
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }

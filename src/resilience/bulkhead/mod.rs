@@ -248,8 +248,8 @@ impl Bulkhead {
     /// # Errors
     /// No place, or others wait for it; closed.
     pub fn try_acquire(&self) -> Result<Place, Rejection> {
-        match self.inner.limiter.try_acquire_with_owned(self.request) {
-            Ok(permit) => Ok(Place::new(place::Held::admitted(Arc::clone(&self.inner), permit, None))),
+        match self.inner.limiter.try_acquire_with(self.request) {
+            Ok(permit) => Ok(Place::new(self.clone(), permit, None)),
             // Not for want of room in the queue: it would not have waited there.
             Err(error) => Err(self.inner.refused(&error, false)),
         }
@@ -324,9 +324,14 @@ impl Inner {
             () => (&self.refused.no_place, Shortage::Places),
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let waiting = u32::try_from(self.limiter.waiting()).unwrap_or(u32::MAX);
+        // As it was when there was no place, if that was looked at.
+        let (limit, waiting) = error.seen().unwrap_or_else(|| {
+            let stats = self.limiter.stats();
+            (stats.limit, stats.waiting)
+        });
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let waited = error.waited().unwrap_or_default();
-        Rejection::full_for_want_of(shortage, self.name, self.limiter.limit(), waiting, waited)
+        Rejection::full_for_want_of(shortage, self.name, limit, waiting, waited)
     }
 }
 

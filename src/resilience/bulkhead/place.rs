@@ -6,60 +6,109 @@ use crate::limit::ConcurrencyLimiter;
 use crate::limit::concurrency::{Handle, Permit};
 use crate::resilience::Rejection;
 use pin_project_lite::pin_project;
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// A place that is taken, and told of when it is given back.
-pub(super) struct Held<R: Deref<Target = Inner>, H: Handle> {
-    policy: R,
-    permit: Option<Permit<H>>,
-    /// Since when, if somebody wanted to know.
-    since: Option<Instant>,
+/// Room for the places of one call, and whether they are taken. What the call asked for says what is given back, so no more
+/// is kept of them.
+pub(super) struct Seat<B: Borrow<Bulkhead>> {
+    bulkhead: B,
+    taken: Taken,
 }
 
-impl<R: Deref<Target = Inner>, H: Handle> Held<R, H> {
-    #[inline]
-    pub(super) fn admitted(policy: R, permit: Permit<H>, queued: Option<Instant>) -> Self {
-        let since = if policy.observers.is_watched() { Some(tell_admitted(&policy, queued)) } else { None };
-        Self::new(policy, permit, since)
+enum Taken {
+    No,
+    Yes,
+    /// At this time, which somebody wanted to know.
+    At(Instant),
+}
+
+impl<B: Borrow<Bulkhead>> Seat<B> {
+    #[inline(always)]
+    pub(super) fn new(bulkhead: B) -> Self {
+        Self { bulkhead, taken: Taken::No }
     }
 
-    /// Since when it is held, if somebody was told.
     #[inline(always)]
-    pub(super) fn new(policy: R, permit: Permit<H>, since: Option<Instant>) -> Self {
-        Self { policy, permit: Some(permit), since }
+    pub(super) fn is_taken(&self) -> bool {
+        !matches!(self.taken, Taken::No)
+    }
+
+    /// Takes it if that can be said at once, and nobody is to be told.
+    #[inline(always)]
+    pub(super) fn take_now(&mut self) -> bool {
+        let Bulkhead { inner, request } = self.bulkhead.borrow();
+        let taken = !inner.observers.is_watched() && inner.limiter.take_now(*request);
+        if taken {
+            self.taken = Taken::Yes;
+        }
+        taken
+    }
+
+    /// Takes it by a permit of what the call asked for.
+    pub(super) fn take<H: Handle>(&mut self, permit: Permit<H>, queued: Option<Instant>) {
+        let inner = &self.bulkhead.borrow().inner;
+        let told = inner.observers.is_watched().then(|| inner.tell_admitted(queued));
+        permit.hand_over();
+        self.taken = told.map_or(Taken::Yes, Taken::At);
+    }
+
+    /// Gives it back, if it is taken.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self) {
+        let Bulkhead { inner, request } = self.bulkhead.borrow();
+        let taken = match std::mem::replace(&mut self.taken, Taken::No) {
+            Taken::No => return,
+            taken => taken,
+        };
+        inner.limiter.give_back(*request);
+        if inner.observers.is_watched() {
+            inner.tell_finished(&taken);
+        }
+    }
+
+    pub(super) fn bulkhead(&self) -> &Bulkhead {
+        self.bulkhead.borrow()
+    }
+}
+
+impl<B: Borrow<Bulkhead> + Copy> Seat<B> {
+    /// The bulkhead, for as long as it is borrowed.
+    #[inline(always)]
+    pub(super) fn handle(&self) -> B {
+        self.bulkhead
+    }
+}
+
+impl<B: Borrow<Bulkhead>> Drop for Seat<B> {
+    #[inline]
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Inner {
+    #[cold]
+    fn tell_admitted(&self, queued: Option<Instant>) -> Instant {
+        let now = self.limiter.clock().now();
+        let waited = queued.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let (name, running) = (self.name, self.limiter.in_flight());
+        self.observers.emit(|| BulkheadEvent::Admitted { name, running, waited });
+        now
     }
 
     #[cold]
-    fn tell_finished(&self) {
-        let policy = &*self.policy;
-        let held = self.since.map(|since| policy.limiter.clock().now().saturating_duration_since(since));
-        let (name, running) = (policy.name, policy.limiter.in_flight());
-        policy.observers.emit(|| BulkheadEvent::Finished { name, running, held });
-    }
-}
-
-#[cold]
-fn tell_admitted(policy: &Inner, queued: Option<Instant>) -> Instant {
-    let now = policy.limiter.clock().now();
-    let waited = queued.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-    let (name, running) = (policy.name, policy.limiter.in_flight());
-    policy.observers.emit(|| BulkheadEvent::Admitted { name, running, waited });
-    now
-}
-
-impl<R: Deref<Target = Inner>, H: Handle> Drop for Held<R, H> {
-    #[inline]
-    fn drop(&mut self) {
-        drop(self.permit.take());
-        if self.policy.observers.is_watched() {
-            self.tell_finished();
-        }
+    fn tell_finished(&self, taken: &Taken) {
+        let held = match taken {
+            Taken::At(since) => Some(self.limiter.clock().now().saturating_duration_since(*since)),
+            _ => None,
+        };
+        let (name, running) = (self.name, self.limiter.in_flight());
+        self.observers.emit(|| BulkheadEvent::Finished { name, running, held });
     }
 }
 
@@ -67,24 +116,26 @@ impl<R: Deref<Target = Inner>, H: Handle> Drop for Held<R, H> {
 #[must_use = "a place that is not held is given back at once"]
 #[clippy::has_significant_drop]
 pub struct Place {
-    held: Held<Arc<Inner>, ConcurrencyLimiter>,
+    seat: Seat<Bulkhead>,
 }
 
 impl Place {
-    pub(super) fn new(held: Held<Arc<Inner>, ConcurrencyLimiter>) -> Self {
-        Self { held }
+    pub(super) fn new<H: Handle>(bulkhead: Bulkhead, permit: Permit<H>, queued: Option<Instant>) -> Self {
+        let mut seat = Seat::new(bulkhead);
+        seat.take(permit, queued);
+        Self { seat }
     }
 
     /// How many places of the bulkhead it stands for.
     pub fn places(&self) -> u32 {
-        self.held.permit.as_ref().map_or(0, Permit::permits)
+        self.seat.bulkhead().request.permits
     }
 }
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
-            .field("bulkhead", &self.held.policy.name)
+            .field("bulkhead", &self.seat.bulkhead().inner.name)
             .field("places", &self.places())
             .finish_non_exhaustive()
     }
@@ -97,7 +148,7 @@ pin_project! {
     /// Dropping it leaves the queue, and hands on the place that it was granted in the meantime.
     #[must_use = "futures do nothing unless polled"]
     pub struct AcquirePlace {
-        policy: Arc<Inner>,
+        bulkhead: Bulkhead,
         #[pin]
         wait: Wait<ConcurrencyLimiter>,
     }
@@ -105,9 +156,9 @@ pin_project! {
 
 impl AcquirePlace {
     pub(super) fn new(bulkhead: &Bulkhead) -> Self {
-        let policy = Arc::clone(&bulkhead.inner);
-        let wait = Wait::new(policy.limiter.acquire_with_owned(bulkhead.request));
-        Self { policy, wait }
+        let bulkhead = bulkhead.clone();
+        let wait = Wait::new(bulkhead.inner.limiter.acquire_with_owned(bulkhead.request));
+        Self { bulkhead, wait }
     }
 }
 
@@ -116,12 +167,13 @@ impl Future for AcquirePlace {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.wait.poll(this.policy, cx).map_ok(Place::new)
+        let (permit, queued) = ready!(this.wait.poll(&this.bulkhead.inner, cx))?;
+        Poll::Ready(Ok(Place::new(this.bulkhead.clone(), permit, queued)))
     }
 }
 
 impl fmt::Debug for AcquirePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AcquirePlace").field("bulkhead", &self.policy.name).finish_non_exhaustive()
+        f.debug_struct("AcquirePlace").field("bulkhead", &self.bulkhead.inner.name).finish_non_exhaustive()
     }
 }

@@ -1,12 +1,10 @@
 //! A call in the queue.
 
-use super::place::Held;
 use super::{BulkheadEvent, Inner};
-use crate::limit::concurrency::{Acquire, Handle};
+use crate::limit::concurrency::{Acquire, Handle, Permit};
 use crate::resilience::Rejection;
 use pin_project_lite::pin_project;
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -22,20 +20,23 @@ pin_project! {
     }
 }
 
+/// The permit, and since when the call has waited for it, if somebody wanted to know.
+pub(super) type Granted<H> = (Permit<H>, Option<Instant>);
+
 impl<H: Handle> Wait<H> {
     pub(super) fn new(acquire: Acquire<H>) -> Self {
         Self { acquire, queued: false, since: None }
     }
 
     #[inline(never)]
-    pub(super) fn poll<R: Deref<Target = Inner> + Clone>(
+    pub(super) fn poll(
         self: Pin<&mut Self>,
-        policy: &R,
+        policy: &Inner,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Held<R, H>, Rejection>> {
+    ) -> Poll<Result<Granted<H>, Rejection>> {
         let this = self.project();
         match this.acquire.poll(cx) {
-            Poll::Ready(Ok(permit)) => Poll::Ready(Ok(Held::admitted(policy.clone(), permit, *this.since))),
+            Poll::Ready(Ok(permit)) => Poll::Ready(Ok((permit, *this.since))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(policy.refused(&error, policy.limiter.queue() > 0))),
             Poll::Pending => {
                 if !std::mem::replace(this.queued, true) && policy.observers.is_watched() {

@@ -37,6 +37,22 @@ impl Options {
 /// What becomes of an item.
 pub(super) type Outcome<I, A> = Result<<A as Attempt>::Ok, ItemError<I, <A as Attempt>::Err>>;
 
+/// Puts what items have come out as among the `finished`, and says which of them `failed`.
+#[inline(always)]
+fn put_in<I, T, E>(
+    finished: &mut impl Finished<Result<T, ItemError<I, E>>>,
+    given: usize,
+    failed: &mut Option<usize>,
+) -> impl FnMut(usize, Result<T, Error<E>>) {
+    move |index, result| match result {
+        Ok(value) => finished.put(index, given, Ok(value)),
+        Err(error) => {
+            *failed = Some(index);
+            finished.put(index, given, Err(ItemError::Failed(error)));
+        }
+    }
+}
+
 pin_project! {
     pub(super) struct Engine<S, B>
     where
@@ -153,9 +169,11 @@ where
         self.as_mut().run_woken(cx, finished);
         self.as_mut().fill(cx, finished);
         loop {
-            if let Some(outcome) = finished.take() {
+            // Given out as it is: taken apart and put together it would be moved twice.
+            let next = finished.take();
+            if next.is_some() {
                 self.as_mut().project().state.given += 1;
-                return Poll::Ready(Some(outcome));
+                return Poll::Ready(next);
             }
             if self.state.ended.is_some() {
                 if self.as_mut().leave_one(cx, finished) {
@@ -204,9 +222,13 @@ where
         D: Finished<Outcome<S::Item, B::Attempt>>,
     {
         self.as_mut().project().slots.look(cx.waker());
+        let mut failed = None;
         while self.state.ended.is_none() {
-            let Some((index, result)) = self.as_mut().project().slots.poll_woken() else { return };
-            self.as_mut().finish(index, result, finished);
+            let this = self.as_mut().project();
+            if !this.slots.poll_woken(put_in(finished, this.state.given, &mut failed)) {
+                return;
+            }
+            self.as_mut().look_at_failure(&mut failed, finished);
         }
     }
 
@@ -236,25 +258,23 @@ where
             };
             let index = this.state.drawn;
             this.state.drawn += 1;
-            if let Some((index, result)) = this.slots.start(index, this.begin.begin(item)) {
-                self.as_mut().finish(index, result, finished);
-            }
+            let mut failed = None;
+            let attempt = this.begin.begin(item);
+            this.slots.start(index, attempt, put_in(finished, this.state.given, &mut failed));
+            self.as_mut().look_at_failure(&mut failed, finished);
         }
     }
 
-    fn finish<D>(
-        mut self: Pin<&mut Self>,
-        index: usize,
-        result: Result<<B::Attempt as Attempt>::Ok, Error<<B::Attempt as Attempt>::Err>>,
-        finished: &mut D,
-    ) where
+    /// Ends it where the first failure does, if there was one.
+    #[inline]
+    fn look_at_failure<D>(self: Pin<&mut Self>, failed: &mut Option<usize>, finished: &mut D)
+    where
         D: Finished<Outcome<S::Item, B::Attempt>>,
     {
-        let failed = result.is_err();
-        let this = self.as_mut().project();
-        finished.put(index, this.state.given, result.map_err(ItemError::Failed));
-        if failed && this.options.fail_fast {
-            self.end(Ended::Failed { index }, finished);
+        if let Some(index) = failed.take() {
+            if self.options.fail_fast {
+                self.end(Ended::Failed { index }, finished);
+            }
         }
     }
 

@@ -10,8 +10,6 @@ pub(super) struct Slots<A> {
     items: Vec<usize>,
 }
 
-type Done<A> = (usize, Result<<A as Attempt>::Ok, Error<<A as Attempt>::Err>>);
-
 impl<A> Slots<A> {
     pub(super) fn new() -> Self {
         Self { places: Places::new(), items: Vec::new() }
@@ -38,32 +36,55 @@ impl<A> Slots<A> {
 }
 
 impl<A: Attempt> Slots<A> {
-    /// Starts an item: puts it into a place and polls it. What it gives, if that is ready.
-    pub(super) fn start(&mut self, item: usize, attempt: A) -> Option<Done<A>> {
+    /// Starts an item: puts it into a place and polls it. What it gives is put into `done` if that is ready.
+    #[inline]
+    pub(super) fn start(&mut self, item: usize, attempt: A, done: impl Done<A>) {
         let at = self.places.insert(attempt);
         match self.items.get_mut(at) {
             Some(place) => *place = item,
             // Places are numbered as they are made.
             None => self.items.push(item),
         }
-        self.poll(at)
+        self.poll(at, done);
     }
 
-    /// Polls those who were woken when we last looked until one is done; nothing, if none is left.
-    pub(super) fn poll_woken(&mut self) -> Option<Done<A>> {
-        while let Some(at) = self.places.next_woken() {
-            if let Some(done) = self.poll(at) {
-                return Some(done);
+    /// Polls one of those who were woken when we last looked; false if none is left.
+    #[inline]
+    pub(super) fn poll_woken(&mut self, done: impl Done<A>) -> bool {
+        let Some(at) = self.places.next_woken() else { return false };
+        self.poll(at, done);
+        true
+    }
+
+    /// A success and a failure are put there by ways of their own, as [`relay`](crate::resilience::policy::relay) says.
+    #[inline]
+    fn poll(&mut self, at: usize, mut done: impl Done<A>) {
+        let Some(item) = self.items.get(at).copied() else { return };
+        let polled = self.places.poll(at, |attempt, cx| match attempt.poll_attempt(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(value)) => {
+                done.put(item, Ok(value));
+                true
             }
+            Poll::Ready(Err(error)) => {
+                done.put(item, Err(error));
+                true
+            }
+        });
+        if polled == Some(true) {
+            self.places.remove(at);
         }
-        None
     }
+}
 
-    fn poll(&mut self, at: usize) -> Option<Done<A>> {
-        let Poll::Ready(result) = self.places.poll(at, |attempt, cx| attempt.poll_attempt(cx))? else {
-            return None;
-        };
-        self.places.remove(at);
-        Some((*self.items.get(at)?, result))
+/// Where it is put what an item has come out as.
+pub(super) trait Done<A: Attempt> {
+    fn put(&mut self, item: usize, result: Result<A::Ok, Error<A::Err>>);
+}
+
+impl<A: Attempt, F: FnMut(usize, Result<A::Ok, Error<A::Err>>)> Done<A> for F {
+    #[inline(always)]
+    fn put(&mut self, item: usize, result: Result<A::Ok, Error<A::Err>>) {
+        self(item, result);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::run::{Run, Step};
 use super::{DelaySource, Judge, Next, Settings, Verdict};
+use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -43,31 +44,54 @@ where
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let (settings, judge): (&Settings, &J) = (this.settings, this.judge);
-        if this.run.is_fresh() {
-            if settings.has_beginning {
-                this.run.begin(settings);
-            } else {
-                // Most runs end here.
-                return match this.inner.as_mut().poll_attempt(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Ok(value)) => {
-                        let outcome = Ok(value);
-                        match (judge.judge(&outcome), outcome) {
-                            (Verdict::Done, Ok(value)) => Poll::Ready(Ok(value)),
-                            (verdict, outcome) => {
-                                drive(this.run, settings, judge, this.inner, cx, Some((outcome, verdict)))
+        // Most runs do not leave this loop. What comes out leaves by ways of its own, as in `relay`.
+        while this.run.is_simple(settings) {
+            let come_out = match this.inner.as_mut().poll_attempt(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(value)) => {
+                    let outcome = Ok(value);
+                    match (judge.judge(&outcome), outcome) {
+                        (Verdict::Done, Ok(value)) => {
+                            if this.run.has_retried() {
+                                this.run.succeeded(settings);
                             }
+                            return Poll::Ready(Ok(value));
+                        }
+                        (verdict, outcome) => (outcome, verdict, None),
+                    }
+                }
+                Poll::Ready(Err(Error::Inner(error))) => {
+                    let outcome = Err(Error::Inner(error));
+                    let verdict = judge.judge(&outcome);
+                    let mut delay = None;
+                    if settings.is_plain && matches!(verdict, Verdict::Retry) && this.run.may_go_on(settings)
+                    {
+                        let index = this.run.retries();
+                        delay = judge.delay(&outcome, index);
+                        // A retry with nothing to wait for, pay or tell: what `next` comes to then.
+                        if let (None, Err(Error::Inner(_))) = (delay, &outcome) {
+                            let source = DelaySource::Backoff;
+                            judge.retrying(
+                                &outcome,
+                                Next { attempt: index + 1, delay: Duration::ZERO, source },
+                            );
+                            if let Err(Error::Inner(error)) = outcome {
+                                this.run.failed(error);
+                            }
+                            continue;
                         }
                     }
-                    Poll::Ready(Err(error)) => {
-                        let outcome = Err(error);
-                        let verdict = judge.judge(&outcome);
-                        drive(this.run, settings, judge, this.inner, cx, Some((outcome, verdict)))
-                    }
-                };
-            }
+                    (outcome, verdict, delay)
+                }
+                Poll::Ready(Err(error)) => {
+                    let outcome = Err(error);
+                    let verdict = judge.judge(&outcome);
+                    (outcome, verdict, None)
+                }
+            };
+            return relay(drive(this.run, settings, judge, this.inner, cx, Some(come_out)), |_| {});
         }
-        drive(this.run, settings, judge, this.inner, cx, None)
+        relay(drive(this.run, settings, judge, this.inner, cx, None), |_| {})
     }
 
     fn cancel(self: Pin<&mut Self>) {
@@ -79,7 +103,10 @@ where
     }
 }
 
-/// Drives a run in which there is more to do than to pass on what the first attempt has come out as; which is that, if it has.
+/// What an attempt has come out as, what the judge says of that, and the delay before the next one if it has set one.
+type ComeOut<T, E> = (Result<T, Error<E>>, Verdict, Option<Duration>);
+
+/// Drives a run in which there is more to do than to count attempts; first an attempt that has come out, if one has.
 #[inline(never)]
 fn drive<'a, T, E, J, A>(
     run: &mut Run<'a, E>,
@@ -87,14 +114,15 @@ fn drive<'a, T, E, J, A>(
     judge: &J,
     mut inner: Pin<&mut A>,
     cx: &mut Context<'_>,
-    mut come_out: Option<(Result<T, Error<E>>, Verdict)>,
+    mut come_out: Option<ComeOut<T, E>>,
 ) -> Poll<Result<T, Error<E>>>
 where
     A: Attempt<Ok = T, Err = E>,
     J: Judge<T, E>,
 {
+    run.begin(settings);
     loop {
-        let (outcome, verdict) = match come_out.take() {
+        let (outcome, verdict, delay) = match come_out.take() {
             Some(come_out) => come_out,
             None => {
                 let attempt = inner.as_mut();
@@ -112,22 +140,9 @@ where
                     run.succeeded(settings);
                     return Poll::Ready(outcome);
                 }
-                (outcome, verdict)
+                (outcome, verdict, None)
             }
         };
-        // A retry with nothing to wait for, pay or tell: what `next` comes to then.
-        let mut delay = None;
-        if settings.is_plain && matches!(verdict, Verdict::Retry) && run.may_go_on(settings) {
-            let index = run.count();
-            delay = judge.delay(&outcome, index);
-            if delay.is_none() {
-                let next = Next { attempt: index + 1, delay: Duration::ZERO, source: DelaySource::Backoff };
-                judge.retrying(&outcome, next);
-                run.keep(settings, outcome);
-                continue;
-            }
-            run.uncount();
-        }
         match run.next(settings, judge, &outcome, verdict, delay) {
             Step::Again => run.keep(settings, outcome),
             Step::Out => return Poll::Ready(outcome),

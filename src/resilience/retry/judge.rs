@@ -62,6 +62,8 @@ impl<T, E> Judge<T, E> for Retryable {
     fn judge(&self, outcome: &Result<T, Error<E>>) -> Verdict {
         match outcome {
             Ok(_) => Verdict::Done,
+            // What is usual, so that nothing else is looked at.
+            Err(Error::Inner(_)) => Verdict::Retry,
             Err(error) => match error.retry_after() {
                 _ if !error.is_retryable() => Verdict::Done,
                 Some(after) => Verdict::RetryAfter(after),

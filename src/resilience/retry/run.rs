@@ -73,10 +73,10 @@ pub(super) enum Step {
 impl<'a, E> Run<'a, E> {
     pub(super) const FRESH: Self = Self { attempts: 0, begun: false, before: None, rest: None };
 
-    /// Whether nothing has come out yet, and there is nothing to keep.
+    /// Whether it has nothing to do before an attempt, and has no more in hand than a count.
     #[inline]
-    pub(super) fn is_fresh(&self) -> bool {
-        self.attempts == 0 && !self.begun && self.rest.is_none()
+    pub(super) fn is_simple(&self, settings: &Settings) -> bool {
+        !settings.has_beginning && self.rest.is_none()
     }
 
     /// Whether another attempt can follow in a retry that is plain, without asking for more.
@@ -84,23 +84,27 @@ impl<'a, E> Run<'a, E> {
     pub(super) fn may_go_on(&self, settings: &Settings) -> bool {
         self.attempts < settings.max_attempts - 1
             && self.attempts % TURN != TURN - 1
-            && self.rest.is_none()
             && !context::can_end()
             && !settings.shared.observers.is_watched()
     }
 
-    /// An attempt has come out: how many had before.
+    /// How many attempts have come out.
     #[inline]
-    pub(super) fn count(&mut self) -> u32 {
-        let before = self.attempts;
-        self.attempts = before + 1;
-        before
+    pub(super) fn retries(&self) -> u32 {
+        self.attempts
     }
 
-    /// It is counted elsewhere.
+    /// Whether the attempt under way is not the first.
     #[inline]
-    pub(super) fn uncount(&mut self) {
-        self.attempts -= 1;
+    pub(super) fn has_retried(&self) -> bool {
+        self.attempts > 0
+    }
+
+    /// An attempt has come out as this, and another one follows at once.
+    #[inline]
+    pub(super) fn failed(&mut self, error: E) {
+        self.attempts += 1;
+        self.before = Some(error);
     }
 
     #[inline]
@@ -113,10 +117,11 @@ impl<'a, E> Run<'a, E> {
         self.rest.get_or_insert_with(|| Box::new(Rest { number, ..Rest::default() }))
     }
 
-    /// Begins a run that has something to do at its beginning.
-    #[cold]
+    /// Does what is to be done at the beginning, if this is the beginning and there is anything.
     pub(super) fn begin(&mut self, settings: &'a Settings) {
-        self.begun = true;
+        if !settings.has_beginning || std::mem::replace(&mut self.begun, true) {
+            return;
+        }
         let call = settings.budget.as_ref().and_then(Budget::call);
         // Nothing is allocated for a budget that does not ask when a call ends.
         let asks = call.is_some() || settings.max_duration.is_some() || settings.reset_after.is_some();

@@ -4,7 +4,7 @@ use super::{Timeout, TimeoutEvent};
 use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Rejection};
 use crate::shim::Ordering;
-use crate::time::{Alarm, Clock, Deadline};
+use crate::time::{Alarm, Clock};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -56,7 +56,7 @@ fn expires(alarm: &mut Alarm, clock: &Clock, limit: Duration, cx: &mut Context<'
     if limit == Duration::MAX {
         return Poll::Pending;
     }
-    ready!(alarm.poll(clock, cx, |clock| Deadline::after(clock.now(), limit)));
+    ready!(alarm.poll_after(clock, cx, limit));
     alarm.disarm();
     Poll::Ready(())
 }
@@ -90,17 +90,18 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
                 return Poll::Ready(Err(policy.expired(limit, false).into()));
             }
         }
-        let polled = this.inner.as_mut().poll_attempt(cx);
-        if polled.is_ready() {
-            return relay(polled, |_| {
+        match this.inner.as_mut().poll_attempt(cx) {
+            Poll::Pending => {
+                ready!(expires(this.alarm, &policy.clock, limit, cx));
+                *this.limit = None;
+                this.inner.cancel();
+                Poll::Ready(Err(policy.expired(limit, false).into()))
+            }
+            ready => relay(ready, |_| {
                 this.alarm.disarm();
                 *this.limit = None;
-            });
+            }),
         }
-        ready!(expires(this.alarm, &policy.clock, limit, cx));
-        *this.limit = None;
-        this.inner.cancel();
-        Poll::Ready(Err(policy.expired(limit, false).into()))
     }
 
     fn cancel(self: Pin<&mut Self>) {

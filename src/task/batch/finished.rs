@@ -26,10 +26,12 @@ impl<R> AsTheyCome<R> {
 impl<R> Finished<R> for AsTheyCome<R> {
     type Out = (usize, R);
 
+    #[inline]
     fn put(&mut self, index: usize, _given: usize, outcome: R) {
         self.0.push_back((index, outcome));
     }
 
+    #[inline]
     fn take(&mut self) -> Option<(usize, R)> {
         self.0.pop_front()
     }
@@ -47,8 +49,13 @@ impl<R> InOrder<R> {
 impl<R> Finished<R> for InOrder<R> {
     type Out = R;
 
+    #[inline]
     fn put(&mut self, index: usize, given: usize, outcome: R) {
         let at = index - given;
+        // Most often it is the next one.
+        if self.0.len() == at {
+            return self.0.push_back(Some(outcome));
+        }
         while self.0.len() <= at {
             self.0.push_back(None);
         }
@@ -57,9 +64,11 @@ impl<R> Finished<R> for InOrder<R> {
         }
     }
 
+    #[inline]
     fn take(&mut self) -> Option<R> {
-        let outcome = self.0.front_mut()?.take()?;
-        self.0.pop_front();
-        Some(outcome)
+        if self.0.front()?.is_none() {
+            return None;
+        }
+        self.0.pop_front()?
     }
 }
