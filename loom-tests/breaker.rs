@@ -431,9 +431,9 @@ fn a_success_that_completes_the_calls_is_judged_beside_a_failure() {
     );
 }
 
-/// A window with one failure, of which the rules say that it is not too much.
+/// A window with one failure, and one call less than it takes to say that it is not too much.
 fn one_failure(settings: fn(Builder) -> Builder) -> World<()> {
-    let breaker = breaker(|builder| settings(builder).failure_rate(0.9).minimum_calls(2));
+    let breaker = breaker(|builder| settings(builder).failure_rate(0.9).minimum_calls(3));
     end_at(&breaker, Outcome::Success, 0);
     end_at(&breaker, Outcome::Failure, 0);
     World::new(breaker)
@@ -469,24 +469,20 @@ fn one_of_two_that_begin_a_part_judges_it() {
     race(
         Some(3),
         || {
-            // Two failures of six are not too many; two of four are, once the successes of the first part have left.
+            // One failure of five or six is not too much; two of three are, once the successes of the first part have left.
             let window = Window::time_in_parts(Duration::from_secs(2), 2);
-            let breaker = breaker(|builder| builder.window(window).failure_rate(0.5).minimum_calls(4));
+            let breaker = breaker(|builder| builder.window(window).failure_rate(0.5).minimum_calls(3));
             for _ in 0..4 {
                 end_at(&breaker, Outcome::Success, 0);
             }
-            for _ in 0..2 {
-                end_at(&breaker, Outcome::Failure, 1);
-            }
-            World::<()>::new(breaker)
+            end_at(&breaker, Outcome::Failure, 1);
+            let world = World::new(breaker);
+            world.see(world.breaker.try_acquire_owned().unwrap());
+            world
         },
         // In the part in which it is calm, or in the next one.
         |world| world.guard().record_at(Outcome::Success, at(1)),
-        |world| {
-            if let Ok(guard) = world.breaker.try_acquire_at(at(2)) {
-                guard.record_at(Outcome::Success, at(2));
-            }
-        },
+        |world| world.seen().record_at(Outcome::Failure, at(2)),
         |world| assert_eq!(world.breaker.stats().state, State::Open),
     );
 }

@@ -145,9 +145,9 @@ fn started_with(start: u64) -> Counts {
 /// The bits that are set in each of the four quarters.
 const fn ones(quarters: u64) -> u64 {
     const ALL: u64 = u64::MAX;
-    let pairs = quarters - (quarters >> 1 & ALL / 3);
-    let fours = (pairs & ALL / 5) + (pairs >> 2 & ALL / 5);
-    let bytes = (fours + (fours >> 4)) & ALL / 17;
+    let pairs = quarters - (quarters >> 1 & (ALL / 3));
+    let fours = (pairs & (ALL / 5)) + (pairs >> 2 & (ALL / 5));
+    let bytes = (fours + (fours >> 4)) & (ALL / 17);
     (bytes + (bytes >> 8)) & 0x00ff_00ff_00ff_00ff
 }
 

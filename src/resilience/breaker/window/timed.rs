@@ -91,7 +91,7 @@ const fn counted(count: u64, generation: u32) -> u64 {
 }
 
 const fn started(start: u64, generation: u32) -> u64 {
-    if (start ^ tag(generation)) & (COUNT ^ (1 << ROUND) - 1) == 0 { start & COUNT } else { 0 }
+    if (start ^ tag(generation)) & (COUNT ^ ((1 << ROUND) - 1)) == 0 { start & COUNT } else { 0 }
 }
 
 impl Timed {
@@ -338,7 +338,8 @@ mod tests {
                     |_| false,
                 );
             }
-            let Some(starts) = timed.starts.get() else { panic!("prepared") };
+            assert!(timed.starts.get().is_some());
+            let Some(starts) = timed.starts.get() else { continue };
             let (mut head, now) = (timed.load(), (99 + jump) * 100);
             while head.index() < 99 + jump {
                 let held = timed.read_at_head(starts, shape, 0, |_| false);
