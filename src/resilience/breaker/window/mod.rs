@@ -21,6 +21,7 @@ use timed::Timed;
 pub(crate) const MOST_CALLS: u32 = calls::MOST;
 /// Calls in a block of them.
 #[cfg(cofferdam_loom)]
+#[allow(dead_code, reason = "for the models of this room")]
 pub(crate) const BLOCK: u32 = calls::BLOCK;
 /// The most parts of a window of time.
 pub(crate) const MOST_BUCKETS: u32 = timed::MOST_BUCKETS;
