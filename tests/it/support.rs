@@ -191,6 +191,7 @@ impl<T> Future for Spawned<T> {
 ///     async fn a_permit_is_handed_over(runtime: Runtime) { ... }
 /// }
 /// ```
+#[allow(unused_macros, reason = "each binary uses its part")]
 macro_rules! on_every_runtime {
     ($($(#[$attribute:meta])* async fn $name:ident($runtime:ident: Runtime) $body:block)+) => {$(
         mod $name {
@@ -236,6 +237,7 @@ macro_rules! on_every_runtime {
         }
     )+};
 }
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use on_every_runtime;
 
 /// The message of the panic that `run` must end with.
