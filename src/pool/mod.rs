@@ -26,8 +26,9 @@
 //!
 //! | operation | lock-free | allocations |
 //! |---|---|---|
-//! | `execute`, with room | yes, unless it wakes a worker | none; 1 for a future of more than 104 bytes |
-//! | `submit`, with room | likewise | 1: future, result and state in one |
+//! | `execute`, with room | yes, unless it wakes a worker | none; 1 for a future of more than 384 bytes |
+//! | `submit`, with room | likewise | none in steady state: memory of up to 384 bytes for future, result and state is recycled; 1 for more |
+//! | `submit_all`, `execute_all` | likewise | 2 for all: a buffer, and the handles |
 //! | either, inside a [`Context`](crate::sync::Context) | likewise | 1 more, for the context |
 //! | waiting for room | takes a lock | none |
 //! | a worker taking up and ending a task | yes, unless it wakes somebody | none |

@@ -17,9 +17,10 @@ use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Backoff, Clock, Deadline};
 use futures_util::FutureExt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::hint::black_box;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 #[test]
@@ -575,12 +576,51 @@ fn a_pool_allocates_for_its_tasks_what_it_says() {
         };
         (count(false), count(true))
     }
-    assert_eq!(per_task(|builder| builder), (0, 1));
-    assert_eq!(per_task(PoolBuilder::managed), (0, 1));
-    assert_eq!(per_task(|builder| builder.carry_only(&[])), (0, 1));
-    assert_eq!(per_task(|builder| builder.dead_letters(9)), (0, 1));
-    assert_eq!(per_task(|builder| builder.reports(4)), (1, 2));
-    assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 2));
-    assert_eq!(per_task(|builder| builder.history(4)), (2, 3));
-    assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 6));
+    assert_eq!(per_task(|builder| builder), (0, 0));
+    assert_eq!(per_task(PoolBuilder::managed), (0, 0));
+    assert_eq!(per_task(|builder| builder.carry_only(&[])), (0, 0));
+    assert_eq!(per_task(|builder| builder.dead_letters(9)), (0, 0));
+    assert_eq!(per_task(|builder| builder.reports(4)), (1, 1));
+    assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 1));
+    assert_eq!(per_task(|builder| builder.history(4)), (2, 2));
+    assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 5));
+}
+
+// The memory of tasks is recycled, up to futures of 256 bytes, handle included.
+#[test]
+fn a_pool_allocates_nothing_for_a_task_of_256_bytes() {
+    fn task<const N: usize>() -> impl Future<Output = u64> + Send {
+        let data = [1_u8; N];
+        std::future::poll_fn(move |_| Poll::Ready(data.iter().map(|&byte| u64::from(byte)).sum()))
+    }
+    fn per_task<const N: usize>() -> (u64, u64, u64) {
+        assert_eq!(size_of_val(&task::<N>()), N);
+        let (pool, workers) = WorkerPool::builder().workers(1).queue(100).build().unwrap();
+        let mut workers = Polled::new(workers.into_future());
+        let mut handles = Vec::with_capacity(50);
+        let mut round = |kind: u8| {
+            match kind {
+                0 => (0..50).for_each(|_| handles.push(pool.try_submit(task::<N>()).unwrap())),
+                1 => (0..50).for_each(|_| pool.try_execute(task::<N>().map(drop)).unwrap()),
+                _ => {
+                    let tasks = (0..50).map(|_| task::<N>());
+                    handles = pool.submit_all(tasks).now_or_never().unwrap().unwrap();
+                }
+            }
+            while pool.stats().queued > 0 {
+                assert!(workers.poll().is_none());
+            }
+            for handle in handles.drain(..) {
+                assert_eq!(handle.now_or_never().unwrap().unwrap(), N as u64);
+            }
+        };
+        (0..9).for_each(|turn| round(turn % 3));
+        let mut count = |kind| allocations(|| round(kind));
+        (count(0), count(1), count(2))
+    }
+    // A batch has a buffer, and a list of handles.
+    assert_eq!(per_task::<8>(), (0, 0, 2));
+    assert_eq!(per_task::<200>(), (0, 0, 2));
+    assert_eq!(per_task::<256>(), (0, 0, 2));
+    assert_eq!(per_task::<400>(), (50, 50, 52));
 }

@@ -569,6 +569,11 @@ table! {
     pool::JoinHandle<Local>                     => no  no  yes;
     pool::JoinError                             => yes yes yes;
     pool::TaskId                                => yes yes yes;
+    pool::SubmitAll<'static, std::vec::IntoIter<std::future::Ready<u8>>, pool::Joined> => yes yes no;
+    pool::SubmitAllError<std::vec::IntoIter<u8>, u8> => yes yes yes;
+    pool::Threads                               => yes yes yes;
+    pool::HandBack                              => yes no  no;
+    pool::UnstartedTask                         => yes no  yes;
     pool::TaskPanic<'static>                    => no  no  yes;
     pool::PoolEvent                             => yes yes yes;
     pool::TaskReport                            => yes yes yes;
@@ -815,7 +820,7 @@ fn a_stack_of_all_policies_is_cloned_and_shares_what_they_hold() {
 /// Nameable only by the sealed traits that they are for.
 const SEALED: &[&str] = &[
     "Refused", "Intake", "Want", "Ask", "Entry", "Counts", "Chain", "Plan", "Knock", "Packed", "Params",
-    "Step", "Terms", "Delay", "Because",
+    "Step", "Terms", "Delay", "Because", "Prepared",
 ];
 
 /// Nobody adds a type and forgets to say what it is.
