@@ -11,6 +11,7 @@
 use cofferdam::group::try_par_map_stream;
 use cofferdam::stream::{Emitter, generator};
 use cofferdam::task::BoxTask;
+use cofferdam::time::Clock;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -113,7 +114,7 @@ impl Bar {
         if !self.on || (often && done < self.files) {
             return;
         }
-        self.shown = Some(Instant::now());
+        self.shown = Some(Clock::system().now());
         let filled = 40 * done / self.files.max(1);
         let mut bar = String::new();
         let _ = write!(bar, "\r[{:<40}] {done}/{} files, {running} at work ", "#".repeat(filled), self.files);
@@ -129,7 +130,7 @@ async fn pass(
 ) -> Result<(Totals, usize, Duration), Box<dyn Error>> {
     // A thread for each worker: the work is reading and parsing, and waits for nothing else.
     let threads = |task: BoxTask| drop(std::thread::spawn(|| futures_executor::block_on(task)));
-    let begin = Instant::now();
+    let begin = Clock::system().now();
     let paths = generator(|y| walk(y, root));
     let work = |path: io::Result<PathBuf>| async move {
         let path = path?;

@@ -162,6 +162,7 @@ impl Worker {
     }
 }
 
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 impl Worker {
     pub(super) fn pool_name(&self) -> &str {
         &self.shared.settings.name

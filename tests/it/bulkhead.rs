@@ -755,7 +755,7 @@ mod settings_in_use {
         for order in orders() {
             let time = ManualClock::new();
             let builder = |running, queue| {
-                Bulkhead::builder(running).queue(queue).order(order.clone()).name("other").clock(time.clock())
+                Bulkhead::builder(running).queue(queue).order(order).name("other").clock(time.clock())
             };
             let bulkhead = builder(1, 2).name("db").build().unwrap();
             let seen = Arc::new(Mutex::new(Vec::new()));

@@ -54,6 +54,7 @@ impl SemaphoreBuilder {
     }
 
     /// Whether a capacity of zero holds up those who come, in place of refusing them.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(crate) fn waits_at_zero(self, waits_at_zero: bool) -> Self {
         Self { waits_at_zero, ..self }
     }

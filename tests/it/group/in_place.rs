@@ -161,6 +161,7 @@ fn it_ends_with_the_context_around_it() {
 }
 
 #[test]
+#[allow(clippy::await_holding_lock, reason = "nobody else locks it")]
 fn a_wait_that_is_dropped_loses_no_outcome() {
     let points = drop_at_every_await_in_sim(0..20, |sim| {
         let clock = sim.clock();

@@ -35,9 +35,8 @@ fn so_many_tasks_block_at_a_time_as_there_are_threads() {
     let (meet, met) = (mpsc::channel(), mpsc::channel());
     // Each waits for the other, which needs both threads at once.
     let (to_first, to_second) = (meet.0, met.0);
-    let first =
-        pool.submit(async move { to_second.send(1).and_then(|()| Ok(meet.1.recv())) }).wait().unwrap();
-    let second = pool.submit(async move { to_first.send(2).and_then(|()| Ok(met.1.recv())) }).wait().unwrap();
+    let first = pool.submit(async move { to_second.send(1).map(|()| meet.1.recv()) }).wait().unwrap();
+    let second = pool.submit(async move { to_first.send(2).map(|()| met.1.recv()) }).wait().unwrap();
     assert_eq!(first.wait().unwrap().unwrap(), Ok(2));
     assert_eq!(second.wait().unwrap().unwrap(), Ok(1));
     drop(pool);

@@ -20,6 +20,7 @@ use std::time::Duration;
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Counts up for ever, and tells how far it is.
+#[allow(clippy::needless_lifetimes, reason = "in the bounds of a closure it cannot be left out")]
 fn counting<'a>(made: &'a Cell<u32>) -> impl FnOnce(Emitter<u32>) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
     move |y| {
         Box::pin(async move {

@@ -24,7 +24,7 @@ fn millis(millis: u64) -> Duration {
 
 #[test]
 fn sources_that_are_ready_take_turns() {
-    let mut items = merge([0, 1, 2].map(|source| stream::repeat(source)));
+    let mut items = merge([0, 1, 2].map(stream::repeat));
     for turn in 0..100 {
         assert_eq!(poll_one(&mut items), Poll::Ready(Some(turn % 3)));
     }
