@@ -223,3 +223,25 @@ proptest! {
         }
     }
 }
+
+/// Panics when it is dropped, unless somebody has defused it.
+struct Bomb(bool);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+}
+
+#[test]
+fn of_several_panics_one_goes_on_and_the_others_do_no_harm() {
+    let barrier = Barrier::new(3);
+    let parallel = Parallel::new().workers(3).threshold(0).chunk(1);
+    let work = |(): &()| -> () {
+        barrier.wait();
+        std::panic::resume_unwind(Box::new(Bomb(true)));
+    };
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parallel.map(&[(); 3], work)));
+    caught.unwrap_err().downcast::<Bomb>().unwrap().0 = false;
+}
