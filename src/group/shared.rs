@@ -62,6 +62,13 @@ impl<T> Shared<T> {
         self.state.lock().discards = true;
     }
 
+    /// Nobody will take outcomes any more: those that are there come back, to be dropped.
+    pub(super) fn abandon(&self) -> VecDeque<Numbered<T>> {
+        let mut state = self.state.lock();
+        state.discards = true;
+        std::mem::take(&mut state.finished)
+    }
+
     /// The number of the next member, if fewer than `width` run. It must be offered by nobody else meanwhile.
     pub(super) fn offer(&self, width: usize) -> Option<usize> {
         let mut state = self.state.lock();

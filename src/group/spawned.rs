@@ -251,6 +251,8 @@ impl<T: Send + 'static> Crowd for TaskGroup<T> {
 impl<T> Drop for TaskGroup<T> {
     fn drop(&mut self) {
         self.settings.cancel(Cause::from("the group was dropped"));
+        // Not with its last member, which may take its time.
+        drop(self.shared.abandon());
     }
 }
 

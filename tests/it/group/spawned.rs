@@ -364,3 +364,25 @@ fn a_member_is_one_allocation() {
     let outcomes = futures_executor::block_on(group.join_all());
     assert_eq!(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2]);
 }
+
+#[test]
+fn what_nobody_took_goes_with_the_group_and_not_with_its_last_member() {
+    for discards in [false, true] {
+        let sim = Sim::new(1);
+        let mut group = TaskGroup::new(sim.clone());
+        if discards {
+            group = group.discard_outcomes();
+        }
+        let value = Arc::new(());
+        let mine = Arc::clone(&value);
+        group.try_spawn(async move { mine }).unwrap();
+        sim.run_until_idle();
+        let late = Arc::clone(&value);
+        group.try_spawn(async move { late }).unwrap();
+        drop(group);
+        // The other one has not been polled since, and cannot tell.
+        assert_eq!(Arc::strong_count(&value), 2);
+        sim.run_until_idle();
+        assert_eq!((Arc::strong_count(&value), sim.tasks()), (1, 0));
+    }
+}
