@@ -559,3 +559,25 @@ fn a_task_that_was_begun_in_time_is_repeated_after_its_expiry_and_not_after_its_
     assert!(Polled::new(ended).poll().unwrap().unwrap_err().is_expired());
     assert_eq!(calls(&late), 2);
 }
+
+// WP19
+#[test]
+fn a_task_that_is_requeued_stands_behind_all_that_wait_however_coarse_the_clock() {
+    let mut world = World::new(|builder| builder);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let policy = policy(3).judge(|_| Verdict::RetryAfter(Duration::ZERO));
+    let seen = Arc::clone(&order);
+    let make = move || {
+        seen.lock().unwrap().push("again");
+        ready(Err::<(), _>("busy"))
+    };
+    let again = world.pool.retry_task(&policy, make).try_submit().unwrap();
+    for name in ["first", "second"] {
+        let order = Arc::clone(&order);
+        world.pool.try_execute(async move { order.lock().unwrap().push(name) }).unwrap();
+    }
+    // No time goes by.
+    world.settle();
+    assert_eq!(*order.lock().unwrap(), ["again", "first", "second", "again", "again"]);
+    assert!(again.is_finished());
+}
