@@ -13,6 +13,7 @@
 use super::error::{MemberError, Outcome};
 use super::settings::{Numbered, outcome};
 use super::stats::GroupStats;
+use crate::panics::contain;
 use crate::shim::{Arc, AtomicWaker, Mutex};
 use crate::sync::{Context as WorkContext, RunInContext};
 use crate::task::Caught;
@@ -102,7 +103,8 @@ impl<T> Shared<T> {
             state.finish(index, outcome)
         };
         self.group.wake();
-        drop(discarded);
+        // What a member made may panic as it is dropped: no affair of its executor.
+        contain(|| drop(discarded));
     }
 
     /// A member is dropped before its end: while it is offered, it never was one.

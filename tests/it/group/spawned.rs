@@ -386,3 +386,28 @@ fn what_nobody_took_goes_with_the_group_and_not_with_its_last_member() {
         assert_eq!((Arc::strong_count(&value), sim.tasks()), (1, 0));
     }
 }
+
+#[test]
+fn an_outcome_that_panics_when_it_is_dropped_is_no_affair_of_the_executor() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+    for discards in [false, true] {
+        let sim = Sim::new(1);
+        let mut group = TaskGroup::new(sim.clone());
+        if discards {
+            group = group.discard_outcomes();
+        }
+        for _ in 0..2 {
+            group.try_spawn(async { Bomb }).unwrap();
+        }
+        // The simulator lets a panic of a task through.
+        sim.run_until_idle();
+        assert_eq!((group.stats().completed, group.stats().unread), (2, if discards { 0 } else { 2 }));
+        drop(group);
+        assert_eq!(sim.tasks(), 0);
+    }
+}
