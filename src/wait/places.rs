@@ -109,7 +109,7 @@ impl<T> Places<T> {
     }
 }
 
-/// One that panics as it is dropped keeps none of the others, and is not joined by a second one: that would end the process.
+/// If several panic as they are dropped, the first goes on: a second one beside it would end the process.
 impl<T> Drop for Places<T> {
     fn drop(&mut self) {
         let mut first = None;

@@ -472,14 +472,14 @@ fn a_delayed_task_that_is_cancelled_by_its_number_ends_at_once() {
 
 #[test]
 fn a_clock_may_look_at_the_notes() {
-    #[derive(Clone, Default)]
-    struct Curious(Arc<OnceLock<WorkerPool>>);
+    #[derive(Clone)]
+    struct Curious(Arc<OnceLock<WorkerPool>>, Clock);
     impl Timer for Curious {
         fn now(&self) -> Instant {
             if let Some(pool) = self.0.get() {
                 let _ = pool.context_stats();
             }
-            Instant::now()
+            self.1.now()
         }
 
         fn sleep_until(&self, _: Instant) -> Sleep {
@@ -489,7 +489,7 @@ fn a_clock_may_look_at_the_notes() {
     let (done, is_done) = std::sync::mpsc::channel();
     // On a thread of its own, as it could wait for itself.
     std::thread::spawn(move || {
-        let curious = Curious::default();
+        let curious = Curious(Arc::default(), ManualClock::new().clock());
         let builder = WorkerPool::builder().workers(1).queue(2).managed().history(4);
         let (pool, mut workers) = driven(builder.clock(Clock::new(curious.clone())));
         assert!(curious.0.set(pool.clone()).is_ok());
