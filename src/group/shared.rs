@@ -13,6 +13,7 @@
 use super::error::{MemberError, Outcome};
 use super::settings::{Numbered, outcome};
 use super::stats::GroupStats;
+use crate::panics::contain;
 use crate::shim::{Arc, AtomicWaker, Mutex};
 use crate::sync::{Context as WorkContext, RunInContext};
 use crate::task::Caught;
@@ -62,6 +63,13 @@ impl<T> Shared<T> {
         self.state.lock().discards = true;
     }
 
+    /// Nobody will take outcomes any more: those that are there come back, to be dropped.
+    pub(super) fn abandon(&self) -> VecDeque<Numbered<T>> {
+        let mut state = self.state.lock();
+        state.discards = true;
+        std::mem::take(&mut state.finished)
+    }
+
     /// The number of the next member, if fewer than `width` run. It must be offered by nobody else meanwhile.
     pub(super) fn offer(&self, width: usize) -> Option<usize> {
         let mut state = self.state.lock();
@@ -95,7 +103,8 @@ impl<T> Shared<T> {
             state.finish(index, outcome)
         };
         self.group.wake();
-        drop(discarded);
+        // What a member made may panic as it is dropped: no affair of its executor.
+        contain(|| drop(discarded));
     }
 
     /// A member is dropped before its end: while it is offered, it never was one.

@@ -5,6 +5,7 @@ use super::home::Home;
 use super::settings::{Crowd, Numbered, Settings, join_all, next, try_join_all};
 use super::shared::{Member, Shared};
 use super::stats::GroupStats;
+use crate::panics::contain;
 #[cfg(feature = "pool")]
 use crate::pool::WorkerPool;
 use crate::shim::Arc;
@@ -251,6 +252,10 @@ impl<T: Send + 'static> Crowd for TaskGroup<T> {
 impl<T> Drop for TaskGroup<T> {
     fn drop(&mut self) {
         self.settings.cancel(Cause::from("the group was dropped"));
+        // Not with its last member, which may take its time.
+        for outcome in self.shared.abandon() {
+            contain(|| drop(outcome));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Threads that claim chunks.
 
+use crate::panics::keep;
 use crate::shim::{AtomicBool, Mutex, Ordering};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::{self, Builder};
@@ -59,6 +60,7 @@ impl Crew {
             made
         });
         let mut in_order: Vec<Option<R>> = (0..count).map(|_| None).collect();
+        let mut panic = None;
         for made in made {
             match made {
                 Ok(made) => {
@@ -68,8 +70,11 @@ impl Crew {
                         }
                     }
                 }
-                Err(panic) => resume_unwind(panic),
+                Err(payload) => keep(&mut panic, payload),
             }
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
         in_order.into_iter().flatten().for_each(&mut hand);
     }

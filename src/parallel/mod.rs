@@ -10,8 +10,10 @@ mod error;
 
 pub use error::TryMapError;
 
+use crate::panics::{Payload, forget};
 use crate::shim::{AtomicUsize, Ordering};
 use crew::Crew;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// How slices are worked on by several threads.
 ///
@@ -123,7 +125,7 @@ impl Parallel {
     }
 
     /// What `f` makes of each item, in their order, or the first failure in that order: the same that a loop would stop at,
-    /// whatever the threads do. What stands behind it is left as soon as it is seen.
+    /// whatever the threads do. What stands behind it is left as soon as it is seen; a panic there is not.
     ///
     /// # Errors
     /// `f` failed for an item, and for none before it.
@@ -139,31 +141,43 @@ impl Parallel {
         let failed = AtomicUsize::new(usize::MAX);
         let make = |number: usize, chunk: &[T]| {
             let mut results = Vec::with_capacity(chunk.len());
-            for item in chunk {
-                // Relaxed: it saves work, and nothing follows from it.
-                if failed.load(Ordering::Relaxed) < number {
-                    return Ok(results);
-                }
-                match f(item) {
-                    Ok(result) => results.push(result),
-                    Err(error) => {
-                        failed.fetch_min(number, Ordering::Relaxed);
-                        return Err(TryMapError { index: number * claim + results.len(), error });
+            let stopped = catch_unwind(AssertUnwindSafe(|| {
+                for item in chunk {
+                    // Relaxed: it saves work, and nothing follows from it.
+                    if failed.load(Ordering::Relaxed) < number {
+                        break;
+                    }
+                    match f(item) {
+                        Ok(result) => results.push(result),
+                        Err(error) => return Some(error),
                     }
                 }
-            }
-            Ok(results)
+                None
+            }));
+            let index = number * claim + results.len();
+            let stop = match stopped {
+                Ok(None) => return Ok(results),
+                Ok(Some(error)) => Stop::Failed(TryMapError { index, error }),
+                Err(payload) => Stop::Panicked(payload),
+            };
+            failed.fetch_min(number, Ordering::Relaxed);
+            Err(stop)
         };
         let mut all = Ok(Vec::with_capacity(items.len()));
-        self.crew(items.len()).run(items.chunks(claim), make, |chunk| {
-            if let Ok(results) = &mut all {
-                match chunk {
-                    Ok(chunk) => results.extend(chunk),
-                    Err(error) => all = Err(error),
+        self.crew(items.len()).run(items.chunks(claim), make, |chunk| match chunk {
+            Ok(chunk) => {
+                if let Ok(results) = &mut all {
+                    results.extend(chunk);
                 }
             }
+            Err(stop) if all.is_ok() => all = Err(stop),
+            Err(Stop::Panicked(payload)) => forget(payload),
+            Err(Stop::Failed(_)) => {}
         });
-        all
+        all.map_err(|stop| match stop {
+            Stop::Failed(error) => error,
+            Stop::Panicked(payload) => resume_unwind(payload),
+        })
     }
 
     /// What `f` makes of each `size` items in a row, in their order; the last chunk may be shorter. Zero is one.
@@ -200,6 +214,12 @@ impl Parallel {
     fn claim(&self, items: usize) -> usize {
         self.chunk.unwrap_or_else(|| (items / self.workers.saturating_mul(8)).max(1))
     }
+}
+
+/// Why a fallible map stops.
+enum Stop<E> {
+    Failed(TryMapError<E>),
+    Panicked(Payload),
 }
 
 impl Default for Parallel {

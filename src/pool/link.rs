@@ -5,6 +5,7 @@
 use super::retry::Revive;
 use crate::shim::Mutex;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// What a future that is pending wants its worker to do with it.
@@ -16,7 +17,8 @@ pub(super) enum Request {
     Cancel,
 }
 
-/// Between a future and its worker. The lock is never contended: both are on one thread.
+/// Between a future and its worker. Both are on one thread, unless the pool's wrapper has taken the future elsewhere, or polls
+/// it by a waker of its own: then each has to wake the other.
 pub(super) struct Link {
     state: Mutex<State>,
     /// Makes the task anew after its end.
@@ -27,6 +29,10 @@ pub(super) struct Link {
 struct State {
     request: Option<Request>,
     failure: Option<Failure>,
+    /// The worker's, of a wrapped future.
+    worker: Option<Waker>,
+    /// By which the future is polled that has asked for another attempt, if that is not the worker's.
+    asker: Option<Waker>,
 }
 
 /// The task's result is an error for good.
@@ -51,6 +57,45 @@ impl Link {
     /// Asks the worker; the future must then be pending.
     pub(super) fn ask(&self, request: Request) {
         self.state.lock().request = Some(request);
+    }
+
+    /// Asks to be put back. `waker` is that by which the future is polled.
+    pub(super) fn again(&self, delay: Duration, waker: &Waker) {
+        let worker = self.state.lock().worker.take().filter(|worker| !worker.will_wake(waker));
+        let mut asker = worker.is_some().then(|| waker.clone());
+        {
+            // Both at once: who sees the request wakes the asker later.
+            let mut state = self.state.lock();
+            state.request = Some(Request::Again(delay));
+            std::mem::swap(&mut state.asker, &mut asker);
+        }
+        drop(asker);
+        worker.map(Waker::wake).unwrap_or_default();
+    }
+
+    /// The worker is about to poll what is around the future, which must then be polled, too.
+    pub(super) fn enter(&self, worker: &Waker) {
+        if self.revive.is_none() {
+            return;
+        }
+        let worker = worker.clone();
+        let (old, asker) = {
+            let mut state = self.state.lock();
+            // Not before the worker has heeded the request.
+            let asker = if state.request.is_none() { state.asker.take() } else { None };
+            (state.worker.replace(worker), asker)
+        };
+        drop(old);
+        asker.map(Waker::wake).unwrap_or_default();
+    }
+
+    /// What is around the future is gone.
+    pub(super) fn part(&self) {
+        let (worker, asker) = {
+            let mut state = self.state.lock();
+            (state.worker.take(), state.asker.take())
+        };
+        drop((worker, asker));
     }
 
     /// What was asked since the last look.

@@ -263,15 +263,16 @@ impl Shared {
         Ok(id)
     }
 
-    /// As [`push_with`](Self::push_with), on terms if there are any, but nobody is woken: locks may be held. Whom it concerns
-    /// must be told afterwards.
+    /// As [`push_with`](Self::push_with), on terms if there are any, at [`now`](Managed::epoch) if that matters; but nobody is
+    /// woken, and no clock is read: locks may be held. Whom it concerns must be told afterwards.
     pub(super) fn push_quietly<F: FnOnce() -> Job>(
         &self,
         terms: Option<&Terms>,
+        now: u64,
         job: F,
     ) -> Result<(TaskId, Call), PushError<F>> {
         if let Some(managed) = self.backlog.managed() {
-            return managed.push_with(terms.copied().unwrap_or_default(), job);
+            return managed.push_at(terms.copied().unwrap_or_default(), now, job);
         }
         let id = self.let_in(job, |job| self.backlog.push_with(job, drop))?;
         Ok((id, Call { anyone: true, ..Call::default() }))
@@ -423,6 +424,8 @@ impl Shared {
         }
         self.books.swept(withdrawn);
         job.resolve(Some(JoinError::dropped()));
+        // Contexts hold values of the user's.
+        contain(|| drop(extras));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
             forget(payload);
@@ -446,7 +449,7 @@ impl Shared {
         };
         drop(end);
         // The last one has given up just now.
-        drop(unwanted);
+        contain(|| drop(unwanted));
         self.books.handed_back();
     }
 

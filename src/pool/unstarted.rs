@@ -92,8 +92,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if std::mem::take(this.is_keeper) {
-                let left = resign(this.shared);
-                drop(left);
+                for task in resign(this.shared) {
+                    contain(|| drop(task));
+                }
             }
         }
     }

@@ -365,13 +365,15 @@ impl Hand {
     fn retire(mut self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) -> Resting {
         self.as_mut().get_up(shared, searching);
         let Some(managed) = shared.backlog.managed().filter(|_| !*searching) else { return Resting::No };
-        match managed.retire(self.index) {
+        let this = self.project();
+        // The seat keeps nothing of a worker that is gone. Once it is, the seat may be another one's at once.
+        *this.reachable = None;
+        if let Some(seat) = shared.books.seats.get(*this.index) {
+            contain(|| drop(seat.nudge.take()));
+        }
+        match managed.retire(*this.index) {
             None => Resting::No,
             Some(call) => {
-                // The seat keeps nothing of a worker that is gone.
-                if let Some(seat) = shared.books.seats.get(self.index) {
-                    contain(|| drop(seat.nudge.take()));
-                }
                 contain(|| shared.heed(call));
                 Resting::Done
             }

@@ -63,6 +63,13 @@ impl<F: Future> Wrapped<F> {
     }
 }
 
+impl<F: Future> Drop for Wrapped<F> {
+    fn drop(&mut self) {
+        // The task may live on elsewhere: no waker of its own keeps it.
+        self.link.part();
+    }
+}
+
 impl<F> Future for Wrapped<F>
 where
     F: Future + Send + 'static,
@@ -72,6 +79,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        this.link.enter(cx.waker());
         let task = if this.running.is_none() { this.parcel.task.lock().take() } else { None };
         if let Some(task) = task {
             let parcel = Arc::clone(&this.parcel);

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::ready::Ready;
+use crate::panics::{forget, keep};
 use pin_project_lite::pin_project;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -104,5 +106,22 @@ impl<T> Places<T> {
         let value = self.places.get_mut(at)?.as_mut().project().value.as_pin_mut()?;
         let waker = self.ready.waker(at)?;
         Some(poll(value, &mut Context::from_waker(waker)))
+    }
+}
+
+/// If several panic as they are dropped, the first goes on: a second one beside it would end the process.
+impl<T> Drop for Places<T> {
+    fn drop(&mut self) {
+        let mut first = None;
+        for at in 0..self.places.len() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.remove(at))) {
+                keep(&mut first, payload);
+            }
+        }
+        match first {
+            Some(payload) if std::thread::panicking() => forget(payload),
+            Some(payload) => resume_unwind(payload),
+            None => {}
+        }
     }
 }

@@ -223,3 +223,43 @@ proptest! {
         }
     }
 }
+
+/// Panics when it is dropped, unless somebody has defused it.
+struct Bomb(bool);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+}
+
+#[test]
+fn of_several_panics_one_goes_on_and_the_others_do_no_harm() {
+    let barrier = Barrier::new(3);
+    let parallel = Parallel::new().workers(3).threshold(0).chunk(1);
+    let work = |(): &()| -> () {
+        barrier.wait();
+        std::panic::resume_unwind(Box::new(Bomb(true)));
+    };
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parallel.map(&[(); 3], work)));
+    caught.unwrap_err().downcast::<Bomb>().unwrap().0 = false;
+}
+
+#[test]
+fn a_fallible_map_stops_where_a_loop_would_also_if_what_stands_behind_panics() {
+    let parallel = Parallel::new().workers(2).threshold(0).chunk(1);
+    for fails in [0, 1] {
+        let barrier = Barrier::new(2);
+        // Both are under way.
+        let work = |item: &usize| {
+            barrier.wait();
+            if *item == fails { Err("no") } else { panic!("item {item}") }
+        };
+        let run = || parallel.try_map::<_, (), _, _>(&[0, 1], work);
+        match fails {
+            0 => assert_eq!(run().unwrap_err().index(), 0),
+            _ => assert_eq!(panic_message(|| drop(run())), "item 0"),
+        }
+    }
+}

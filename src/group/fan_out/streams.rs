@@ -3,9 +3,10 @@
 use super::work::Work;
 use super::worker::{Outcome, Present, Progress, Setup, Shared, Unplaced};
 use super::{FanOut, Placed};
+use crate::panics::forget;
 use crate::shim::Arc;
 use crate::sync::OwnedPermit;
-use crate::task::{AsTheyCome, BoxTask, InOrder, ItemError};
+use crate::task::{AsTheyCome, BoxTask, Caught, InOrder, ItemError};
 use futures_core::{FusedStream, Stream};
 use std::fmt;
 use std::pin::Pin;
@@ -57,13 +58,19 @@ macro_rules! stream {
                     return Self { shared: None, waiting: Vec::new(), over: true };
                 };
                 let shared = Arc::new(shared);
-                let start = |_| {
+                // Made before it is complete: if the executor panics, the workers that there are end with it.
+                let mut outcomes = Self { shared: Some(Arc::clone(&shared)), waiting: Vec::new(), over: false };
+                for _ in 0..workers {
                     let present = Present::new(Arc::clone(&shared));
-                    let worker = shared.context().run(present.work());
-                    home.start(Box::pin(async move { drop(worker.await) }))
-                };
-                let waiting = (0..workers).filter_map(start).collect();
-                Self { shared: Some(shared), waiting, over: false }
+                    let worker = Caught::new(shared.context().run(present.work()));
+                    outcomes.waiting.extend(home.start(Box::pin(async move {
+                        // Work that panics as it is interrupted: its item has its outcome.
+                        if let Err(panic) = worker.await {
+                            panic.take_payload().into_iter().for_each(forget);
+                        }
+                    })));
+                }
+                outcomes
             }
 
             /// How far it is, at this moment.

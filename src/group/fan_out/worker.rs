@@ -162,17 +162,17 @@ where
     /// Polls the source, whose turn it is the caller's. A panic of it is kept for the consumer.
     fn poll_source(&self, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let Some(mut source) = self.source.lock().take() else { return Poll::Ready(None) };
-        match Panic::catch(|| source.as_mut().poll_next(cx)) {
-            Ok(Poll::Ready(None)) => Poll::Ready(None),
-            Ok(polled) => {
-                *self.source.lock() = Some(source);
-                polled
-            }
-            Err(panic) => {
-                self.state.lock().panic.get_or_insert(panic);
-                Poll::Ready(None)
-            }
+        let polled = Panic::catch(|| source.as_mut().poll_next(cx));
+        if let Ok(polled @ (Poll::Pending | Poll::Ready(Some(_)))) = polled {
+            *self.source.lock() = Some(source);
+            return polled;
         }
+        // It is at its end, and gone before the workers are.
+        let dropped = Panic::catch(|| drop(source));
+        if let Some(panic) = polled.err().or(dropped.err()) {
+            self.state.lock().panic.get_or_insert(panic);
+        }
+        Poll::Ready(None)
     }
 
     /// Items are finished in the way of `D`.
@@ -223,7 +223,8 @@ where
             panic.resume();
         }
         let Poll::Ready(Some(item)) = polled else {
-            drop(self.source.lock().take());
+            let source = self.source.lock().take();
+            drop(source);
             return None;
         };
         let ended = self.why();

@@ -55,17 +55,34 @@ impl Lane {
         }
     }
 
+    /// When a task of that number began to wait that is to stand behind all of its class, also behind those that came at
+    /// the same time: clocks can be coarse.
+    pub(super) fn end(&self, class: Priority, now: u64, id: u64) -> u64 {
+        let last = self.classes.get(class as usize).and_then(VecDeque::back);
+        let before = last.filter(|last| (last.since, last.id) > (now, id));
+        before.map_or(now, |last| last.since.saturating_add(1))
+    }
+
     /// Which class is next, if one of its tasks may be begun now.
     pub(super) fn next(&self, ageing: u64) -> Option<(Rank, usize)> {
         if self.running >= self.width {
             return None;
         }
+        self.first(ageing)
+    }
+
+    /// Which class would be next, if there were width enough.
+    pub(super) fn first(&self, ageing: u64) -> Option<(Rank, usize)> {
         let first = |(class, line): (usize, &VecDeque<Mark>)| {
             let mark = line.front()?;
             let below = (CLASSES - 1 - class) as u64;
             Some(((mark.since.saturating_add(ageing.saturating_mul(below)), below, mark.id), class))
         };
         self.classes.iter().enumerate().filter_map(first).min()
+    }
+
+    pub(super) fn front(&self, class: usize) -> Option<Mark> {
+        self.classes.get(class)?.front().copied()
     }
 
     pub(super) fn pop(&mut self, class: usize) -> Option<Mark> {

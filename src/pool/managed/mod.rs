@@ -60,8 +60,9 @@
 //! | all workers are busy, and a task in line has waited for `scale_after` | the scaler, a future of its own that alone starts workers | one more, up to the most |
 //! | a worker has been idle for `idle_timeout`, nothing is in line, there are more than the least | the worker, out of the list of sleepers, under the lock | it ends |
 //!
-//! The scaler sleeps without a timer unless all workers are busy and a task is in line. Whoever brings that about, by a
-//! push or by taking a task, wakes it. So a worker that ends while a task is pushed either sees the task, or is gone
+//! The scaler sleeps without a timer unless all workers are busy and a task is in line, or will be: nobody else then keeps
+//! the time. Whoever brings that about, by a push or by taking a task, wakes it. After a worker that the executor has
+//! dropped in place of starting it the next one is tried after a while. So a worker that ends while a task is pushed either sees the task, or is gone
 //! before: then either others are idle and were woken, or all are busy, and the scaler is told.
 
 #![forbid(unsafe_code)]
@@ -196,7 +197,16 @@ impl Managed {
         terms: Terms,
         job: F,
     ) -> Result<(TaskId, Call), PushError<F>> {
-        let now = self.epoch.nanos();
+        self.push_at(terms, self.epoch.nanos(), job)
+    }
+
+    /// As [`push_with`](Self::push_with), at this time.
+    pub(super) fn push_at<F: FnOnce() -> Job>(
+        &self,
+        terms: Terms,
+        now: u64,
+        job: F,
+    ) -> Result<(TaskId, Call), PushError<F>> {
         let mut plan = self.plan.lock();
         if plan.closed {
             return Err(PushError::Closed(job));
@@ -271,7 +281,7 @@ impl Managed {
         Some((job, plan.call()))
     }
 
-    /// As the pool is aborted: takes any task out, due or not.
+    /// As the pool is aborted: takes a task out, due or not, in the order in which they would be begun.
     pub(super) fn sweep(&self, job: Pin<&mut Job>) -> Option<TaskId> {
         let (swept, id) = self.plan.lock().sweep()?;
         job.refill(swept);
@@ -317,6 +327,12 @@ impl Managed {
         plan.scaling.gone(worker);
         let stale = plan.resign(worker);
         Call { stale, ..plan.call() }
+    }
+
+    /// A worker was handed to the executor.
+    fn started(&self, worker: usize) {
+        let now = self.epoch.nanos();
+        self.plan.lock().scaling.started(worker, now);
     }
 
     /// What who adds workers is to do.

@@ -126,10 +126,10 @@ impl Plan {
         }
     }
 
-    /// Puts a task where it waits.
-    fn hold(&mut self, job: Job, id: u64, terms: Terms) {
+    /// Puts a task where it waits, from `since` on if it is due.
+    fn hold(&mut self, job: Job, id: u64, terms: Terms, since: u64) {
         let is_delayed = terms.due > self.now;
-        let since = if is_delayed { terms.due } else { self.now };
+        let since = if is_delayed { terms.due } else { since };
         let at = self.store.insert(Held { job, mark: Mark { since, id, at: 0 }, terms, is_delayed });
         let mark = Mark { since, id, at };
         if let Some(held) = self.store.get_mut(at) {
@@ -156,18 +156,21 @@ impl Plan {
         self.advance(now);
         let id = self.pushed;
         self.pushed += 1;
-        self.hold(job, id, terms);
+        self.hold(job, id, terms, self.now);
         (id, self.call())
     }
 
-    /// Takes a task back that was begun. It has no place to be refused. Comes back if the backlog was aborted.
+    /// Takes a task back that was begun, to the end of the line if it is due. It has no place to be refused. Comes back if the
+    /// backlog was aborted.
     pub(super) fn readmit(&mut self, job: Job, id: u64, terms: Terms, now: u64) -> Result<Call, Job> {
         if self.aborted {
             return Err(job);
         }
         self.advance(now);
         self.popped -= 1;
-        self.hold(job, id, terms);
+        let lane = self.lanes.get(usize::from(terms.lane));
+        let since = lane.map_or(self.now, |lane| lane.end(terms.priority, self.now, id));
+        self.hold(job, id, terms, since);
         Ok(self.call())
     }
 
@@ -235,11 +238,13 @@ impl Plan {
         }
     }
 
-    /// Takes any task out, as the backlog is aborted.
+    /// Takes a task out, as the backlog is aborted: the one that would be begun first, if there were width enough.
     pub(super) fn sweep(&mut self) -> Option<(Job, u64)> {
         self.aborted = true;
-        let (at, _) = self.store.iter().next()?;
-        let taken = self.withdraw(at)?;
+        let firsts = self.lanes.iter().filter_map(|lane| lane.first(self.ageing).map(|first| (first, lane)));
+        let first = firsts.min_by_key(|(first, _)| *first).and_then(|((_, class), lane)| lane.front(class));
+        let mark = first.or_else(|| self.delayed.first().copied())?;
+        let taken = self.withdraw(mark.at)?;
         self.popped += 1;
         Some(taken)
     }
@@ -325,8 +330,9 @@ impl Plan {
         None
     }
 
-    /// Since when the task has waited that has waited longest, of those that may be begun.
+    /// Since when the task has waited that has waited longest, of those that may be begun; or will wait, as it is not due.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.lanes.iter().filter_map(Lane::oldest).min()
+        let delayed = self.delayed.first().map(|mark| mark.since);
+        self.lanes.iter().filter_map(Lane::oldest).chain(delayed).min()
     }
 }

@@ -1,6 +1,6 @@
 //! Who adds workers.
 
-use super::{Alarm, Growth};
+use super::{Alarm, Growth, Managed};
 use crate::panics::contain;
 use crate::pool::shared::Shared;
 use crate::pool::worker::Worker;
@@ -23,11 +23,12 @@ impl Scaler {
         Self { shared, spawner, alarm: Alarm::default() }
     }
 
-    fn start(&self, worker: usize) {
+    fn start(&self, managed: &Managed, number: usize) {
         self.shared.worker_came();
-        let worker = Box::pin(Worker::new(Arc::clone(&self.shared), worker));
+        let worker = Box::pin(Worker::new(Arc::clone(&self.shared), number));
         // One that is not started is dropped, and has left.
         contain(|| self.spawner.spawn(worker));
+        managed.started(number);
     }
 }
 
@@ -39,7 +40,7 @@ impl Future for Scaler {
         let Some(managed) = shared.backlog.managed() else { return Poll::Ready(()) };
         loop {
             match managed.grow(cx.waker()) {
-                Growth::Start(worker) => self.start(worker),
+                Growth::Start(worker) => self.start(managed, worker),
                 Growth::Over => return Poll::Ready(()),
                 Growth::Wait => {
                     self.alarm.set(None, managed);

@@ -19,7 +19,12 @@ pub(super) struct Scaling {
     scaler: Option<Waker>,
     /// When it looks again in any case; `u64::MAX` for never.
     until: u64,
+    /// No worker is started before: the executor has refused the last one.
+    not_before: u64,
 }
+
+/// At least so long, in nanoseconds, no worker is started after one that the executor has refused.
+const PAUSE: u64 = 100_000_000;
 
 /// What who adds workers is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,18 +43,21 @@ impl Scaling {
     pub(super) fn new(min: usize, max: usize, age: u64) -> Self {
         // So that the lowest is the next.
         let vacant = (min..max).rev().collect();
-        Self { min, max, live: min, busy: 0, age, vacant, scaler: None, until: u64::MAX }
+        Self { min, max, live: min, busy: 0, age, vacant, scaler: None, until: u64::MAX, not_before: 0 }
     }
 
     pub(super) fn is_fixed(&self) -> bool {
         self.min == self.max
     }
 
-    /// All workers are busy, there could be more, and a task will have waited too long before the next look.
-    fn is_late(&self, oldest: Option<u64>) -> bool {
-        self.busy >= self.live
-            && self.live < self.max
-            && oldest.is_some_and(|oldest| oldest.saturating_add(self.age) < self.until)
+    /// When there is to be one more worker, if that is before the next look: all are busy, there could be more, and a task
+    /// will have waited too long.
+    fn late(&self, oldest: Option<u64>) -> Option<u64> {
+        if self.busy < self.live || self.live >= self.max {
+            return None;
+        }
+        let at = oldest?.saturating_add(self.age).max(self.not_before);
+        Some(at).filter(|&at| at < self.until)
     }
 
     /// Whether there are more workers than the least.
@@ -62,12 +70,19 @@ impl Scaling {
         self.live = self.live.saturating_sub(1);
         self.vacant.push(worker);
     }
+
+    /// A worker was handed to the executor. If it is gone already, the next one is started after a while.
+    pub(super) fn started(&mut self, worker: usize, now: u64) {
+        if self.vacant.contains(&worker) {
+            self.not_before = now.saturating_add(self.age.max(PAUSE));
+        }
+    }
 }
 
 impl Plan {
     /// The waker of who adds workers, if it has to look.
     pub(super) fn scaler(&mut self) -> Option<Waker> {
-        if self.scaling.scaler.is_some() && (self.is_done() || self.scaling.is_late(self.oldest())) {
+        if self.scaling.scaler.is_some() && (self.is_done() || self.scaling.late(self.oldest()).is_some()) {
             return self.scaling.scaler.take();
         }
         None
@@ -80,9 +95,7 @@ impl Plan {
         if self.is_done() {
             return (Growth::Over, Some(waker));
         }
-        let oldest = self.oldest();
-        if self.scaling.is_late(oldest) {
-            let at = oldest.unwrap_or(0).saturating_add(self.scaling.age);
+        if let Some(at) = self.scaling.late(self.oldest()) {
             if at <= self.now {
                 if let Some(worker) = self.scaling.vacant.pop() {
                     self.scaling.live += 1;

@@ -149,7 +149,7 @@ where
         };
         match delay.filter(|delay| is_in_time(*delay)) {
             Some(delay) => {
-                this.link.ask(Request::Again(delay));
+                this.link.again(delay, cx.waker());
                 Poll::Pending
             }
             None => {

@@ -102,13 +102,15 @@ where
 struct QuietDoor<'a> {
     shared: &'a Shared,
     terms: Option<&'a Terms>,
+    /// In a managed pool: read before the locks, as clocks may be the user's.
+    now: u64,
     /// Whom the push concerns.
     call: Cell<Option<Call>>,
 }
 
 impl Door for QuietDoor<'_> {
     fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        let (id, call) = self.shared.push_quietly(self.terms, job)?;
+        let (id, call) = self.shared.push_quietly(self.terms, self.now, job)?;
         self.call.set(Some(call));
         Ok(id)
     }
@@ -120,7 +122,8 @@ impl Door for QuietDoor<'_> {
 
 impl<'a> QuietDoor<'a> {
     fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
-        Self { shared, terms: way.terms(), call: Cell::new(None) }
+        let now = shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
+        Self { shared, terms: way.terms(), now, call: Cell::new(None) }
     }
 
     /// Does `push`, which submits a task with these extras by this door; notes it if there is a ledger; and sees to it that

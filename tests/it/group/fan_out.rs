@@ -471,3 +471,71 @@ proptest! {
         prop_assert!(inside.entered() <= begun);
     }
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("bomb"));
+    }
+}
+
+#[test]
+fn work_that_panics_when_it_is_interrupted_is_no_affair_of_its_executor() {
+    let sim = Sim::new(1);
+    let work = |()| async {
+        let _bomb = Bomb;
+        pending::<()>().await;
+    };
+    let mut outcomes = par_map([(); 3], work).width(2).on(sim.clone()).unordered();
+    sim.run_until_idle();
+    assert_eq!(outcomes.progress().running, 2);
+    outcomes.cancel();
+    // The simulator lets a panic of a task through.
+    sim.run_until_idle();
+    let ended = sim.run(async {
+        let mut ended = Vec::new();
+        while let Some((index, outcome)) = outcomes.next().await {
+            ended.push((index, outcome.unwrap_err().is_interrupted()));
+        }
+        ended
+    });
+    assert_eq!((ended.len(), ended.iter().filter(|(_, interrupted)| *interrupted).count()), (3, 2));
+    let progress = outcomes.progress();
+    assert_eq!((progress.drawn, progress.interrupted, progress.not_run), (2, 2, 1));
+}
+
+#[test]
+fn an_input_that_panics_when_it_is_dropped_goes_on_in_whoever_polls_for_outcomes() {
+    let sim = Sim::new(1);
+    let source = {
+        let bomb = Bomb;
+        std::iter::from_fn(move || {
+            let _bomb = &bomb;
+            None::<()>
+        })
+    };
+    let mut outcomes = par_map(source, std::future::ready).width(2).on(sim.clone()).ordered();
+    sim.run_until_idle();
+    let message = panic_message(|| drop(sim.run(outcomes.next())));
+    assert_eq!(message, "bomb");
+    assert!(sim.run(outcomes.next()).is_none());
+}
+
+#[test]
+fn an_executor_that_panics_leaves_no_worker_behind() {
+    let sim = Sim::new(1);
+    let (inside, spawned) = (Inside::default(), AtomicUsize::new(0));
+    let spawner = {
+        let sim = sim.clone();
+        move |task: BoxTask| {
+            assert!(spawned.fetch_add(1, Ordering::Relaxed) < 2, "no more");
+            cofferdam::task::Spawn::spawn(&sim, task);
+        }
+    };
+    let entered = inside.clone();
+    let fan_out = par_map(0.., move |_: u32| entered.clone().during(pending::<()>())).width(3).on(spawner);
+    assert!(panic_message(|| drop(fan_out.ordered())).contains("no more"));
+    sim.run_until_idle();
+    assert_eq!((sim.tasks(), inside.now()), (0, 0));
+}

@@ -206,3 +206,27 @@ fn a_place_is_used_again() {
     let count = allocations(|| (0..100).for_each(|_| turn()));
     assert_eq!(count, 0);
 }
+
+#[test]
+fn of_several_members_that_panic_as_they_are_dropped_one_goes_on() {
+    struct Bomb<'a>(&'a std::cell::Cell<u32>);
+    impl Drop for Bomb<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+    let dropped = std::cell::Cell::new(0);
+    let mut group = InPlaceGroup::new();
+    for _ in 0..3 {
+        let bomb = Bomb(&dropped);
+        group
+            .try_spawn(async move {
+                let _bomb = bomb;
+            })
+            .unwrap();
+    }
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(group)));
+    assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"bomb"));
+    assert_eq!(dropped.get(), 3);
+}

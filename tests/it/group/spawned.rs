@@ -364,3 +364,50 @@ fn a_member_is_one_allocation() {
     let outcomes = futures_executor::block_on(group.join_all());
     assert_eq!(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2]);
 }
+
+#[test]
+fn what_nobody_took_goes_with_the_group_and_not_with_its_last_member() {
+    for discards in [false, true] {
+        let sim = Sim::new(1);
+        let mut group = TaskGroup::new(sim.clone());
+        if discards {
+            group = group.discard_outcomes();
+        }
+        let value = Arc::new(());
+        let mine = Arc::clone(&value);
+        group.try_spawn(async move { mine }).unwrap();
+        sim.run_until_idle();
+        let late = Arc::clone(&value);
+        group.try_spawn(async move { late }).unwrap();
+        drop(group);
+        // The other one has not been polled since, and cannot tell.
+        assert_eq!(Arc::strong_count(&value), 2);
+        sim.run_until_idle();
+        assert_eq!((Arc::strong_count(&value), sim.tasks()), (1, 0));
+    }
+}
+
+#[test]
+fn an_outcome_that_panics_when_it_is_dropped_is_no_affair_of_the_executor() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+    for discards in [false, true] {
+        let sim = Sim::new(1);
+        let mut group = TaskGroup::new(sim.clone());
+        if discards {
+            group = group.discard_outcomes();
+        }
+        for _ in 0..2 {
+            group.try_spawn(async { Bomb }).unwrap();
+        }
+        // The simulator lets a panic of a task through.
+        sim.run_until_idle();
+        assert_eq!((group.stats().completed, group.stats().unread), (2, if discards { 0 } else { 2 }));
+        drop(group);
+        assert_eq!(sim.tasks(), 0);
+    }
+}

@@ -307,3 +307,36 @@ fn every_accepted_task_ends_in_exactly_one_way_whatever_happens() {
         assert_eq!(sim.time().armed(), 0);
     });
 }
+
+/// A value of a context that panics when it is dropped.
+struct Bomb(Arc<AtomicUsize>);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::panic::resume_unwind(Box::new("bomb"));
+    }
+}
+
+// WP6, WP8
+#[test]
+fn values_of_a_context_that_panic_when_dropped_stop_nobody_who_clears_the_queue() {
+    for managed in [false, true] {
+        let builder = WorkerPool::builder().workers(1).queue(8);
+        let (pool, workers) = driven(if managed { builder.managed() } else { builder });
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let handles: Vec<_> = (0..3)
+            .map(|_| {
+                let context = Context::background().with_value(Bomb(Arc::clone(&dropped)));
+                let handle = context.scope_sync(|| pool.try_submit(pending::<()>())).unwrap();
+                drop(context);
+                handle
+            })
+            .collect();
+        let report = Polled::new(pool.shutdown(Duration::ZERO)).poll().unwrap();
+        assert_eq!((balanced(report.stats).dropped, dropped.load(Ordering::Relaxed)), (3, 3));
+        for handle in handles {
+            assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_dropped());
+        }
+        drop(workers);
+    }
+}

@@ -1,6 +1,7 @@
 //! What was never begun is given back by a shutdown.
 
 use super::*;
+use cofferdam::pool::{NamedQueue, Priority};
 
 fn zero() -> Duration {
     Duration::ZERO
@@ -155,4 +156,38 @@ fn a_task_that_needs_its_pool_is_dropped() {
         assert!(Polled::new(task).poll().is_some());
     }
     assert_eq!(Polled::new(delayed).poll().unwrap().unwrap(), 5);
+}
+
+#[test]
+fn a_managed_pool_gives_back_in_the_order_in_which_it_would_have_begun() {
+    let (time, mail) = (ManualClock::new(), NamedQueue::new("mail").width(1));
+    let builder = WorkerPool::builder().workers(1).queue(9).named_queue(mail).clock(time.clock());
+    let (pool, mut workers) = driven(builder);
+    // Some cells are free again, and not in order.
+    for _ in 0..3 {
+        pool.try_execute(ready(())).unwrap();
+    }
+    settle(&mut workers);
+    let running = pool.task(pending::<()>()).queue("mail").try_submit().unwrap();
+    settle(&mut workers);
+    let task = || pool.task(ready(()));
+    task().priority(Priority::Low).try_execute().unwrap();
+    task().delay(2 * SECOND).priority(Priority::Critical).try_execute().unwrap();
+    task().try_execute().unwrap();
+    task().delay(SECOND).try_execute().unwrap();
+    // Not even one of a queue without width is forgotten.
+    task().queue("mail").priority(Priority::High).try_execute().unwrap();
+    task().priority(Priority::Critical).try_execute().unwrap();
+    let (report, left) = Polled::new(async {
+        let mut ending = std::pin::pin!(pool.shutdown(zero()).hand_back());
+        let first = futures_util::poll!(&mut ending);
+        assert!(first.is_pending());
+        settle(&mut workers);
+        ending.await
+    })
+    .poll()
+    .unwrap();
+    assert!(running.is_finished());
+    assert_eq!(balanced(report.stats).handed_back, 6);
+    assert_eq!(left.iter().map(|task| task.id().number()).collect::<Vec<_>>(), [9, 8, 6, 4, 7, 5]);
 }

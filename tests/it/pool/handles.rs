@@ -169,3 +169,27 @@ fn cancel_on_drop_cancels_and_nothing_else_does() {
     let stats = balanced(pool.stats());
     assert_eq!((stats.cancelled, stats.running), (1, 1));
 }
+
+// WP7
+#[test]
+fn a_delayed_task_that_panics_as_it_is_cancelled_leaves_its_place() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+    let (pool, workers) = driven(WorkerPool::builder().workers(1).queue(1).managed());
+    let bomb = Bomb;
+    let task = async move {
+        let _bomb = bomb;
+    };
+    let handle = pool.task(task).delay(SECOND).try_submit().unwrap();
+    assert!(pool.try_execute(async {}).unwrap_err().is_full());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.cancel())).is_err());
+    assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
+    let stats = balanced(pool.stats());
+    assert_eq!((stats.queued, stats.delayed, stats.cancelled), (0, 0, 1));
+    pool.try_execute(async {}).unwrap();
+    drop(workers);
+}

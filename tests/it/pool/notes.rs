@@ -2,8 +2,11 @@
 
 use super::*;
 use cofferdam::pool::{Outcome, PoolEvent, TaskId, TaskRecord, TaskReport, TaskStatus};
+use cofferdam::time::{Clock, Sleep, Timer};
 use futures_util::{FutureExt, StreamExt};
 use std::any::TypeId;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 type Events = Arc<Mutex<Vec<PoolEvent>>>;
 
@@ -465,4 +468,34 @@ fn a_delayed_task_that_is_cancelled_by_its_number_ends_at_once() {
     assert_eq!((first.is_finished(), second.is_finished()), (false, true));
     assert_eq!(balanced(pool.stats()).queued, 1);
     drop((first, second));
+}
+
+#[test]
+fn a_clock_may_look_at_the_notes() {
+    #[derive(Clone)]
+    struct Curious(Arc<OnceLock<WorkerPool>>, Clock);
+    impl Timer for Curious {
+        fn now(&self) -> Instant {
+            if let Some(pool) = self.0.get() {
+                let _ = pool.context_stats();
+            }
+            self.1.now()
+        }
+
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            Sleep::never()
+        }
+    }
+    let (done, is_done) = std::sync::mpsc::channel();
+    // On a thread of its own, as it could wait for itself.
+    std::thread::spawn(move || {
+        let curious = Curious(Arc::default(), ManualClock::new().clock());
+        let builder = WorkerPool::builder().workers(1).queue(2).managed().history(4);
+        let (pool, mut workers) = driven(builder.clock(Clock::new(curious.clone())));
+        assert!(curious.0.set(pool.clone()).is_ok());
+        let handle = pool.try_submit(async { 7 }).unwrap();
+        settle(&mut workers);
+        done.send(Polled::new(handle).poll().unwrap().unwrap()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(10 * SECOND), Ok(7));
 }

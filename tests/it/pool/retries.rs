@@ -3,7 +3,8 @@
 use super::*;
 use cofferdam::pool::{Outcome, PoolEvent, Retried, RetryPolicy, TaskFuture, TaskStatus, Verdict};
 use cofferdam::time::Backoff;
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -558,4 +559,82 @@ fn a_task_that_was_begun_in_time_is_repeated_after_its_expiry_and_not_after_its_
     assert_eq!((Polled::new(task).poll().unwrap().unwrap(), calls(&called)), (Ok(2), 3));
     assert!(Polled::new(ended).poll().unwrap().unwrap_err().is_expired());
     assert_eq!(calls(&late), 2);
+}
+
+// WP19
+#[test]
+fn a_task_that_is_requeued_stands_behind_all_that_wait_however_coarse_the_clock() {
+    let mut world = World::new(|builder| builder);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let policy = policy(3).judge(|_| Verdict::RetryAfter(Duration::ZERO));
+    let seen = Arc::clone(&order);
+    let make = move || {
+        seen.lock().unwrap().push("again");
+        ready(Err::<(), _>("busy"))
+    };
+    let again = world.pool.retry_task(&policy, make).try_submit().unwrap();
+    for name in ["first", "second"] {
+        let order = Arc::clone(&order);
+        world.pool.try_execute(async move { order.lock().unwrap().push(name) }).unwrap();
+    }
+    // No time goes by.
+    world.settle();
+    assert_eq!(*order.lock().unwrap(), ["again", "first", "second", "again", "again"]);
+    assert!(again.is_finished());
+}
+
+// WP8, WP16
+#[test]
+fn a_wrapper_may_poll_its_task_by_a_waker_of_its_own() {
+    let wrap = |task: TaskFuture| async move {
+        let mut inside = FuturesUnordered::from_iter([task]);
+        while inside.next().await.is_some() {}
+    };
+    let mut world = World::new(|builder| builder.wrap(wrap));
+    let (make, called) = failing(2);
+    let handle = world.pool.retry_task(&policy(5), make).try_submit().unwrap();
+    world.settle();
+    world.after(SECOND - MS);
+    assert_eq!(calls(&called), 1);
+    world.after(MS);
+    assert_eq!(calls(&called), 2);
+    world.after(2 * SECOND);
+    assert_eq!(Polled::new(handle).poll().unwrap().unwrap(), Ok(2));
+}
+
+// WP8, WP16
+#[test]
+fn a_wrapper_may_have_its_task_polled_elsewhere() {
+    let (elsewhere, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let tasks = Arc::clone(&elsewhere);
+    let wrap = move |task: TaskFuture| {
+        let done = Arc::new(Gate::new(false));
+        let opens = Arc::clone(&done);
+        tasks.lock().unwrap().push(Polled::new(async move {
+            task.await;
+            opens.open();
+        }));
+        async move { done.wait().await }
+    };
+    let mut world = World::new(|builder| builder.wrap(wrap));
+    let mine = Dropped(Arc::clone(&dropped));
+    let (mut make, called) = failing(1);
+    let make = move || {
+        let _mine = &mine;
+        make()
+    };
+    let handle = world.pool.retry_task(&policy(5), make).try_submit().unwrap();
+    let mut task = {
+        world.settle();
+        elsewhere.lock().unwrap().pop().unwrap()
+    };
+    assert!(settle(&mut task).is_none());
+    world.settle();
+    assert_eq!((calls(&called), world.pool.stats().retried, world.pool.stats().running), (1, 1, 0));
+    world.after(SECOND);
+    assert!(settle(&mut task).is_some());
+    world.settle();
+    assert_eq!((calls(&called), Polled::new(handle).poll().unwrap().unwrap()), (2, Ok(1)));
+    drop(task);
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }

@@ -1,6 +1,7 @@
 //! A number of workers that follows the load.
 
 use super::*;
+use cofferdam::task::{BoxTask, Spawn};
 
 const AGE: Duration = Duration::from_millis(100);
 
@@ -122,4 +123,69 @@ fn a_pool_whose_workers_are_dropped_has_ended_and_starts_none() {
     let stats = balanced(pool.stats());
     assert_eq!((stats.dropped, stats.submitted, sim.tasks()), (5, 5, 0));
     assert!(pool.is_closed());
+}
+
+// WP13
+#[test]
+fn an_executor_that_takes_no_more_workers_is_asked_again_after_a_while() {
+    let sim = Sim::new(1);
+    let (asked, refuses) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let spawner = {
+        let (sim, asked, refuses) = (sim.clone(), Arc::clone(&asked), Arc::clone(&refuses));
+        move |task: BoxTask| {
+            // Whoever asks for ever is to fail, not to hang.
+            let times = asked.fetch_add(1, Ordering::Relaxed);
+            if refuses.load(Ordering::Relaxed) == 0 || times > 1000 {
+                Spawn::spawn(&sim, task)
+            } else {
+                drop(task)
+            }
+        }
+    };
+    let builder = WorkerPool::builder().workers_between(1, 2).scale_after(AGE).queue(100).clock(sim.clock());
+    let pool = builder.start_owned(spawner).unwrap();
+    refuses.store(1, Ordering::Relaxed);
+    sleeps(&sim, &pool, 3, 10 * SECOND);
+    sim.advance(AGE);
+    let asked = || asked.load(Ordering::Relaxed);
+    assert_eq!(asked(), 3, "a worker, who adds workers, and a worker that was refused");
+    assert_eq!((pool.stats().workers, pool.stats().running), (1, 1));
+    sim.advance(SECOND);
+    assert!((4..20).contains(&asked()), "{}", asked());
+    refuses.store(0, Ordering::Relaxed);
+    sim.advance(SECOND);
+    assert_eq!((pool.stats().workers, pool.stats().running), (2, 2));
+    let report = sim.run(pool.drain());
+    assert!(report.is_clean());
+    sim.run_until_idle();
+    assert_eq!((sim.tasks(), sim.time().armed()), (0, 0));
+}
+
+// WP13
+#[test]
+fn a_delayed_task_whose_time_comes_while_all_are_busy_brings_one_worker_more() {
+    for delayed_first in [false, true] {
+        let sim = Sim::new(1);
+        let pool = scaled(&sim, 1, 2);
+        if !delayed_first {
+            sleeps(&sim, &pool, 1, 60 * SECOND);
+            sim.run_until_idle();
+        }
+        let handle = pool.task(async { 7 }).delay(SECOND).try_submit().unwrap();
+        if delayed_first {
+            sim.run_until_idle();
+            sleeps(&sim, &pool, 1, 60 * SECOND);
+        }
+        sim.advance(SECOND + AGE - Duration::from_nanos(1));
+        assert_eq!((pool.stats().workers, handle.is_finished()), (1, false), "not long enough");
+        sim.advance(Duration::from_nanos(1));
+        assert_eq!((pool.stats().workers, handle.is_finished()), (2, true));
+        // One that never comes brings nothing.
+        sleeps(&sim, &pool, 1, SECOND / 2);
+        pool.task(async {}).delay(Duration::MAX).try_execute().unwrap();
+        sim.run_until_idle();
+        drop(sim.run(pool.shutdown(SECOND)));
+        sim.run_until_idle();
+        assert_eq!((sim.tasks(), sim.time().armed()), (0, 0));
+    }
 }
