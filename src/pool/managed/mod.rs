@@ -273,7 +273,8 @@ impl Managed {
 
     /// As the pool is aborted: takes any task out, due or not.
     pub(super) fn sweep(&self, job: Pin<&mut Job>) -> Option<TaskId> {
-        let (swept, id) = self.plan.lock().sweep()?;
+        let now = self.epoch.nanos();
+        let (swept, id) = self.plan.lock().sweep(now)?;
         job.refill(swept);
         Some(TaskId(id))
     }

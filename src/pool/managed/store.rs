@@ -61,12 +61,4 @@ impl<T> Store<T> {
             Cell::Vacant(_) => None,
         }
     }
-
-    /// Every value, with its cell.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (At, &T)> {
-        (0..).zip(&self.cells).filter_map(|(at, cell)| match cell {
-            Cell::Full(value) => Some((at, value)),
-            Cell::Vacant(_) => None,
-        })
-    }
 }
