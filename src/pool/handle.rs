@@ -9,6 +9,7 @@ use crate::shim::Arc;
 use crate::task::block_on;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -84,11 +85,13 @@ impl<T> JoinHandle<T> {
     /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
-        let cancelled = self.joint.cancel();
-        if let (true, Some(delayed)) = (cancelled, &self.delayed) {
+        let Some(delayed) = &self.delayed else { return self.joint.cancel() };
+        // A future that panics when it is dropped leaves its place all the same.
+        let cancelled = catch_unwind(AssertUnwindSafe(|| self.joint.cancel()));
+        if !matches!(cancelled, Ok(false)) {
             delayed.pool.withdraw(self.id, delayed.due);
         }
-        cancelled
+        cancelled.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Blocks this thread until the task has ended, for threads that run no executor. A worker of the same pool that waits so
