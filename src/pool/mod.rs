@@ -8,11 +8,11 @@
 //! | state | where it is | next |
 //! |---|---|---|
 //! | offered | in the submitter's future | queued, or given back with the reason |
-//! | delayed | in a managed queue, until it is due | queued; cancelled by its handle; dropped when the pool ends |
-//! | queued | in the queue | running; expired; cancelled by its handle; dropped when the pool ends |
+//! | delayed | in a managed queue, until it is due | queued; cancelled by its handle; dropped or handed back when the pool ends |
+//! | queued | in the queue | running; expired; cancelled by its handle; dropped or handed back when the pool ends |
 //! | running | in its worker | completed; panicked; cancelled by its handle, its context, or the end of the pool; timed out; dropped with its worker |
 //!
-//! Each accepted task takes exactly one of the six ways to end, which its handle is told and [`PoolStats`] counts.
+//! Each accepted task takes exactly one of the seven ways to end, which its handle is told and [`PoolStats`] counts.
 //!
 //! A task that [may be repeated](WorkerPool::retry_task) goes from running back to queued after an error, until it ends.
 //!

@@ -11,9 +11,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::panics::contain;
 use crate::shim::{AtomicUsize, Mutex, MutexGuard, Ordering, load_seq_cst};
 use crate::wait::{List, Outcome, Slot, Wakes, wake_all};
 use crossbeam_utils::CachePadded;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::Waker;
 
@@ -44,6 +46,37 @@ pub(super) enum Turn {
     /// It may take a place now, and must then [`leave`](Room::leave). It was overtaken so often.
     Invited(u8),
     Closed,
+}
+
+/// An invitation that is being followed. It is left also by who panics: wakers and clocks are foreign code.
+pub(super) struct Invitation<'a, F: Fn() -> usize> {
+    room: &'a Room,
+    overtaken: u8,
+    free: F,
+}
+
+impl<'a, F: Fn() -> usize> Invitation<'a, F> {
+    pub(super) fn new(room: &'a Room, overtaken: u8, free: F) -> Self {
+        Self { room, overtaken, free }
+    }
+
+    /// See [`Room::leave`].
+    pub(super) fn leave(self) {
+        let this = ManuallyDrop::new(self);
+        this.room.leave(this.overtaken, &this.free);
+    }
+
+    /// It goes to [`Room::line_up_again`], which leaves it.
+    pub(super) fn give_up(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
+
+impl<F: Fn() -> usize> Drop for Invitation<'_, F> {
+    #[cold]
+    fn drop(&mut self) {
+        contain(|| self.room.leave(self.overtaken, &self.free));
+    }
 }
 
 impl Room {

@@ -233,22 +233,25 @@ impl Shared {
     }
 
     /// Adds several jobs at once, as many as there is room for, up to `count`: how many, and the number of the first.
-    /// `None` if this queue takes them one by one only.
+    /// `None` if this queue takes them one by one only. Nobody is woken: [`call_workers`](Self::call_workers).
     pub(super) fn push_many(
         &self,
         count: NonZeroUsize,
         job: impl FnMut() -> Job,
     ) -> Option<Result<(usize, TaskId), PushError<()>>> {
-        let pushed = match &self.backlog {
+        match &self.backlog {
             Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain => {
-                ring.push_many(count, job).map(|(count, position)| (count, TaskId(ring.ordinal(position))))
+                let pushed = ring.push_many(count, job);
+                Some(pushed.map(|(count, position)| (count, TaskId(ring.ordinal(position)))))
             }
-            _ => return None,
-        };
-        if pushed.is_ok() {
-            self.crew.work_added(|| self.backlog.len());
+            _ => None,
         }
-        Some(pushed)
+    }
+
+    /// Sees to it that somebody runs what was added.
+    #[inline]
+    pub(super) fn call_workers(&self) {
+        self.crew.work_added(|| self.backlog.len());
     }
 
     /// As [`push_with`](Self::push_with), on terms.
@@ -424,12 +427,12 @@ impl Shared {
         }
         self.books.swept(withdrawn);
         job.resolve(Some(JoinError::dropped()));
-        // Contexts hold values of the user's.
-        contain(|| drop(extras));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
             forget(payload);
         }
+        // Contexts hold values of the user's, and there may be other jobs to be swept.
+        contain(|| drop(extras));
     }
 
     /// Puts a job aside for those who asked for what is left.

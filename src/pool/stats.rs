@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// What a pool is doing and has done.
 ///
-/// Every accepted task is in exactly one place: `submitted` is always the sum of `queued`, `running` and the six ways to
-/// end, which are `completed`, `panicked`, `cancelled`, `timed_out`, `expired`, `dropped` and `handed_back`. Those eight never go back. While tasks
+/// Every accepted task is in exactly one place: `submitted` is always the sum of `queued`, `running` and the seven ways
+/// to end, which are `completed`, `panicked`, `cancelled`, `timed_out`, `expired`, `dropped` and `handed_back`. Those eight never go back. While tasks
 /// come and go, `queued` and `running` are a little out of date; when they do not, all are exact. A task is counted
 /// before its handle gets ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod careful;
 use super::error::{Refusal, SubmitError};
 use super::handle::{Delayed, JoinHandle, TaskId};
 use super::managed::Terms;
-use super::room::Turn;
+use super::room::{Invitation, Turn};
 use super::shared::Shared;
 use super::slot::{self, Door, Job};
 use crate::shim::{Arc, AtomicU64};
@@ -359,8 +359,9 @@ impl Shared {
         if !self.room(lane).slip_in(|| self.free(lane)) {
             return Err(Refused::Full(future));
         }
+        let invitation = Invitation::new(self.room(lane), 0, || self.free(lane));
         let offered = M::offer(Intake(self, way), future);
-        self.room(lane).leave(0, || self.free(lane));
+        invitation.leave();
         offered
     }
 }
@@ -497,23 +498,25 @@ pub(super) fn wait<F, M: Mode<F>, T: Way>(
         match room.poll(slot, cx.waker()) {
             Turn::Closed => return give_back(shared, future, Refusal::Closed),
             Turn::Invited(overtaken) => {
+                let invitation = Invitation::new(room, overtaken, free);
                 let Some(taken) = future.take() else {
-                    room.leave(overtaken, free);
+                    invitation.leave();
                     return Poll::Pending;
                 };
                 if let Err(reason) = shared.admissible(way) {
-                    room.leave(overtaken, free);
+                    invitation.leave();
                     return Poll::Ready(Err(shared.refuse(reason, taken)));
                 }
                 match M::offer(Intake(shared, way), taken) {
                     Err(Refused::Full(refused)) => {
                         *future = Some(refused);
+                        invitation.give_up();
                         if !room.line_up_again(slot, cx.waker(), overtaken, free) {
                             return give_back(shared, future, Refusal::Closed);
                         }
                     }
                     other => {
-                        room.leave(overtaken, free);
+                        invitation.leave();
                         *limit = None;
                         return Poll::Ready(other.map_err(|refused| shared.refused(refused, lane)));
                     }

@@ -91,6 +91,8 @@ fn offer<F, M: ManyMode<F>>(
             for (id, receipt) in (first..).zip(accepted.iter_mut().skip(from)) {
                 M::number(receipt, TaskId(id));
             }
+            // Last: a waker may panic.
+            shared.call_workers();
         }
         None => {
             while let Some(future) = batch.pop_front() {

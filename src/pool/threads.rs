@@ -40,7 +40,9 @@ impl Workers {
     pub fn spawn_threads(self) -> io::Result<Threads> {
         let mut threads = Vec::with_capacity(self.len());
         for (index, worker) in self.enumerate() {
-            let thread = Builder::new().name(format!("{}-{index}", worker.pool_name()));
+            // The system's names end at a zero, and the library's panic at one.
+            let name = worker.pool_name().replace('\0', "");
+            let thread = Builder::new().name(format!("{name}-{index}"));
             threads.push(thread.spawn(move || block_on(worker))?);
         }
         Ok(Threads(threads))

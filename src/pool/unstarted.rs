@@ -155,7 +155,12 @@ impl Future for HandBack {
         }
         let Poll::Ready(report) = this.shutdown.poll(cx) else { return Poll::Pending };
         *this.is_keeper = false;
-        Poll::Ready((report, resign(this.shared)))
+        let mut left = resign(this.shared);
+        if this.shared.backlog.managed().is_none() {
+            // The abort and the workers have swept side by side.
+            left.sort_by_key(UnstartedTask::id);
+        }
+        Poll::Ready((report, left))
     }
 }
 

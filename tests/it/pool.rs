@@ -2,6 +2,7 @@
 
 mod batches;
 mod endings;
+mod foreign;
 mod hand_back;
 mod handles;
 mod lanes;

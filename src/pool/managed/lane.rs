@@ -18,6 +18,14 @@ pub(super) struct Mark {
 /// The place of a task among all that could be begun; the least is next.
 pub(super) type Rank = (u64, u64, u64);
 
+/// The task of a lane that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct First {
+    pub(super) rank: Rank,
+    pub(super) class: usize,
+    pub(super) at: At,
+}
+
 pub(super) struct Lane {
     /// The most of its tasks that run at a time.
     width: usize,
@@ -64,19 +72,17 @@ impl Lane {
     }
 
     /// Which class is next, if one of its tasks may be begun now.
-    pub(super) fn next(&self, ageing: u64) -> Option<(Rank, usize)> {
-        if self.running >= self.width {
-            return None;
-        }
-        self.first(ageing)
+    pub(super) fn next(&self, ageing: u64) -> Option<First> {
+        if self.running < self.width { self.first(ageing) } else { None }
     }
 
-    /// Which class would be next, if there were width enough.
-    pub(super) fn first(&self, ageing: u64) -> Option<(Rank, usize)> {
+    /// As [`next`](Self::next), however many of its tasks run.
+    pub(super) fn first(&self, ageing: u64) -> Option<First> {
         let first = |(class, line): (usize, &VecDeque<Mark>)| {
             let mark = line.front()?;
             let below = (CLASSES - 1 - class) as u64;
-            Some(((mark.since.saturating_add(ageing.saturating_mul(below)), below, mark.id), class))
+            let rank = (mark.since.saturating_add(ageing.saturating_mul(below)), below, mark.id);
+            Some(First { rank, class, at: mark.at })
         };
         self.classes.iter().enumerate().filter_map(first).min()
     }

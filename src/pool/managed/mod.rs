@@ -283,7 +283,8 @@ impl Managed {
 
     /// As the pool is aborted: takes a task out, due or not, in the order in which they would be begun.
     pub(super) fn sweep(&self, job: Pin<&mut Job>) -> Option<TaskId> {
-        let (swept, id) = self.plan.lock().sweep()?;
+        let now = self.epoch.nanos();
+        let (swept, id) = self.plan.lock().sweep(now)?;
         job.refill(swept);
         Some(TaskId(id))
     }

@@ -203,7 +203,7 @@ impl Plan {
     /// The task whose turn it is.
     fn next(&self) -> Option<(Rank, usize, usize)> {
         let lanes = self.lanes.iter().enumerate();
-        lanes.filter_map(|(at, lane)| lane.next(self.ageing).map(|(rank, class)| (rank, at, class))).min()
+        lanes.filter_map(|(at, lane)| lane.next(self.ageing).map(|first| (first.rank, at, first.class))).min()
     }
 
     /// Takes the task out whose turn it is, for a worker, which does not keep the time any more.
@@ -238,13 +238,14 @@ impl Plan {
         }
     }
 
-    /// Takes a task out, as the backlog is aborted: the one that would be begun first, if there were width enough.
-    pub(super) fn sweep(&mut self) -> Option<(Job, u64)> {
+    /// Takes a task out, as the backlog is aborted: the one whose turn it would be if its lane were wide enough; after all of
+    /// those, the one that would be due first.
+    pub(super) fn sweep(&mut self, now: u64) -> Option<(Job, u64)> {
         self.aborted = true;
-        let firsts = self.lanes.iter().filter_map(|lane| lane.first(self.ageing).map(|first| (first, lane)));
-        let first = firsts.min_by_key(|(first, _)| *first).and_then(|((_, class), lane)| lane.front(class));
-        let mark = first.or_else(|| self.delayed.first().copied())?;
-        let taken = self.withdraw(mark.at)?;
+        self.advance(now);
+        let first = self.lanes.iter().filter_map(|lane| lane.first(self.ageing)).min();
+        let at = first.map(|first| first.at).or_else(|| self.delayed.first().map(|mark| mark.at))?;
+        let taken = self.withdraw(at)?;
         self.popped += 1;
         Some(taken)
     }

@@ -72,13 +72,19 @@ where
     F::Output: Send + 'static,
 {
     let cell = Cell::of(pool, future);
-    match pool.push_with(|| Joined::job(cell, extras)) {
-        Ok(id) => Ok((Joint::new(cell), id)),
-        // SAFETY: no job was made, so that the cell is ours alone.
-        Err(PushError::Full(_)) => Err(PushError::Full(unsafe { take_back(cell) })),
-        // SAFETY: as said above.
-        Err(PushError::Closed(_)) => Err(PushError::Closed(unsafe { take_back(cell) })),
-    }
+    // Before the push, which wakes a worker: if that panics, this side leaves the cell.
+    let joint = Joint::new(cell);
+    let refused = match pool.push_with(|| Joined::job(cell, extras)) {
+        Ok(id) => return Ok((joint, id)),
+        Err(refused) => refused,
+    };
+    std::mem::forget(joint);
+    // SAFETY: no job was made, and the handle's side is forgotten, so that the cell is ours alone.
+    let future = unsafe { take_back(cell) };
+    Err(match refused {
+        PushError::Full(_) => PushError::Full(future),
+        PushError::Closed(_) => PushError::Closed(future),
+    })
 }
 
 /// A task whose result its [`Joint`] waits for, as a job to be queued.
@@ -208,6 +214,10 @@ unsafe fn free<F: Future>(cell: NonNull<Cell<F>>, taken: bool) {
     // SAFETY: by the caller; each part is dropped once, the nudge if it was ever written (P6).
     unsafe {
         let nudged = (*cell).head.state.load(Ordering::Relaxed) & NUDGE != 0;
+        // The executor's code, which must not come between us and the result.
+        if let Some(waker) = (*cell).head.join.with_mut(|waker| (*waker).take()) {
+            contain(|| drop(waker));
+        }
         // Not a field is used after this, but the memory is still ours.
         (&raw mut (*cell).head).drop_in_place();
         if nudged {
@@ -402,9 +412,11 @@ where
         if state & JOINT_GONE == 0 {
             let nudge = self.cell.as_ptr();
             if self.flags & NUDGED == 0 {
-                self.flags |= NUDGED;
+                // First, as it is the executor's code: if it panics there is no nudge.
+                let fresh = Nudge::with(waker.clone());
                 // SAFETY: nobody looks at it before `NUDGE` (P6).
-                self.head().guard.with_mut(|_| unsafe { (*nudge).nudge.write(Nudge::with(waker.clone())) });
+                self.head().guard.with_mut(|_| unsafe { (*nudge).nudge.write(fresh) });
+                self.flags |= NUDGED;
                 // ORDERING: Release publishes the nudge; Acquire for the same in a cancellation. Either that finds it, or we
                 // find its flag.
                 state = self.head().state.fetch_or(NUDGE, Ordering::AcqRel);
@@ -442,7 +454,9 @@ where
             }
             if self.flags & NUDGED != 0 {
                 // SAFETY: written before (P6).
-                drop(unsafe { (*self.cell.as_ptr()).nudge.assume_init_ref() }.take());
+                let nudge = unsafe { (*self.cell.as_ptr()).nudge.assume_init_ref() };
+                // The executor's code, which must not come between the result and the handle.
+                contain(|| drop(nudge.take()));
             }
             // ORDERING: Acquire, here and below, pairs with the Release of the handle's bits: its waker and its leaving.
             let mut state = head.state.load(Ordering::Acquire);

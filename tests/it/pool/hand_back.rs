@@ -1,7 +1,7 @@
 //! What was never begun is given back by a shutdown.
 
 use super::*;
-use cofferdam::pool::{NamedQueue, Priority};
+use cofferdam::pool::{NamedQueue, PoolTask, Priority};
 
 fn zero() -> Duration {
     Duration::ZERO
@@ -190,4 +190,20 @@ fn a_managed_pool_gives_back_in_the_order_in_which_it_would_have_begun() {
     assert!(running.is_finished());
     assert_eq!(balanced(report.stats).handed_back, 6);
     assert_eq!(left.iter().map(|task| task.id().number()).collect::<Vec<_>>(), [9, 8, 6, 4, 7, 5]);
+}
+
+#[test]
+fn a_managed_pool_gives_back_by_class_and_then_by_time() {
+    let builder = WorkerPool::builder().workers(1).queue(9).named_queue(NamedQueue::new("narrow").width(1));
+    let (pool, _workers) = builder.build().unwrap();
+    let submit = |task: PoolTask<'_, std::future::Ready<()>>| drop(task.try_submit().unwrap());
+    submit(pool.task(ready(())).delay(2 * SECOND));
+    submit(pool.task(ready(())).priority(Priority::Low));
+    submit(pool.task(ready(())).delay(SECOND));
+    submit(pool.task(ready(())).priority(Priority::High).queue("narrow"));
+    submit(pool.task(ready(())));
+    submit(pool.task(ready(())).priority(Priority::High));
+    let (report, left) = Polled::new(pool.shutdown(zero()).hand_back()).poll().unwrap();
+    assert_eq!(balanced(report.stats).handed_back, 6);
+    assert_eq!(left.iter().map(|task| task.id().number()).collect::<Vec<_>>(), [3, 5, 4, 1, 2, 0]);
 }

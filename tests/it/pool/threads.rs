@@ -103,3 +103,12 @@ fn a_refused_submission_gives_the_future_back() {
     assert!(error.is_closed());
     assert_eq!(Polled::new(error.into_inner()).poll(), Some(5));
 }
+
+#[test]
+fn any_name_will_do() {
+    let (pool, threads) = WorkerPool::builder().workers(1).name("a\0b").start_threads().unwrap();
+    let name = pool.submit(async { thread::current().name().map(str::to_owned) }).wait().unwrap();
+    assert_eq!(name.wait().unwrap().as_deref(), Some("ab-0"));
+    drop(pool);
+    threads.join();
+}
