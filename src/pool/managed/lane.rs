@@ -87,10 +87,6 @@ impl Lane {
         self.classes.iter().enumerate().filter_map(first).min()
     }
 
-    pub(super) fn front(&self, class: usize) -> Option<Mark> {
-        self.classes.get(class)?.front().copied()
-    }
-
     pub(super) fn pop(&mut self, class: usize) -> Option<Mark> {
         self.classes.get_mut(class)?.pop_front()
     }
