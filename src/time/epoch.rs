@@ -1,8 +1,8 @@
 //! Nanoseconds since a component was made: what fits into an atomic.
 
 use super::Clock;
+#[cfg(feature = "quanta")]
 use super::clock::Source;
-use super::system;
 use std::time::{Duration, Instant};
 
 /// A clock with the instant from which a component counts its nanoseconds.
@@ -11,7 +11,8 @@ pub(crate) struct Epoch {
     /// The counter of a clock that reads one, at hand: a step through the clock's pointer costs as much as a decision.
     #[cfg(feature = "quanta")]
     counter: Option<quanta::Clock>,
-    /// What that, or the system's clock, read at the start.
+    /// What it read at the start.
+    #[cfg(feature = "quanta")]
     start_raw: u64,
     start: Instant,
     clock: Clock,
@@ -19,27 +20,22 @@ pub(crate) struct Epoch {
 
 #[allow(dead_code, reason = "used by the rooms behind features")]
 impl Epoch {
+    #[cfg(feature = "quanta")]
     pub(crate) fn new(clock: Clock) -> Self {
-        #[cfg(feature = "quanta")]
-        let mut counter = None;
-        // One reading for both where that is possible, so that the two ways of counting agree.
-        let (start_raw, start) = match &clock.0 {
-            Source::System => system::both(),
-            #[cfg(feature = "quanta")]
+        // One reading for both, so that the two ways of counting agree.
+        let (counter, start_raw, start) = match &clock.0 {
             Source::Quanta(quanta) => {
                 let raw = quanta.clock.raw();
-                counter = Some(quanta.clock.clone());
-                (raw, quanta.instant(raw))
+                (Some(quanta.clock.clone()), raw, quanta.instant(raw))
             }
-            Source::Custom(timer) => (0, timer.now()),
+            _ => (None, 0, clock.now()),
         };
-        Self {
-            #[cfg(feature = "quanta")]
-            counter,
-            start_raw,
-            start,
-            clock,
-        }
+        Self { counter, start_raw, start, clock }
+    }
+
+    #[cfg(not(feature = "quanta"))]
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { start: clock.now(), clock }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -59,16 +55,6 @@ impl Epoch {
     /// Out of line, as reading such a clock is itself a call.
     #[inline(never)]
     fn nanos_by_clock(&self) -> u64 {
-        let raw = if matches!(self.clock.0, Source::System) { system::raw() } else { None };
-        match raw {
-            Some(raw) => raw.saturating_sub(self.start_raw),
-            None => self.nanos_by_instant(),
-        }
-    }
-
-    /// Apart, so that the way above has nothing of it to save.
-    #[inline(never)]
-    fn nanos_by_instant(&self) -> u64 {
         self.nanos_at(self.clock.now())
     }
 
@@ -103,7 +89,7 @@ pub(crate) struct Quanta {
 impl Quanta {
     pub(super) fn new() -> Self {
         let clock = quanta::Clock::new();
-        let anchor = system::now();
+        let anchor = super::system::now();
         let anchor_raw = clock.raw();
         Self { clock, anchor, anchor_raw }
     }
@@ -137,24 +123,6 @@ mod tests {
         assert_eq!(epoch.nanos_at(start - Duration::from_secs(1)), 0, "before the epoch");
         let centuries = Duration::from_secs(600 * 366 * 24 * 3600);
         assert_eq!(start.checked_add(centuries).map(|late| epoch.nanos_at(late)), Some(u64::MAX));
-    }
-
-    #[test]
-    fn on_the_system_s_clock_numbers_are_a_little_ahead_of_instants_and_go_on_with_them() {
-        for _ in 0..1000 {
-            let epoch = Epoch::new(Clock::system());
-            // Apart by what passes between the two readings of the start. How long that is, only a machine that does
-            // nothing else could say.
-            let (by_instant, by_number) = (epoch.nanos_at(epoch.clock().now()), epoch.nanos());
-            assert!(by_instant <= by_number, "{by_instant} {by_number}");
-            let (first, last) = (epoch.nanos(), epoch.nanos());
-            assert!(first <= last, "{first} {last}");
-        }
-        let epoch = Epoch::new(Clock::system());
-        let before = epoch.clock().now();
-        let start = epoch.nanos();
-        while epoch.nanos() - start < 3_000_000 {}
-        assert!(epoch.clock().now() - before >= Duration::from_millis(3), "as long as by the other count");
     }
 
     #[cfg(feature = "quanta")]
