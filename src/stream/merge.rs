@@ -290,12 +290,13 @@ impl<S> fmt::Debug for Merge<S> {
 ///
 /// # futures_executor::block_on(async {
 /// let (sender, connections) = channel(8).unwrap();
-/// sender.try_send(stream::iter([1, 3])).unwrap();
+/// sender.try_send(stream::iter(vec![1, 3])).unwrap();
 /// let mut messages = merge_all(connections);
 /// assert_eq!(messages.next().await, Some(1));
-/// sender.try_send(stream::iter([2])).unwrap();
+/// sender.try_send(stream::iter(vec![2])).unwrap();
 /// drop(sender);
-/// assert_eq!(messages.collect::<Vec<_>>().await, [2, 3]);
+/// // A newcomer stands behind those that are here.
+/// assert_eq!(messages.collect::<Vec<_>>().await, [3, 2]);
 /// # });
 /// ```
 pub fn merge_all<I>(sources: I) -> MergeAll<I>

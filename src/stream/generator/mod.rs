@@ -35,8 +35,8 @@ const MOST_AHEAD: usize = 1 << 16;
 ///         (a, b) = (b, a + b);
 ///     }
 /// });
-/// assert_eq!(numbers.next().await, Some(0));
-/// assert_eq!(numbers.collect_n(6).await, [1, 1, 2, 3, 5, 8]);
+/// assert_eq!(numbers.next().await, Some(0_u64));
+/// assert_eq!(numbers.collect_n(6).await, [1_u64, 1, 2, 3, 5, 8]);
 /// # });
 /// ```
 ///
