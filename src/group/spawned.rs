@@ -127,13 +127,7 @@ impl<T: Send + 'static> TaskGroup<T> {
         }
         poll_fn(|cx| self.shared.poll_room(width, cx.waker())).await;
         // It may have ended meanwhile.
-        if let Err(reason) = self.settings.check() {
-            return Err(SpawnError { future, reason });
-        }
-        let Some(index) = self.shared.offer(width) else {
-            return Err(SpawnError { future, reason: Refusal::Full { width } });
-        };
-        let member = Member::new(Arc::clone(&self.shared), index, self.settings.context(), future);
+        let (index, member) = self.offer(future)?;
         match &self.home {
             Home::Spawner(spawner) => spawner.spawn(Box::pin(member)),
             #[cfg(feature = "pool")]
@@ -156,14 +150,7 @@ impl<T: Send + 'static> TaskGroup<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let width = self.settings.width;
-        if let Err(reason) = self.settings.check() {
-            return Err(SpawnError { future, reason });
-        }
-        let Some(index) = self.shared.offer(width) else {
-            return Err(SpawnError { future, reason: Refusal::Full { width } });
-        };
-        let member = Member::new(Arc::clone(&self.shared), index, self.settings.context(), future);
+        let (index, member) = self.offer(future)?;
         match &self.home {
             Home::Spawner(spawner) => spawner.spawn(Box::pin(member)),
             #[cfg(feature = "pool")]
@@ -175,6 +162,22 @@ impl<T: Send + 'static> TaskGroup<T> {
         }
         self.shared.accept(index);
         Ok(index)
+    }
+
+    /// A member, and its number, if the group has not ended and has room for it.
+    fn offer<F>(&mut self, future: F) -> Result<(usize, Member<F, T>), SpawnError<F>>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let width = self.settings.width;
+        if let Err(reason) = self.settings.check() {
+            return Err(SpawnError { future, reason });
+        }
+        let Some(index) = self.shared.offer(width) else {
+            return Err(SpawnError { future, reason: Refusal::Full { width } });
+        };
+        let member = Member::new(Arc::clone(&self.shared), index, self.settings.context(), future);
+        Ok((index, member))
     }
 
     #[cfg(feature = "pool")]
