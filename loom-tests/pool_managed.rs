@@ -5,9 +5,9 @@
 //! |---|---|---|---|
 //! | a delayed task finds a keeper | 2 | 2 | a backlog that does not call for want of a keeper; a keeper without a timer |
 //! | an earlier task moves the keeper's timer | 2 | 2 | the keeper is not woken |
-//! | two tasks that are due at once get two workers | 2 | 2 | none was tried yet |
+//! | two tasks that are due at once get two workers | 2 | 2 | who takes a task does not tell of what is left, nor who ends |
 //! | a keeper that is dropped hands the time over | 2 | 2 | it does not resign |
-//! | workers that sleep beside a delayed task see the end | 3 | 2 | not that who takes the last task tells nobody: who ends does so too |
+//! | workers that sleep beside a delayed task see the end | 3 | 2 | the same; not that alone who takes the last task tells nobody, as who ends does so too |
 //! | a worker that ends leaves no task behind | 2 | 2 | it ends without looking for tasks, and does not tell who adds workers |
 //!
 //! A lost wake-up shows as loom's "deadlock", or as a task that has not ended when nobody is woken any more.
