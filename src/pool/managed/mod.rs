@@ -126,9 +126,6 @@ impl Default for Terms {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ticket {
     pub(super) terms: Terms,
-    /// Since when it waited for a worker.
-    #[allow(dead_code, reason = "for reports on tasks")]
-    pub(super) since: u64,
     /// It is too late to begin it.
     pub(super) is_expired: bool,
 }
@@ -216,16 +213,6 @@ impl Managed {
         }
         let (id, call) = plan.push(job(), terms, now);
         Ok((TaskId(id), call))
-    }
-
-    /// Takes a task in that waits until `due`.
-    #[allow(dead_code, reason = "for tasks that the pool itself brings")]
-    pub(super) fn push_delayed(&self, job: Job, due: Instant) -> Result<(TaskId, Call), PushError<Job>> {
-        let terms = Terms { due: self.epoch.nanos_at(due), ..Terms::default() };
-        self.push_with(terms, || job).map_err(|refused| match refused {
-            PushError::Full(job) => PushError::Full(job()),
-            PushError::Closed(job) => PushError::Closed(job()),
-        })
     }
 
     /// Takes a task back that a worker had, to run when it is due, under the terms on which it was taken in. It keeps its

@@ -227,7 +227,7 @@ impl Plan {
         self.scaling.busy += 1;
         let held = self.store.remove(mark.at)?;
         let is_expired = held.terms.expires <= self.now;
-        Some((held.job, mark.id, Ticket { terms: held.terms, since: mark.since, is_expired }))
+        Some((held.job, mark.id, Ticket { terms: held.terms, is_expired }))
     }
 
     /// A task of that lane that ran, or was to run, is over or has come back.
