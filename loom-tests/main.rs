@@ -44,6 +44,7 @@ mod concurrency;
 mod counters;
 mod gate;
 mod generator;
+mod group;
 mod keyed;
 mod latch;
 mod map;

@@ -59,6 +59,22 @@ mod imp {
 
 pub(crate) use imp::*;
 
+/// Values that each thread has one of, made of constants. The checkers run many threads on one of the machine's, so theirs
+/// are not the machine's.
+#[allow(unused_macros, reason = "the models of single rooms have no contexts")]
+macro_rules! thread_local_const {
+    ($($(#[$meta:meta])* static $name:ident: $type:ty = $value:expr;)+) => {
+        #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+        std::thread_local! { $($(#[$meta])* static $name: $type = const { $value };)+ }
+        #[cfg(cofferdam_loom)]
+        loom::thread_local! { $($(#[$meta])* static $name: $type = $value;)+ }
+        #[cfg(cofferdam_shuttle)]
+        shuttle::thread_local! { $($(#[$meta])* static $name: $type = $value;)+ }
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use thread_local_const;
+
 /// A number that nobody else has: an order among components that is the same in every run of a model, as addresses are not.
 /// No checker needs to see the counter: nothing but the number comes of it.
 #[allow(dead_code, reason = "used by the rooms behind features")]

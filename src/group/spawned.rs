@@ -103,7 +103,8 @@ impl<T: Send + 'static> TaskGroup<T> {
         self
     }
 
-    /// Outcomes are counted in [`stats`](Self::stats) and dropped: however long the group lives, it does not grow.
+    /// Outcomes are counted in [`stats`](Self::stats) and dropped: however long the group lives, it does not grow. Nobody is told
+    /// of them then, not even [`try_join_all`](Self::try_join_all) of a failure.
     pub fn discard_outcomes(self) -> Self {
         self.shared.discard();
         self
@@ -133,7 +134,7 @@ impl<T: Send + 'static> TaskGroup<T> {
             #[cfg(feature = "pool")]
             Home::Pool(pool) => {
                 if let Err(refused) = pool.execute(member).await {
-                    return Self::refused(refused);
+                    return self.refused(index, refused);
                 }
             }
         }
@@ -156,7 +157,7 @@ impl<T: Send + 'static> TaskGroup<T> {
             #[cfg(feature = "pool")]
             Home::Pool(pool) => {
                 if let Err(refused) = pool.try_execute(member) {
-                    return Self::refused(refused);
+                    return self.refused(index, refused);
                 }
             }
         }
@@ -181,16 +182,21 @@ impl<T: Send + 'static> TaskGroup<T> {
     }
 
     #[cfg(feature = "pool")]
-    fn refused<F>(refused: crate::pool::SubmitError<Member<F, T>>) -> Result<usize, SpawnError<F>>
+    fn refused<F>(
+        &self,
+        index: usize,
+        refused: crate::pool::SubmitError<Member<F, T>>,
+    ) -> Result<usize, SpawnError<F>>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let reason = Refusal::Pool(refused.to_string());
-        match refused.into_inner().into_inner() {
-            Some(future) => Err(SpawnError { future, reason }),
-            // It was never polled, so it is there.
-            None => Ok(usize::MAX),
+        if let Some(future) = refused.into_inner().into_inner() {
+            return Err(SpawnError { future, reason });
         }
+        // Whoever refused it has run it to its end: it was a member.
+        self.shared.accept(index);
+        Ok(index)
     }
 
     /// The next outcome as they come, with the number of its member; `None` when no member is left.

@@ -1,6 +1,7 @@
 //! The current context of a thread: set around each poll, restored after it.
 
 use super::{Context, ContextError};
+use crate::shim::thread_local_const;
 use crate::time::Deadline;
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
@@ -12,18 +13,18 @@ const ENDLESS: u8 = 1;
 /// One is current that can end.
 const CAN_END: u8 = 2;
 
-thread_local! {
+thread_local_const! {
     /// What is in `CURRENT`, in a cell that needs no destructor: a load and a branch for those who only ask whether there
     /// is anything to heed.
-    static STATE: Cell<u8> = const { Cell::new(NONE) };
-    static CURRENT: RefCell<Context> = const { RefCell::new(Context::background()) };
+    static STATE: Cell<u8> = Cell::new(NONE);
+    static CURRENT: RefCell<Context> = RefCell::new(Context::background());
 }
 
 /// Swaps `context` with the current one until the guard is dropped. On a thread whose locals are gone already it does
 /// nothing.
 pub(super) fn enter(context: &mut Context) -> Entered<'_> {
     let state = if context.can_end() { CAN_END } else { ENDLESS };
-    let outer = swap(context).then(|| STATE.replace(state));
+    let outer = swap(context).then(|| STATE.with(|current| current.replace(state)));
     Entered { context, outer }
 }
 
@@ -38,9 +39,14 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.outer {
             swap(self.context);
-            STATE.set(state);
+            STATE.with(|current| current.set(state));
         }
     }
+}
+
+#[inline]
+fn state() -> u8 {
+    STATE.with(Cell::get)
 }
 
 fn swap(context: &mut Context) -> bool {
@@ -53,7 +59,7 @@ fn swap(context: &mut Context) -> bool {
 }
 
 pub(super) fn current() -> Context {
-    if STATE.get() == NONE {
+    if state() == NONE {
         return Context::background();
     }
     with(Context::clone).unwrap_or_default()
@@ -63,7 +69,7 @@ pub(super) fn current() -> Context {
 #[allow(dead_code, reason = "asked by the rooms behind features")]
 #[inline]
 pub(crate) fn capture() -> Option<Context> {
-    if STATE.get() == NONE { None } else { with(Context::clone) }
+    if state() == NONE { None } else { with(Context::clone) }
 }
 
 /// Reads the current context. `read` must not call foreign code.
@@ -74,7 +80,7 @@ fn with<R>(read: impl FnOnce(&Context) -> R) -> Option<R> {
 /// Whether there is a current context that can be cancelled or expire: one thread-local load and a branch.
 #[inline]
 pub(crate) fn can_end() -> bool {
-    STATE.get() == CAN_END
+    state() == CAN_END
 }
 
 /// Whether the current context lets work go on at `now`, which is asked for only where there is a deadline. One
