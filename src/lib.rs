@@ -28,6 +28,8 @@ pub mod pool;
 pub mod resilience;
 #[cfg(feature = "stream")]
 pub mod stream;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 #[cfg(feature = "tower")]

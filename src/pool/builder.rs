@@ -51,6 +51,7 @@ pub struct PoolBuilder {
     carry: Carry,
     wrapper: Option<Wrapper>,
     observers: Vec<Arc<dyn Observe<PoolEvent>>>,
+    observed: bool,
     reports: Option<usize>,
     history: Option<usize>,
     dead_letters: usize,
@@ -99,6 +100,7 @@ impl PoolBuilder {
             carry: Carry::default(),
             wrapper: None,
             observers: Vec::new(),
+            observed: false,
             reports: None,
             history: None,
             dead_letters: 1000,
@@ -259,6 +261,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Lets observers be added later, by way of [`WorkerPool::observers`]; telemetry that watches the pool then has its durations,
+    /// too. It costs what an [`observer`](Self::observer) costs.
+    pub fn observed(mut self) -> Self {
+        self.observed = true;
+        self
+    }
+
     /// Keeps a report of each task's end until somebody takes it from [`WorkerPool::reports`], or until there are more than
     /// `capacity`: then the oldest gives way, and is counted. Workers never wait for readers. A task costs an allocation more.
     pub fn reports(mut self, capacity: usize) -> Self {
@@ -283,7 +292,8 @@ impl PoolBuilder {
 
     /// What the pool notes of its tasks, if it notes anything.
     fn ledger(&self) -> Result<Option<Box<Ledger>>, ConfigError> {
-        if self.observers.is_empty() && self.reports.is_none() && self.history.is_none() {
+        let observed = self.observed || !self.observers.is_empty();
+        if !observed && self.reports.is_none() && self.history.is_none() {
             return Ok(None);
         }
         let reports = match self.reports {

@@ -347,6 +347,19 @@ impl WorkerPool {
         self.shared.capacity(0)
     }
 
+    /// What gives the books for as long as the pool is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<PoolStats> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || Some(shared.upgrade()?.stats())
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.shared.settings.name

@@ -10,7 +10,7 @@ use cofferdam::resilience::{admission, cache, chaos, fallback};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
-use cofferdam::{ConfigError, group, limit, parallel, pool, stream, task, testkit, time, tower};
+use cofferdam::{ConfigError, group, limit, parallel, pool, stream, task, telemetry, testkit, time, tower};
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -663,6 +663,41 @@ table! {
     parallel::Parallel                          => yes yes yes;
     parallel::TryMapError<u8>                   => yes yes yes;
     parallel::TryMapError<Local>                => no  no  yes;
+
+    // telemetry
+    telemetry::Telemetry                        => yes yes yes;
+    telemetry::TelemetryBuilder                 => yes yes yes;
+    telemetry::WatchError                       => yes yes yes;
+    telemetry::Publisher                        => yes no  yes;
+    telemetry::Metric                           => yes yes yes;
+    telemetry::MetricKind                       => yes yes yes;
+    telemetry::Unit                             => yes yes yes;
+    telemetry::Label                            => yes yes yes;
+    telemetry::Series<'static>                  => yes yes yes;
+    telemetry::Level                            => yes yes yes;
+    telemetry::Record<'static>                  => no  no  yes;
+    telemetry::CallOutcome                      => yes yes yes;
+    telemetry::Scope<'static>                   => yes yes yes;
+    telemetry::Log                              => yes yes yes;
+    telemetry::LabelValues                      => yes yes yes;
+    telemetry::Timing                           => yes yes yes;
+    telemetry::HistogramSnapshot                => yes yes yes;
+    telemetry::Value                            => yes yes yes;
+    telemetry::Sample                           => yes yes yes;
+    telemetry::Readings<'static>                => no  no  yes;
+    telemetry::Collector                        => yes yes yes;
+    telemetry::Collected                        => yes yes yes;
+    telemetry::Line                             => yes yes yes;
+    telemetry::SpanLine                         => yes yes yes;
+    telemetry::Instrument                       => yes yes yes;
+    telemetry::Instrumented<'static, u8>        => yes no  yes;
+    telemetry::Instrumented<'static, Local>     => no  no  yes;
+    telemetry::Instrumented<'static, Pinned>    => yes no  no;
+    telemetry::LogFacade                        => yes yes yes;
+    telemetry::MetricsFacade                    => yes yes yes;
+    telemetry::OpenTelemetry                    => yes yes yes;
+    telemetry::PrometheusText                   => yes yes yes;
+    telemetry::TracingFacade                    => yes yes yes;
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;

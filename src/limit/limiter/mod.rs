@@ -266,6 +266,19 @@ impl<A: Algorithm> Limiter<A> {
         self.inner.look(self.inner.epoch.nanos(), |algorithm, _, _| algorithm.clone())
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<A> {
+        let inner = std::sync::Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        std::sync::Arc::as_ptr(&self.inner).addr()
+    }
+
     /// The name given to the builder.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()

@@ -204,6 +204,19 @@ impl CircuitBreaker {
         breaker
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let machine = std::sync::Arc::downgrade(&self.machine);
+        move || Some(Self { machine: machine.upgrade()? })
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        std::sync::Arc::as_ptr(&self.machine).addr()
+    }
+
     /// The name.
     pub fn name(&self) -> &'static str {
         self.machine.name
