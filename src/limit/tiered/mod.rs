@@ -310,6 +310,19 @@ impl Tiered {
         self.inner.name.as_deref()
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
+    }
+
     /// What it has done so far. Goes through all buckets, a shard at a time.
     pub fn stats(&self) -> TieredStats {
         let tally = self.inner.engine.shards.tally(self.inner.epoch.nanos());

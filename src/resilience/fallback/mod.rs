@@ -75,6 +75,13 @@ struct Shared {
     observers: Observers<FallbackEvent>,
 }
 
+impl Shared {
+    fn stats(&self) -> FallbackStats {
+        // Relaxed: statistics.
+        FallbackStats { used: self.used.load(Ordering::Relaxed), failed: self.failed.load(Ordering::Relaxed) }
+    }
+}
+
 impl<R> Fallback<R> {
     /// By any [`Recover`]: one of your own, say.
     pub fn new(recover: R) -> Self {
@@ -203,8 +210,20 @@ impl<R, H> Fallback<R, H> {
 
     /// How often it ran.
     pub fn stats(&self) -> FallbackStats {
-        let Shared { used, failed, .. } = &*self.shared;
-        FallbackStats { used: used.load(Ordering::Relaxed), failed: failed.load(Ordering::Relaxed) }
+        self.shared.stats()
+    }
+
+    /// What gives the counts for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<FallbackStats> + Send + Sync + use<R, H> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade().map(|shared| shared.stats())
+    }
+
+    /// Where its state is: the same for all its clones.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
     }
 
     /// Shows all further events to `observer`, of all clones.
