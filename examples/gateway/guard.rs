@@ -468,7 +468,10 @@ mod tests {
                     break;
                 }
                 assert!(round < 1000 && !guard.is_open());
-                call(&guard, true, || async { Ok(Response::new(Body::whole("good"))) }).await.unwrap();
+                // More than half, or the circuit opens.
+                for _ in 0..4 {
+                    call(&guard, true, || async { Ok(Response::new(Body::whole("good"))) }).await.unwrap();
+                }
             }
             slow_then(&guard, &sim, 90, StatusCode::CREATED).await.unwrap();
         });
