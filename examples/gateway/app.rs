@@ -1,5 +1,6 @@
 //! Puts the parts together, runs them, takes them down in order, and reports.
 
+use crate::admin::{Admin, AdminAt};
 use crate::args::{Args, Limits, Mode};
 use crate::background::Background;
 use crate::clients::Clients;
@@ -11,14 +12,15 @@ use crate::load::{self, LoadReport, Progress};
 use crate::proxy::{Gateway, Upstream};
 use crate::report::{Report, UpstreamReport};
 use crate::runtime::Runtime;
-use crate::screen::{Head, Row, Screen};
+use crate::screen::{Head, Row, Screen, seconds};
 use crate::server::Server;
 use crate::settings::{Breaks, Settings};
 use crate::signals;
 use crate::tally::{Counters, Outcome};
-use crate::target::{Listen, Target};
+use crate::target::{Listen, Target, told_apart};
 use crate::upstreams::{NAMES, Services};
 use cofferdam::sync::CancelToken;
+use cofferdam::telemetry::Telemetry;
 use futures_util::future::{Either, join, select};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -37,10 +39,11 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) async fn run<R: Runtime>(runtime: R, args: Args) -> Result<bool, BoxError> {
     let stop = CancelToken::new();
     let signals = stop.child();
+    let admin = args.admin.as_ref();
     let running = async {
         match args.mode {
-            Mode::Demo(demo) => self_contained(&runtime, &demo, &args.limits, &stop, &signals).await,
-            Mode::Listen(listen) => serve(&runtime, listen, &args.limits, &stop, &signals).await,
+            Mode::Demo(demo) => self_contained(&runtime, &demo, &args.limits, admin, &stop, &signals).await,
+            Mode::Listen(listen) => serve(&runtime, listen, &args.limits, admin, &stop, &signals).await,
         }
     };
     // To the very end, so that a second signal cuts the drain short.
@@ -60,6 +63,7 @@ pub(crate) async fn run<R: Runtime>(runtime: R, args: Args) -> Result<bool, BoxE
 struct Running<R> {
     gateway: Arc<Gateway<R>>,
     server: Server,
+    admin: Option<Admin>,
     started: Instant,
     in_flight: u32,
 }
@@ -71,14 +75,21 @@ impl<R: Runtime> Running<R> {
         targets: Vec<Target>,
         limits: &Limits,
         settings: &Settings,
+        admin: Option<&AdminAt>,
     ) -> Result<Self, BoxError> {
         let clock = runtime.clock();
         let started = clock.now();
+        let telemetry = admin.map(|_| Telemetry::builder().clock(clock.clone()).build()).transpose()?;
         let mut upstreams = Vec::new();
-        for (index, target) in targets.into_iter().enumerate() {
+        for (index, target) in told_apart(targets).into_iter().enumerate() {
+            let settings = Settings { live_chaos: telemetry.is_some(), ..settings.of_upstream(index) };
+            let mut guard = Guard::new(&settings, limits, &clock, started)?;
+            if let Some(telemetry) = &telemetry {
+                guard = guard.watched(telemetry, &target.name)?;
+            }
             upstreams.push(Upstream {
                 index,
-                guard: Guard::new(&settings.of_upstream(index), limits, &clock, started)?,
+                guard,
                 connections: Connections::new(runtime, target.authority, limits.in_flight as usize),
                 counters: Counters::default(),
                 name: target.name,
@@ -87,7 +98,7 @@ impl<R: Runtime> Running<R> {
         }
         let gateway = Arc::new(Gateway {
             clients: Clients::new(limits, &clock)?,
-            background: Background::start(runtime, upstreams.len())?,
+            background: Background::start(runtime, upstreams.len(), telemetry.is_some())?,
             upstreams,
             clock,
             unrouted: Counters::default(),
@@ -100,7 +111,13 @@ impl<R: Runtime> Running<R> {
         let server = Server::start(runtime, address, CONNECTIONS, handler)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        Ok(Self { gateway, server, started, in_flight: limits.in_flight })
+        let admin = match admin.zip(telemetry.as_ref()) {
+            Some((at, telemetry)) => {
+                Some(Admin::start(runtime, at, telemetry, &gateway, &server, started).await?)
+            }
+            None => None,
+        };
+        Ok(Self { gateway, server, admin, started, in_flight: limits.in_flight })
     }
 
     fn elapsed(&self) -> Duration {
@@ -128,6 +145,13 @@ impl<R: Runtime> Running<R> {
 
     fn arrived(&self) -> u64 {
         self.gateway.upstreams.iter().map(|upstream| upstream.counters.arrived()).sum()
+    }
+
+    /// Where to look in.
+    fn announce(&self) {
+        if let Some(admin) = &self.admin {
+            println!("admin: http://{}/", admin.address());
+        }
     }
 
     /// Draws until dropped.
@@ -162,6 +186,10 @@ impl<R: Runtime> Running<R> {
         let background = self.gateway.background.shutdown(DRAIN).await;
         for upstream in &self.gateway.upstreams {
             upstream.connections.close_idle();
+        }
+        // Up to here it could be seen how it goes.
+        if let Some(admin) = &self.admin {
+            admin.shutdown(SETTLE).await;
         }
         let services_saw = services.as_ref().map(Services::saw);
         if let Some(services) = services {
@@ -210,6 +238,7 @@ async fn self_contained<R: Runtime>(
     runtime: &R,
     demo: &Demo,
     limits: &Limits,
+    admin: Option<&AdminAt>,
     stop: &CancelToken,
     signals: &CancelToken,
 ) -> Result<bool, BoxError> {
@@ -221,7 +250,7 @@ async fn self_contained<R: Runtime>(
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let settings = Settings::new(limits, Breaks::demo(demo.length), demo.seed);
-    let running = Running::start(runtime, address, targets.collect(), limits, &settings).await?;
+    let running = Running::start(runtime, address, targets.collect(), limits, &settings, admin).await?;
     println!(
         "cofferdam gateway on {} at {}: {} clients, {} requests in {}, seed {}",
         R::NAME,
@@ -232,6 +261,7 @@ async fn self_contained<R: Runtime>(
         demo.seed,
     );
     println!("each upstream: {}", running.gateway.upstreams[0].guard.describe());
+    running.announce();
     print!("{limits}");
     let progress = Arc::new(Progress::default());
     let mut screen = Screen::new();
@@ -248,6 +278,10 @@ async fn self_contained<R: Runtime>(
     };
     running.draw(&mut screen, Some(shown));
     println!();
+    if let Some((admin, at)) = running.admin.as_ref().zip(admin).filter(|(_, at)| !at.linger.is_zero()) {
+        println!("all is sent; http://{}/ is there for {} more", admin.address(), seconds(at.linger));
+        drop(runtime.clock().timeout(at.linger, signals.cancelled()).await);
+    }
     stop.cancel();
     let report = running.shutdown(runtime, Some(load), Some(services)).await?;
     Ok(conclude(&report))
@@ -257,18 +291,20 @@ async fn serve<R: Runtime>(
     runtime: &R,
     listen: Listen,
     limits: &Limits,
+    admin: Option<&AdminAt>,
     stop: &CancelToken,
     signals: &CancelToken,
 ) -> Result<bool, BoxError> {
     let clock = runtime.clock();
     let targets = listen.targets.clone();
     let settings = Settings::new(limits, Breaks::service(), fastrand::u64(..));
-    let running = Running::start(runtime, listen.address, listen.targets, limits, &settings).await?;
+    let running = Running::start(runtime, listen.address, listen.targets, limits, &settings, admin).await?;
     println!("cofferdam gateway on {}, listening on http://{}", R::NAME, running.server.address());
     for (target, upstream) in targets.iter().zip(&running.gateway.upstreams) {
         let prefix = if target.prefix.is_empty() { "/" } else { &target.prefix };
         println!("  {prefix} -> http://{}: {}", target.authority, upstream.guard.describe());
     }
+    running.announce();
     print!("{limits}");
     println!("stops at Ctrl-C or at the end of standard input\n");
     signals::watch_stdin(signals.clone())?;

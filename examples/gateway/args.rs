@@ -1,5 +1,6 @@
 //! The command line: parsed once into valid types, refused with the argument, the value and the rule.
 
+use crate::admin::{AdminAt, Token};
 use crate::demo::Demo;
 use crate::target::{Listen, Target, target};
 use cofferdam::ConfigError;
@@ -86,6 +87,8 @@ pub(crate) struct Args {
     pub(crate) runtime: RuntimeName,
     pub(crate) limits: Limits,
     pub(crate) mode: Mode,
+    /// `None`: nobody looks, and nothing is measured for anybody.
+    pub(crate) admin: Option<AdminAt>,
 }
 
 /// The arguments, or `None` if help was asked for.
@@ -120,6 +123,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Option<Arg
 
 /// The one argument without a value.
 const NO_HEDGE: &str = "--no-hedge";
+const ADMIN: &str = "--admin";
+const ADMIN_TOKEN: &str = "--admin-token";
+const ADMIN_LINGER: &str = "--admin-linger";
+const NEEDS_ADMIN: &str = "needs --admin ADDR";
 
 #[derive(Default)]
 struct Raw {
@@ -139,10 +146,13 @@ struct Raw {
     in_flight: Option<u64>,
     /// Of all times that it was given.
     chaos: Vec<String>,
+    admin: Option<SocketAddr>,
+    admin_token: Option<Token>,
+    admin_linger: Option<u64>,
 }
 
 impl Raw {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 17] = [
         "--runtime",
         "--listen",
         "--upstream",
@@ -157,12 +167,19 @@ impl Raw {
         "--timeout",
         "--in-flight",
         "--chaos",
+        ADMIN,
+        ADMIN_TOKEN,
+        ADMIN_LINGER,
     ];
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ArgError> {
         if !["--upstream", "--route", "--chaos"].contains(&name) && self.seen.iter().any(|seen| seen == name)
         {
-            return Err(wrong(name, value, "given twice"));
+            // A token is nobody's business.
+            return Err(match name {
+                ADMIN_TOKEN => misplaced(name, "given twice"),
+                _ => wrong(name, value, "given twice"),
+            });
         }
         self.seen.push(name.to_owned());
         let number = |low: u64, high: u64, rule| number(name, value, low, high, rule);
@@ -175,9 +192,15 @@ impl Raw {
                 });
             }
             "--listen" => {
-                let address = value.parse();
-                let rule = "must be an IP address and a port, as 127.0.0.1:8080";
-                self.listen = Some(address.map_err(|_| wrong(name, value, rule))?);
+                self.listen = Some(address(name, value)?);
+            }
+            ADMIN => self.admin = Some(address(name, value)?),
+            ADMIN_TOKEN => {
+                let rule = "must be 8 to 128 letters, digits or signs, without spaces";
+                self.admin_token = Some(Token::new(value).ok_or_else(|| misplaced(name, rule))?);
+            }
+            ADMIN_LINGER => {
+                self.admin_linger = Some(number(1, 3600, "must be a whole number, 1..=3600")?);
             }
             "--upstream" => self.targets.push(target(name, value)?),
             "--requests" => {
@@ -217,7 +240,7 @@ impl Raw {
                     return Err(misplaced("--listen", "needs at least one --upstream URL"));
                 }
                 let rule = "belongs to the self-contained run, without --listen";
-                for name in ["--requests", "--clients", "--seed"] {
+                for name in ["--requests", "--clients", "--seed", ADMIN_LINGER] {
                     if self.seen.iter().any(|seen| seen == name) {
                         return Err(misplaced(name, rule));
                     }
@@ -257,7 +280,17 @@ impl Raw {
                 plan("--chaos", &self.chaos.join(","))?
             },
         };
-        Ok(Args { runtime: self.runtime.unwrap_or(RuntimeName::Smol), limits, mode })
+        let admin = match self.admin {
+            Some(address) => Some(AdminAt {
+                address,
+                token: self.admin_token,
+                linger: Duration::from_secs(self.admin_linger.unwrap_or(0)),
+            }),
+            None if self.admin_token.is_some() => return Err(misplaced(ADMIN_TOKEN, NEEDS_ADMIN)),
+            None if self.admin_linger.is_some() => return Err(misplaced(ADMIN_LINGER, NEEDS_ADMIN)),
+            None => None,
+        };
+        Ok(Args { runtime: self.runtime.unwrap_or(RuntimeName::Smol), limits, mode, admin })
     }
 }
 
@@ -282,6 +315,10 @@ fn number(name: &str, value: &str, low: u64, high: u64, rule: &'static str) -> R
         Ok(number) if (low..=high).contains(&number) => Ok(number),
         _ => Err(wrong(name, value, rule)),
     }
+}
+
+fn address(name: &str, value: &str) -> Result<SocketAddr, ArgError> {
+    value.parse().map_err(|_| wrong(name, value, "must be an IP address and a port, as 127.0.0.1:8080"))
 }
 
 fn quota(name: &str, value: &str, quota: &str) -> Result<Quota, ArgError> {
@@ -428,6 +465,33 @@ mod tests {
         let rule = "belongs to the self-contained run, without --listen";
         assert_eq!(err(&format!("{gateway} --clients 3")), format!("--clients: {rule}"));
         assert_eq!(err(&format!("{gateway} --requests=3")), format!("--requests: {rule}"));
+    }
+
+    #[test]
+    fn somebody_looks_if_there_is_an_address_for_it() {
+        assert_eq!(ok("").admin, None);
+        let admin = ok("--admin 127.0.0.1:0").admin.unwrap();
+        assert_eq!((admin.address.port(), admin.token, admin.linger), (0, None, Duration::ZERO));
+        let admin = ok("--admin 127.0.0.1:0 --admin-token drawbridge --admin-linger 9").admin.unwrap();
+        assert_eq!(admin.linger, Duration::from_secs(9));
+        let token = admin.token.unwrap();
+        assert!(token.is(b"drawbridge") && !format!("{token:?}").contains("drawbridge"));
+        assert!(err("--admin 9100").contains("an IP address and a port"));
+        assert_eq!(err("--admin-token drawbridge"), "--admin-token: needs --admin ADDR");
+        assert_eq!(err("--admin-linger 9"), "--admin-linger: needs --admin ADDR");
+        let listen = "--listen 127.0.0.1:0 --upstream http://a --admin 127.0.0.1:0";
+        assert!(ok(listen).admin.is_some());
+        let rule = "belongs to the self-contained run, without --listen";
+        assert_eq!(err(&format!("{listen} --admin-linger 9")), format!("--admin-linger: {rule}"));
+        assert_eq!(err("--admin 127.0.0.1:0 --admin 127.0.0.1:0"), "--admin \"127.0.0.1:0\": given twice");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_said_without_it() {
+        let rule = "must be 8 to 128 letters, digits or signs, without spaces";
+        assert_eq!(err("--admin 127.0.0.1:0 --admin-token moat"), format!("--admin-token: {rule}"));
+        let twice = "--admin 127.0.0.1:0 --admin-token drawbridge --admin-token drawbridge";
+        assert_eq!(err(twice), "--admin-token: given twice");
     }
 
     #[test]

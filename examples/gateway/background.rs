@@ -6,7 +6,8 @@
 use crate::runtime::{Runtime, spawner};
 use crate::tally::{Record, Summary, Tally};
 use cofferdam::ConfigError;
-use cofferdam::pool::WorkerPool;
+use cofferdam::pool::{PoolStats, WorkerPool};
+use cofferdam::telemetry::{Telemetry, WatchError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,8 +31,15 @@ pub(crate) struct BackgroundStats {
 }
 
 impl Background {
-    pub(crate) fn start<R: Runtime>(runtime: &R, upstreams: usize) -> Result<Self, ConfigError> {
-        let pool = WorkerPool::builder()
+    /// `observed`: with durations of its tasks, for somebody who looks.
+    pub(crate) fn start<R: Runtime>(
+        runtime: &R,
+        upstreams: usize,
+        observed: bool,
+    ) -> Result<Self, ConfigError> {
+        let builder = WorkerPool::builder();
+        let builder = if observed { builder.observed() } else { builder };
+        let pool = builder
             .workers(WORKERS)
             .queue(QUEUE)
             .name("access log")
@@ -46,6 +54,15 @@ impl Background {
         if self.pool.try_execute(async move { tally.add(record) }).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn watched(&self, telemetry: &Telemetry) -> Result<(), WatchError> {
+        telemetry.watch("access log", &self.pool)
+    }
+
+    /// What the pool is doing, and for how many records it had no room.
+    pub(crate) fn live(&self) -> (PoolStats, u64) {
+        (self.pool.stats(), self.dropped.load(Ordering::Relaxed))
     }
 
     pub(crate) fn summary(&self, upstream: usize) -> Summary {

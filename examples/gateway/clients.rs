@@ -100,6 +100,19 @@ impl Clients {
         })
     }
 
+    pub(crate) fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Those who could be let through the fewest times now, and how many times.
+    pub(crate) fn busiest(&self, most: usize) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        self.limiter.for_each(|key, state| all.push((key, state.available)));
+        all.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+        all.truncate(most);
+        all
+    }
+
     pub(crate) fn stats(&self) -> ClientsStats {
         ClientsStats {
             allowed: self.allowed.load(Ordering::Relaxed),

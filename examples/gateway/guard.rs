@@ -10,6 +10,10 @@
 //! by what comes out of it, hedged or not, and a hedge pays the limits by a [`Toll`] of its own. Chaos, if asked for, is in the
 //! upstream's place; what it does is [`Counted`] as an attempt.
 
+mod hands;
+
+pub(crate) use hands::Hand;
+
 use crate::args::Limits;
 use crate::attempts::{AttemptStats, Counted, Counts};
 use crate::http::{Body, BoxError};
@@ -22,16 +26,17 @@ use crate::tally::{Change, History};
 use crate::toll::Toll;
 use cofferdam::limit::tiered::Request;
 use cofferdam::resilience::breaker::{BreakerEvent, BreakerStats, State};
-use cofferdam::resilience::chaos::ChaosStats;
+use cofferdam::resilience::chaos::{ChaosStats, Plan};
 use cofferdam::resilience::config::BulkheadSettings;
 use cofferdam::resilience::{
     Bulkhead, Call, Chain, Chaos, CircuitBreaker, Component, Error, Hedge, HedgeStats, Layer, OnFailure,
     Operation, Policy, Retry, Stack, Timeout, Verdict,
 };
+use cofferdam::telemetry::Instrument;
 use cofferdam::time::Clock;
 use hyper::{HeaderMap, Response, StatusCode};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 type Outcome = Result<Response<Body>, Error<Failure>>;
@@ -67,6 +72,8 @@ pub(crate) struct GuardStats {
 }
 
 pub(crate) struct Guard {
+    /// Around everything, if somebody looks.
+    instrument: Option<Instrument>,
     once: Once,
     repeated: Repeated,
     hedge: Option<Hedge<Judge>>,
@@ -76,6 +83,11 @@ pub(crate) struct Guard {
     breaker: CircuitBreaker,
     bulkhead: Bulkhead,
     retry: Option<Retry<Judge>>,
+    total: Option<Timeout>,
+    each: Option<Timeout>,
+    /// What chaos does at present, and the seed of it.
+    plan: Mutex<Plan>,
+    seed: u64,
     counts: Counts,
     history: Arc<History>,
 }
@@ -136,18 +148,23 @@ impl Guard {
             let chaos = settings.chaos.chaos(|| Failure::Injected);
             chaos.seed(settings.seed).clock(clock.clone()).build()
         };
-        let total = || stack.total_timeout.map(|limit| Timeout::total(limit).clock(clock.clone()));
+        let total = stack.total_timeout.map(|limit| Timeout::total(limit).clock(clock.clone()));
         let each = stack.attempt_timeout.map(|limit| Timeout::attempt(limit).clock(clock.clone()));
         Ok(Self {
-            once: Stack::new().layer(total()).breaker(breaker.clone()),
-            repeated: Stack::new().layer(total()).layer(retry.clone()).breaker(breaker.clone()),
+            instrument: None,
+            once: Stack::new().layer(total.clone()).breaker(breaker.clone()),
+            repeated: Stack::new().layer(total.clone()).layer(retry.clone()).breaker(breaker.clone()),
             hedge,
-            slot: Stack::new().bulkhead(bulkhead.clone()).layer(each),
-            chaos: settings.chaos.has_faults().then(chaos),
+            slot: Stack::new().bulkhead(bulkhead.clone()).layer(each.clone()),
+            chaos: (settings.chaos.has_faults() || settings.live_chaos).then(chaos),
             outbound: Outbound::new(limits, clock)?,
             breaker,
             bulkhead,
             retry,
+            total,
+            each,
+            plan: Mutex::new(settings.chaos.clone()),
+            seed: settings.seed,
             counts: Counts::default(),
             history,
         })
@@ -173,10 +190,10 @@ impl Guard {
         if repeatable {
             let toll = Toll(pace);
             let hedged = Chain::new(&self.hedge, Chain::new(&toll, attempt));
-            let all = Chain::new(&self.repeated, Chain::new(pace, hedged));
+            let all = Chain::new(&self.instrument, Chain::new(&self.repeated, Chain::new(pace, hedged)));
             Call::new(all.around(Operation::new(op))).await
         } else {
-            let all = Chain::new(&self.once, Chain::new(pace, attempt));
+            let all = Chain::new(&self.instrument, Chain::new(&self.once, Chain::new(pace, attempt)));
             Call::new(all.around(Operation::new(op))).await
         }
     }
@@ -234,8 +251,9 @@ fn circuit(state: State) -> Circuit {
         State::Closed => ("closed", Paint::Green),
         State::HalfOpen => ("half-open", Paint::Yellow),
         State::Open => ("open", Paint::Red),
-        // Nobody forces a breaker here.
-        _ => ("by hand", Paint::Yellow),
+        State::ForcedOpen => ("held open", Paint::Red),
+        // As the admin server does.
+        _ => ("held closed", Paint::Yellow),
     };
     Circuit { word, paint }
 }
@@ -259,11 +277,15 @@ mod tests {
 
     fn made(sim: &Sim, limits: &Limits) -> Guard {
         let breaks = Breaks { first: Duration::from_secs(1), longest: Duration::from_secs(4) };
-        let clock = sim.clock();
-        Guard::new(&Settings::new(limits, breaks, 1), limits, &clock, clock.now()).unwrap()
+        made_by(sim, limits, &Settings::new(limits, breaks, 1))
     }
 
-    async fn call<F, Fut>(guard: &Guard, repeatable: bool, op: F) -> Outcome
+    pub(super) fn made_by(sim: &Sim, limits: &Limits, settings: &Settings) -> Guard {
+        let clock = sim.clock();
+        Guard::new(settings, limits, &clock, clock.now()).unwrap()
+    }
+
+    pub(super) async fn call<F, Fut>(guard: &Guard, repeatable: bool, op: F) -> Outcome
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Response<Body>, Failure>>,
@@ -271,7 +293,7 @@ mod tests {
         guard.call(repeatable, &guard.pace("GET", "/items/7"), op).await
     }
 
-    async fn fails() -> Result<Response<Body>, Failure> {
+    pub(super) async fn fails() -> Result<Response<Body>, Failure> {
         Err(Failure::Body(CollectError::TooSlow))
     }
 

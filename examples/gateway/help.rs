@@ -39,6 +39,19 @@ Both
                            and skew=-1s@1% step the clock of the policies at
                            this share of its readings
 
+Looking in
+  --admin ADDR             serves what the gateway is doing: a page for people at
+                           /, numbers for Prometheus at /metrics, all of it as
+                           JSON at /debug, /livez and /readyz. The page forces
+                           and resets circuits, and sets chaos and rates; so
+                           does, with or without the page,
+                             curl ADDR/control -H 'x-gateway-control: 1' \\
+                               -d upstream=steady -d circuit=open
+                           (circuit open, closed or reset; chaos PLAN or none;
+                           rate QUOTA). From this machine only
+  --admin-token TOKEN      or from any, with the header
+                           authorization: Bearer TOKEN
+
 Rates, as 500/s, \"50/s burst 100\", \"30 per minute\" or unlimited
   --client-rate QUOTA      requests of one client: above it, 429 (default 1000/s;
                            in the self-contained run half as much again as a
@@ -59,6 +72,8 @@ Self-contained run
                            greedy and sends three shares; every twentieth
                            request is a passer-by's
   --seed N                 seed of everything random (default 1)
+  --admin-linger N         seconds to stay for those who look, when all has been
+                           sent, 1..=3600
 
 A client is known by its x-client header, else by its address.
 ";

@@ -26,6 +26,16 @@ impl Histogram {
         self.max = self.max.max(micros);
     }
 
+    /// What came after `earlier`, which was this one. The largest is that of all.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
+        Self {
+            counts: self.counts.iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect(),
+            total: self.total.saturating_sub(earlier.total),
+            max: self.max,
+        }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);

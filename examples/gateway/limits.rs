@@ -6,8 +6,9 @@
 use crate::args::Limits;
 use crate::tally::lock;
 use cofferdam::ConfigError;
-use cofferdam::limit::Tiered;
 use cofferdam::limit::tiered::{Acquire, Refusal, Request, Tier, TieredStats};
+use cofferdam::limit::{Quota, Tiered};
+use cofferdam::telemetry::{Telemetry, WatchError};
 use cofferdam::time::Clock;
 use hyper::{HeaderMap, StatusCode};
 use std::collections::HashMap;
@@ -81,11 +82,27 @@ pub(crate) struct OutboundStats {
     pub(crate) limiter: TieredStats,
 }
 
+/// The bucket of the upstream as a whole.
+#[derive(Clone, Copy)]
+pub(crate) struct Tokens {
+    pub(crate) quota: Quota,
+    pub(crate) available: u64,
+    pub(crate) paused_for: Option<Duration>,
+}
+
+impl Tokens {
+    /// What can be taken now and at most; `None` without limit.
+    pub(crate) fn levels(&self) -> Option<(u64, u64)> {
+        let burst = self.quota.burst_size();
+        (self.quota != Quota::unlimited()).then_some((self.available.min(burst), burst))
+    }
+}
+
 impl Outbound {
     pub(crate) fn new(limits: &Limits, clock: &Clock) -> Result<Self, ConfigError> {
         let mut tiers = Tiered::builder()
             .global(limits.upstream_rate)
-            .default_route(cofferdam::limit::Quota::unlimited())
+            .default_route(Quota::unlimited())
             .resource(limits.resource_rate)
             .max_buckets(BUCKETS)
             .max_waiting(limits.in_flight as usize)
@@ -106,6 +123,26 @@ impl Outbound {
     /// The time by which all of this goes.
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    pub(crate) fn watched(&self, telemetry: &Telemetry, name: &str) -> Result<(), WatchError> {
+        telemetry.watch(name, &self.limiter)
+    }
+
+    /// How things stand with the upstream as a whole.
+    pub(crate) fn tokens(&self) -> Tokens {
+        let global = self.limiter.global();
+        let paused_until = global.paused_until();
+        Tokens {
+            quota: global.quota(),
+            available: global.available(),
+            paused_for: paused_until.map(|until| until.saturating_duration_since(self.now())),
+        }
+    }
+
+    /// Another rate for the upstream as a whole.
+    pub(crate) fn set_rate(&self, quota: Quota) {
+        self.limiter.set_quota(Tier::Global, quota);
     }
 
     /// Waits for a call's turn, if it comes in time.

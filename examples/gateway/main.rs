@@ -4,6 +4,7 @@
 //! cargo run --release --example gateway                     a self-contained run of about 20 s that checks itself
 //! cargo run --release --example gateway -- --runtime tokio  the same on tokio
 //! cargo run --release --example gateway -- --chaos latency=50ms@10%,error@2%
+//! cargo run --release --example gateway -- --admin 127.0.0.1:9100 --admin-linger 600
 //! cargo run --release --example gateway -- --listen 127.0.0.1:8080 --upstream http://127.0.0.1:9000
 //! cargo run --release --example gateway -- --help
 //! ```
@@ -14,10 +15,11 @@
 //!
 //! Where to look: [`guard`], [`settings`], [`limits`] with [`pace`], and [`clients`] are what a service would copy (the policies
 //! around each upstream and what they are made from, the limits towards it in tiers, the rate of each client), [`background`] is the worker pool, [`server`] bounds and drains connections with a semaphore and cancel
-//! tokens, [`runtime`] is all that differs between executors.
+//! tokens, [`admin`] lets people and Prometheus look in and turn the knobs, [`runtime`] is all that differs between executors.
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod app;
 mod args;
 mod attempts;
@@ -63,7 +65,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if !args.limits.chaos.is_empty() {
+    // With an admin server chaos may come later.
+    if !args.limits.chaos.is_empty() || args.admin.is_some() {
         hush_injected_panics();
     }
     let result = match args.runtime {

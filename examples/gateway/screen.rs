@@ -127,7 +127,7 @@ impl Screen {
             let paint = if self.colour { row.circuit.paint.code() } else { "" };
             let plain = if self.colour { "\x1b[0m" } else { "" };
             panel.push(format!(
-                "{:<11} {paint}{:<9}{plain} {:>7} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7}",
+                "{:<11} {paint}{:<11}{plain}{:>6} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7}",
                 shortened(&row.name, 11),
                 row.circuit.word,
                 row.in_flight,

@@ -23,7 +23,8 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// After a failed accept (out of file descriptors, say) the loop lets some time pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// A running server.
+/// A running server. A cheap handle: clones are the same.
+#[derive(Clone)]
 pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -78,6 +79,11 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it takes connections and requests.
+    pub(crate) fn is_accepting(&self) -> bool {
+        !self.shared.stop.is_cancelled()
     }
 
     /// Connections that were accepted.

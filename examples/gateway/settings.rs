@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) chaos: Plan,
     /// Of what is injected.
     pub(crate) seed: u64,
+    /// Whether somebody may have something injected later.
+    pub(crate) live_chaos: bool,
 }
 
 /// When a second request is sent beside one that is slow.
@@ -66,6 +68,7 @@ impl Settings {
             hedge: limits.hedge.then_some(hedge),
             chaos: limits.chaos.clone(),
             seed,
+            live_chaos: false,
         }
     }
 }

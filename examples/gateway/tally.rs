@@ -52,6 +52,24 @@ impl Outcome {
         (Self::Abandoned, "client went away"),
     ];
 
+    /// As the value of a label.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Limited => "client_limited",
+            Self::Throttled => "throttled",
+            Self::Paced => "no_turn",
+            Self::CircuitOpen => "circuit_open",
+            Self::Full => "full",
+            Self::TimedOut => "timed_out",
+            Self::NoAnswer => "no_answer",
+            Self::Panicked => "panicked",
+            Self::Refused => "refused",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
     /// Whether the response waited for the upstream, as opposed to a refusal at the door.
     pub(crate) fn waited(self) -> bool {
         matches!(self, Self::Answered | Self::Failed | Self::Throttled | Self::TimedOut | Self::NoAnswer)

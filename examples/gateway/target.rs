@@ -21,6 +21,26 @@ pub(crate) struct Listen {
     pub(crate) length: Option<Duration>,
 }
 
+/// Gives those of one name names of their own.
+pub(crate) fn told_apart(mut targets: Vec<Target>) -> Vec<Target> {
+    for at in 1..targets.len() {
+        let (before, rest) = targets.split_at_mut(at);
+        let is_taken = |name: &str| before.iter().any(|other| other.name == name);
+        let target = &mut rest[0];
+        if is_taken(&target.name) {
+            target.name.push_str(&target.prefix);
+        }
+        let name = target.name.clone();
+        for number in 2.. {
+            if !is_taken(&target.name) {
+                break;
+            }
+            target.name = format!("{name} #{number}");
+        }
+    }
+    targets
+}
+
 /// Reads `[/PREFIX=]URL`.
 pub(crate) fn target(name: &str, value: &str) -> Result<Target, ArgError> {
     let (prefix, url) = match value.split_once('=') {
@@ -50,4 +70,17 @@ pub(crate) fn target(name: &str, value: &str) -> Result<Target, ArgError> {
     // "/api/" and "/api" are the same prefix.
     let prefix = prefix.trim_end_matches('/').to_owned();
     Ok(Target { prefix, name: authority.clone(), authority })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_behind_several_prefixes_has_several_names() {
+        let urls = ["http://a", "/x=http://a", "http://a", "http://b"];
+        let targets = urls.iter().map(|url| target("--upstream", url).unwrap()).collect();
+        let names: Vec<_> = told_apart(targets).into_iter().map(|target| target.name).collect();
+        assert_eq!(names, ["a:80", "a:80/x", "a:80 #2", "b:80"]);
+    }
 }
