@@ -313,6 +313,23 @@ def check_numbers(gateway, page):
     return len(shown)
 
 
+CURSOR = """(() => {
+  const chart = document.querySelector('.overview .chart > canvas');
+  const said = () => document.querySelector('.overview .legend').textContent;
+  const wait = () => new Promise((done) => setTimeout(done, 100));
+  const { left, width, top } = chart.getBoundingClientRect();
+  const now = said();
+  chart.dispatchEvent(new PointerEvent('pointermove', { clientX: left + width * 0.9, clientY: top + 50 }));
+  return wait().then(() => { const then = said(); chart.dispatchEvent(new PointerEvent('pointerleave')); return wait().then(() => [now, then, said()]); });
+})()"""
+
+
+def check_cursor(page):
+    """Under the pointer a chart says what was then; without it, what is now."""
+    now, then, again = page.run(CURSOR)
+    assert then not in (now, again), (now, then, again)
+
+
 NAME = re.compile(r"\bcofferdam_[a-z_]+")
 
 
@@ -371,6 +388,7 @@ def main():
         shift = page.run(SHIFTS)
         assert shift < 0.02, f"the layout shifts by {shift}"
         numbers = check_numbers(gateway, page)
+        check_cursor(page)
         check_files(gateway)
         check_controls(gateway, page)
         for width, height in [(1280, 900), (360, 780)]:

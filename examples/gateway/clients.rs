@@ -180,6 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn the_busiest_are_those_who_could_send_the_least() {
+        let (clients, _time) = clients(Quota::per_second(9));
+        for (name, requests) in [("idle", 1), ("greedy", 7), ("b", 3), ("a", 3)] {
+            (0..requests).for_each(|_| clients.admit(Some(name), HOME).unwrap());
+        }
+        let busiest = clients.busiest(3);
+        let named = |name: &str, available| (name.to_owned(), available);
+        assert_eq!(busiest, [named("greedy", 2), named("a", 6), named("b", 6)]);
+    }
+
+    #[test]
     fn an_overlong_name_is_none() {
         let (clients, _time) = clients(Quota::per_second(1));
         assert_eq!(clients.admit(Some(&"x".repeat(65)), HOME), Ok(()));

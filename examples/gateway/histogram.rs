@@ -96,6 +96,17 @@ mod tests {
         histogram
     }
 
+    #[test]
+    fn what_came_since_is_a_histogram_of_its_own() {
+        let earlier = of([1, 2, 3]);
+        let mut all = earlier.clone();
+        all.merge(&of([10, 20, 5000]));
+        let recent = all.since(&earlier);
+        assert_eq!((recent.total, micros(&recent, 10), micros(&recent, 1000)), (3, 10, 5000));
+        assert_eq!(all.since(&all).percentile(500), None);
+        assert_eq!(all.since(&Histogram::default()).total, 6);
+    }
+
     fn micros(histogram: &Histogram, per_mille: u64) -> u64 {
         histogram.percentile(per_mille).unwrap().as_micros() as u64
     }

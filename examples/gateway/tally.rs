@@ -211,6 +211,13 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_have_labels_of_their_own() {
+        let slugs: std::collections::BTreeSet<_> =
+            Outcome::ALL.iter().map(|(outcome, _)| outcome.slug()).collect();
+        assert_eq!(slugs.len(), Outcome::ALL.len());
+    }
+
+    #[test]
     fn a_request_that_is_dropped_was_abandoned() {
         let counters = Counters::default();
         counters.arrive().end(Outcome::Limited);

@@ -235,3 +235,38 @@ fn wrong(error: &Wrong) -> Response<Body> {
 fn refusal(status: StatusCode, why: &str) -> Response<Body> {
     said(status, &json!({ "error": why }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_those_who_ask_for_it_first() {
+        let wants = |accept: &'static str| {
+            wants_openmetrics(&[(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect())
+        };
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert!(
+            wants(prometheus)
+                && wants("Application/OpenMetrics-Text")
+                && wants("text/html, application/openmetrics-text")
+        );
+        for other in ["*/*", "text/plain", "text/plain, application/openmetrics-text", "text/html", ""] {
+            assert!(!wants(other), "{other}");
+        }
+        assert!(!wants_openmetrics(&HeaderMap::new()));
+    }
+
+    /// A browser asks for nothing that the page's policy forbids: it is one file.
+    #[test]
+    fn the_page_is_one_file() {
+        for outside in ["src=", "@import", "url(", "http://", "https://"] {
+            let found = PAGE.match_indices(outside).find(|(at, _)| {
+                // The name of a vocabulary is no address.
+                !PAGE[*at..].starts_with("http://www.w3.org/2000/svg")
+            });
+            assert_eq!(found, None);
+        }
+    }
+}
