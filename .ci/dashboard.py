@@ -236,7 +236,9 @@ def check_answers(gateway):
 
 def check_refusals(gateway):
     """Nothing changes by a request that is refused, and it says why."""
-    before = gateway.knobs()
+    # Under load circuits open and close by themselves, but none is held.
+    turned = lambda: [(state.startswith("held"), plan, quota) for state, plan, quota in gateway.knobs()]
+    before = turned()
     turn = "upstream=steady&circuit=open&chaos=error@100%25&rate=1/h"
     for why, changes in {
         "x-gateway-control": {"x_gateway_control": None},
@@ -263,7 +265,7 @@ def check_refusals(gateway):
         status, _, answer = gateway.control(body)
         answer = json.loads(answer)
         assert status == 400 and (answer["knob"], answer["value"]) == (knob, value) and answer["rule"], answer
-    assert gateway.knobs() == before, "a refused request has changed something"
+    assert turned() == before, (before, turned())
 
 
 def check_controls(gateway, page):
@@ -286,7 +288,7 @@ def check_controls(gateway, page):
     both = json.dumps({"upstream": "flaky", "chaos": "latency=5ms@10%", "rate": "77/s"})
     status, _, body = gateway.control(both, content_type="application/json")
     assert status == 200 and json.loads(body)["rate"] == "77/s", body
-    assert gateway.knobs()[1] == ("closed", "latency=5ms@0.1", "77/s"), gateway.knobs()
+    assert gateway.knobs()[1][1:] == ("latency=5ms@0.1", "77/s"), gateway.knobs()
     page.run("""(() => {
       const [chaos] = document.querySelectorAll('[data-upstream=mortal] .knobs input');
       chaos.value = 'hang@1%'; chaos.dispatchEvent(new Event('input'));
