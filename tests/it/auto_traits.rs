@@ -76,6 +76,7 @@ table! {
     Semaphore                                   => yes yes yes;
     sync::SemaphoreBuilder                      => yes yes yes;
     sync::SemaphoreStats                        => yes yes yes;
+    sync::SemaphoreEvent                        => yes yes yes;
     sync::Permit<&'static Semaphore>            => yes yes yes;
     sync::OwnedPermit                           => yes yes yes;
     sync::Acquire<&'static Semaphore>           => yes yes no;

@@ -151,7 +151,10 @@ fn the_catalogue_is_consistent() {
         );
         assert!(name.chars().all(|c| c == '_' || c.is_ascii_lowercase()), "{name}");
         assert!(metric.help().ends_with('.'), "{name}: a sentence");
-        assert!(metric.kind() != MetricKind::Histogram || metric.full_name("").ends_with("_seconds"), "{name}");
+        assert!(
+            metric.kind() != MetricKind::Histogram || metric.full_name("").ends_with("_seconds"),
+            "{name}"
+        );
     }
 }
 

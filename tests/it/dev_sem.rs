@@ -1,0 +1,4 @@
+#[allow(dead_code)]
+mod support;
+mod semaphore;
+mod telemetry;
