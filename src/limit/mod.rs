@@ -69,7 +69,7 @@ pub use keyed::{
     KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
 };
 pub use leaky::{Leaky, LeakyBucket};
-pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
+pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterEvent, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
 pub use several::{MultiQuota, Several, SeveralBuilder, SeveralState};

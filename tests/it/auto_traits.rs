@@ -172,6 +172,7 @@ table! {
     limit::SeveralBuilder                       => yes yes yes;
     limit::SeveralState                         => yes yes yes;
     limit::LimiterStats                         => yes yes yes;
+    limit::LimiterEvent                         => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
