@@ -1,5 +1,7 @@
 //! Telemetry: what is read, published, logged and traced.
 
+mod sinks;
+
 use cofferdam::limit::{Quota, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{CircuitBreaker, Rejection, Retry, Stack, Timeout};
