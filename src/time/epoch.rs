@@ -3,6 +3,7 @@
 use super::Clock;
 #[cfg(feature = "quanta")]
 use super::clock::Source;
+use super::number;
 use std::time::{Duration, Instant};
 
 /// A clock with the instant from which a component counts its nanoseconds.
@@ -15,6 +16,8 @@ pub(crate) struct Epoch {
     #[cfg(feature = "quanta")]
     start_raw: u64,
     start: Instant,
+    /// The start as a number, where instants can be read as such.
+    start_number: Option<u64>,
     clock: Clock,
 }
 
@@ -30,12 +33,13 @@ impl Epoch {
             }
             _ => (None, 0, clock.now()),
         };
-        Self { counter, start_raw, start, clock }
+        Self { counter, start_raw, start, start_number: number::start(&start, later), clock }
     }
 
     #[cfg(not(feature = "quanta"))]
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { start: clock.now(), clock }
+        let start = clock.now();
+        Self { start, start_number: number::start(&start, later), clock }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -61,6 +65,14 @@ impl Epoch {
     /// Nanoseconds from the epoch until `now`; 0 for instants before it, the largest number 584 years after it.
     #[inline]
     pub(crate) fn nanos_at(&self, now: Instant) -> u64 {
+        match (self.start_number, number::number(&now)) {
+            (Some(start), Some(now)) => now.saturating_sub(start),
+            _ => self.nanos_by_difference(now),
+        }
+    }
+
+    #[cold]
+    fn nanos_by_difference(&self, now: Instant) -> u64 {
         /// Whole seconds that fit 64-bit nanoseconds, with a second to spare.
         const LAST: u64 = u64::MAX / 1_000_000_000 - 1;
         let since = now.saturating_duration_since(self.start);
@@ -75,6 +87,10 @@ impl Epoch {
     pub(crate) fn instant(&self, nanos: u64) -> Option<Instant> {
         self.start.checked_add(Duration::from_nanos(nanos))
     }
+}
+
+fn later(instant: &Instant, step: Duration) -> Option<Instant> {
+    instant.checked_add(step)
 }
 
 /// The time-stamp counter, laid along the system's timeline at the moment of construction.
@@ -123,6 +139,23 @@ mod tests {
         assert_eq!(epoch.nanos_at(start - Duration::from_secs(1)), 0, "before the epoch");
         let centuries = Duration::from_secs(600 * 366 * 24 * 3600);
         assert_eq!(start.checked_add(centuries).map(|late| epoch.nanos_at(late)), Some(u64::MAX));
+    }
+
+    #[test]
+    fn by_numbers_and_by_differences_it_is_the_same_time() {
+        let epoch = Epoch::new(Clock::system());
+        assert!(epoch.start_number.is_some());
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..20_000 {
+            // Of every size, beyond all numbers on either side too.
+            let seconds = random.u64(..1 << 36) >> random.u32(0..37);
+            let step = Duration::new(seconds, random.u32(..1_000_000_000));
+            for instant in
+                [epoch.start.checked_add(step), epoch.start.checked_sub(step)].into_iter().flatten()
+            {
+                assert_eq!(epoch.nanos_at(instant), epoch.nanos_by_difference(instant), "{step:?}");
+            }
+        }
     }
 
     #[cfg(feature = "quanta")]
