@@ -151,6 +151,14 @@ where
         (shard_bits(hash) & self.shards.len().wrapping_sub(1), Short::of(hash))
     }
 
+    /// Has the processor fetch what a look at a key will touch.
+    #[inline(always)]
+    pub(super) fn fetch(&self, (index, hash): (usize, Short)) {
+        if let Some(cell) = self.cell(index) {
+            cell.fetch(hash);
+        }
+    }
+
     /// Changes a key's state at a time that is read when it has been begun to fetch that state, inserting the key if that makes a
     /// difference.
     #[inline(always)]
