@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Epoch {
     /// The counter of a clock that reads one, at hand: a step through the clock's pointer costs as much as a decision.
     #[cfg(feature = "quanta")]
-    counter: Option<quanta::Clock>,
-    /// What it read at the start.
-    #[cfg(feature = "quanta")]
-    start_raw: u64,
+    counter: Option<Counter>,
     start: Instant,
     /// The start as a number, where instants can be read as such.
     start_number: Option<u64>,
@@ -26,14 +23,15 @@ impl Epoch {
     #[cfg(feature = "quanta")]
     pub(crate) fn new(clock: Clock) -> Self {
         // One reading for both, so that the two ways of counting agree.
-        let (counter, start_raw, start) = match &clock.0 {
+        let (counter, start) = match &clock.0 {
             Source::Quanta(quanta) => {
-                let raw = quanta.clock.raw();
-                (Some(quanta.clock.clone()), raw, quanta.instant(raw))
+                let counter = Counter::new(quanta.clock.clone());
+                let start = quanta.instant(counter.start);
+                (Some(counter), start)
             }
-            _ => (None, 0, clock.now()),
+            _ => (None, clock.now()),
         };
-        Self { counter, start_raw, start, start_number: number::start(&start, later), clock }
+        Self { counter, start, start_number: number::start(&start, later), clock }
     }
 
     #[cfg(not(feature = "quanta"))]
@@ -51,7 +49,7 @@ impl Epoch {
     pub(crate) fn nanos(&self) -> u64 {
         #[cfg(feature = "quanta")]
         if let Some(counter) = &self.counter {
-            return counter.delta_as_nanos(self.start_raw, counter.raw());
+            return counter.nanos_at(counter.clock.raw());
         }
         self.nanos_by_clock()
     }
@@ -91,6 +89,46 @@ impl Epoch {
 
 fn later(instant: &Instant, step: Duration) -> Option<Instant> {
     instant.checked_add(step)
+}
+
+/// The time-stamp counter, as one component counts by it.
+#[cfg(feature = "quanta")]
+#[derive(Clone, Debug)]
+struct Counter {
+    clock: quanta::Clock,
+    /// What it read at the start.
+    start: u64,
+    /// Nanoseconds of 2^64 ticks; 0 where that is too much for the number.
+    rate: u64,
+}
+
+#[cfg(feature = "quanta")]
+impl Counter {
+    fn new(clock: quanta::Clock) -> Self {
+        let rate = rate(|ticks| clock.delta_as_nanos(0, ticks));
+        Self { start: clock.raw(), rate, clock }
+    }
+
+    /// As the clock itself would say: but that does not know its shift beforehand, and so shifts by several steps.
+    #[inline(always)]
+    fn nanos_at(&self, raw: u64) -> u64 {
+        if self.rate == 0 {
+            return self.clock.delta_as_nanos(self.start, raw);
+        }
+        let ticks = raw.saturating_sub(self.start);
+        ((u128::from(ticks) * u128::from(self.rate)) >> 64) as u64
+    }
+}
+
+/// Nanoseconds of 2^64 ticks; 0 if those are not shorter than a nanosecond each.
+#[cfg(feature = "quanta")]
+fn rate(nanos: impl Fn(u64) -> u64) -> u64 {
+    // Few first, as many slow ticks would be more than the answer holds.
+    if nanos(1 << 32) >= 1 << 32 {
+        return 0;
+    }
+    // As many as may be, so that what is cut off here is less than a nanosecond in a lifetime.
+    nanos(1 << 63).checked_mul(2).unwrap_or(0)
 }
 
 /// The time-stamp counter, laid along the system's timeline at the moment of construction.
@@ -168,5 +206,25 @@ mod tests {
             // A nanosecond for rounding, which differs with where the counting starts.
             assert!(first <= between + 1 && between <= last + 1, "{first} {between} {last}");
         }
+    }
+
+    #[cfg(feature = "quanta")]
+    #[test]
+    fn ticks_are_as_long_as_the_counter_says() {
+        let counter = Counter::new(quanta::Clock::new());
+        let mut random = fastrand::Rng::with_seed(9);
+        for _ in 0..20_000 {
+            let ticks = random.u64(..) >> random.u32(1..64);
+            let raw = counter.start.saturating_add(ticks);
+            let (ours, theirs) = (counter.nanos_at(raw), counter.clock.delta_as_nanos(counter.start, raw));
+            assert!(ours == theirs || ours + 1 == theirs, "{ours} {theirs} of {ticks}");
+        }
+        assert_eq!(counter.nanos_at(counter.start.saturating_sub(1)), 0, "before the start");
+        // One that ticks by the nanosecond or slower is asked each time.
+        assert_eq!(rate(|ticks| (u128::from(ticks) * 5 / 2) as u64), 0);
+        let (clock, mock) = quanta::Clock::mock();
+        let counter = Counter::new(clock);
+        mock.increment(7_u64);
+        assert_eq!((counter.rate, counter.nanos_at(counter.clock.raw())), (0, 7));
     }
 }
