@@ -2,7 +2,7 @@
 //!
 //! A [`Slot`] is a node that lives inside a waiting future. A [`List`] links slots; it is always guarded by a mutex of
 //! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released. A [`Latch`] is
-//! a lock for those who hardly ever wait. [`Places`] hold what is polled in one task, each polled only when [`Ready`] says that it was
+//! a lock for those who hardly ever wait, and [`prefetch`] asks for what its holder will touch. [`Places`] hold what is polled in one task, each polled only when [`Ready`] says that it was
 //! woken.
 //!
 //! # States of a slot
@@ -31,6 +31,8 @@ mod list;
 #[allow(dead_code, reason = "as above")]
 mod places;
 #[allow(dead_code, reason = "as above")]
+mod prefetch;
+#[allow(dead_code, reason = "as above")]
 mod ready;
 mod wakes;
 
@@ -40,6 +42,8 @@ pub(crate) use latch::{Latch, Turn};
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use places::Places;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use prefetch::{PREFETCHES, prefetch};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use ready::Ready;
 #[allow(unused_imports, reason = "as above")]

@@ -123,7 +123,7 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// It is not: [`Denied::retry_after`] says when it will be.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<(), Denied> {
         self.inner.take(self.inner.epoch.nanos(), 1)
     }
