@@ -510,6 +510,19 @@ where
         keys
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K, A, S> {
+        let inner = Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
+    }
+
     /// How things stand, and what was done so far. Shards are looked at one after the other.
     pub fn stats(&self) -> KeyedStats {
         self.inner.stats()
