@@ -490,6 +490,10 @@ impl Future for Worker {
                 }
             }
             if left == 0 && shared.backlog.len() > 0 {
+                // It was woken just as it lay down at the end of its turn. Nobody may count on a search that ends here.
+                if searching {
+                    contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+                }
                 shared.admit();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
