@@ -83,7 +83,7 @@ pub use options::PoolTask;
 pub use reports::Reports;
 pub use retry::{DeadLetter, DeadLetters, RequeueError, Retried, RetryPolicy, Verdict};
 pub use shutdown::Shutdown;
-pub use stats::{PoolStats, ShutdownReport};
+pub use stats::{PoolStats, QueueStats, ShutdownReport};
 pub use submit::{Arranged, Detached, Joined, ManyMode, Mode, Plain, Submit, Way};
 pub use submit_all::SubmitAll;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
@@ -340,6 +340,12 @@ impl WorkerPool {
     /// The books.
     pub fn stats(&self) -> PoolStats {
         self.shared.stats()
+    }
+
+    /// What the [queue](NamedQueue) of that name holds; the empty name is that of tasks that name none. `None` if there is no such
+    /// queue, or the pool is not [managed](PoolBuilder::managed).
+    pub fn queue_stats(&self, queue: &str) -> Option<QueueStats> {
+        self.shared.backlog.managed()?.queue_stats(queue)
     }
 
     /// Places in the queue: 0 without a queue, `None` without a bound.
