@@ -548,6 +548,7 @@ table! {
     pool::WorkerPool                            => yes yes yes;
     pool::PoolBuilder                           => yes yes yes;
     pool::PoolStats                             => yes yes yes;
+    pool::QueueStats                            => yes yes yes;
     pool::ShutdownReport                        => yes yes yes;
     pool::Workers                               => yes no  no;
     pool::Worker                                => yes no  no;
