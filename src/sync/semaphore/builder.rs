@@ -84,6 +84,7 @@ impl SemaphoreBuilder {
             rule: self.order.rule(),
             ageing: self.order.ageing(),
             passed: AtomicU32::new(0),
+            capacity: AtomicU32::new(self.capacity),
             queue: Mutex::new(Queue::new(
                 self.capacity,
                 self.capacity.saturating_sub(initial),

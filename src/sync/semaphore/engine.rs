@@ -66,6 +66,24 @@ impl Semaphore {
         false
     }
 
+    /// Whether `n` permits are not to be had since too few are free, where that can be said without the lock: nobody waits, and it
+    /// is not closed. Then the capacity (beside a change of that, the old one or the new).
+    #[inline]
+    pub(crate) fn lacks(&self, n: u32) -> Option<u32> {
+        // ORDERING: Acquire pairs with the change of the word in `resize` and `forget`: who sees it sees the capacity.
+        let word = self.word.load(Ordering::Acquire);
+        // None but the free: no waiter is linked, and none is on his way.
+        let quiet = word & (ONE - 1) == 0;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        (quiet && free(word) < i64::from(n) && n <= capacity).then_some(capacity)
+    }
+
+    /// Under the lock, before the word is changed.
+    pub(super) fn set_capacity(&self, queue: &mut Queue, capacity: u32) {
+        queue.set_capacity(capacity);
+        self.capacity.store(capacity, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
         if self.take_free(n) { Ok(()) } else { self.try_take_slow(|_| n).map(drop) }

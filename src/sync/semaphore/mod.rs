@@ -99,6 +99,8 @@ pub struct Semaphore {
     ageing: u64,
     /// Barging: releases that left it to the invited.
     passed: AtomicU32,
+    /// That of the queue, for those who do not want its lock.
+    capacity: AtomicU32,
     queue: Mutex<Queue>,
     epoch: Epoch,
     name: Cow<'static, str>,
@@ -323,7 +325,7 @@ impl Semaphore {
     pub fn resize(&self, capacity: u32) -> u32 {
         let mut queue = self.queue.lock();
         let old = queue.capacity;
-        queue.set_capacity(capacity);
+        self.set_capacity(&mut queue, capacity);
         // In two's complement this lowers the high bits where `capacity` is the smaller, and leaves the flags alone.
         self.word.fetch_add(permits(capacity).wrapping_sub(permits(old)), Ordering::AcqRel);
         drop(queue);
@@ -373,7 +375,7 @@ impl Semaphore {
         let capacity = queue.capacity.saturating_sub(n);
         // What a shrink still waits for has come back by this; more than the capacity cannot be forgotten.
         let short = n - (queue.capacity - capacity);
-        queue.set_capacity(capacity);
+        self.set_capacity(&mut queue, capacity);
         self.word.fetch_add(permits(short), Ordering::AcqRel);
         drop(queue);
         self.follow_capacity();
