@@ -115,7 +115,7 @@ impl Watch {
 
 impl<A: Algorithm> Inner<A> {
     /// A request was decided on the spot.
-    #[inline(always)]
+    #[inline]
     pub(super) fn tell_decided(&self, tokens: u64, decision: &Result<(), Denied>) {
         if let Some(watch) = self.watch.get() {
             watch.decided(tokens, *decision);

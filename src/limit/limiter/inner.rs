@@ -205,6 +205,15 @@ impl<A: Algorithm> Inner<A> {
     /// Decides at once, and counts the decision.
     #[inline(always)]
     pub(super) fn take(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        match self.watch.get() {
+            None => self.decide(nanos, n),
+            Some(_) => self.take_and_tell(nanos, n),
+        }
+    }
+
+    /// Out of line, so that those whom nobody observes do not keep their refusal in memory for it.
+    #[inline(never)]
+    fn take_and_tell(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
         let decision = self.decide(nanos, n);
         self.tell_decided(n, &decision);
         decision

@@ -144,7 +144,7 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// As [`try_acquire_many`](Self::try_acquire_many).
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire_at(&self, n: u64, now: Instant) -> Result<(), Denied> {
         if n == 0 { Ok(()) } else { self.inner.take(self.inner.epoch.nanos_at(now), n) }
     }

@@ -74,13 +74,13 @@ impl Semaphore {
     /// Shows all events from now on to `observer`. Each acquisition then takes the lock.
     pub fn observe(&self, observer: impl Observe<SemaphoreEvent>) {
         self.observers.get_or_init(|| Box::new(Observers::new())).add(observer);
-        // ORDERING: Release pairs with the Acquire in `is_watched`: who sees the bit sees the observers.
-        self.word.fetch_or(WATCHED, Ordering::Release);
+        // Relaxed: it bars the way to those behind it. Who comes to the lock finds the observers by themselves.
+        self.word.fetch_or(WATCHED, Ordering::Relaxed);
     }
 
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
-        self.word.load(Ordering::Acquire) & WATCHED != 0
+        self.observers.get().is_some()
     }
 
     /// When a wait begins, one more than the nanoseconds since the epoch; 0 if nobody wants to know. The clock may be the user's: not under the lock.
