@@ -668,7 +668,7 @@ table! {
     telemetry::Telemetry                        => yes yes yes;
     telemetry::TelemetryBuilder                 => yes yes yes;
     telemetry::WatchError                       => yes yes yes;
-    telemetry::Publisher                        => yes no  yes;
+    telemetry::Publisher                        => yes no  no;
     telemetry::Metric                           => yes yes yes;
     telemetry::MetricKind                       => yes yes yes;
     telemetry::Unit                             => yes yes yes;
@@ -690,9 +690,9 @@ table! {
     telemetry::Line                             => yes yes yes;
     telemetry::SpanLine                         => yes yes yes;
     telemetry::Instrument                       => yes yes yes;
-    telemetry::Instrumented<'static, u8>        => yes no  yes;
+    telemetry::Instrumented<'static, u8>        => yes yes yes;
     telemetry::Instrumented<'static, Local>     => no  no  yes;
-    telemetry::Instrumented<'static, Pinned>    => yes no  no;
+    telemetry::Instrumented<'static, Pinned>    => yes yes no;
     telemetry::LogFacade                        => yes yes yes;
     telemetry::MetricsFacade                    => yes yes yes;
     telemetry::OpenTelemetry                    => yes yes yes;
