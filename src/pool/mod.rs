@@ -39,6 +39,8 @@
 //! pop and end of a task, and reads the clock for the first two. An idle pool does nothing at all: no timer, no polling; one
 //! with delayed tasks has one timer, for the first of them.
 
+#[cfg(feature = "testkit")]
+mod at_rest;
 mod backlog;
 mod builder;
 mod by_id;
@@ -352,6 +354,18 @@ impl WorkerPool {
     pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<PoolStats> + Send + Sync + use<> {
         let shared = Arc::downgrade(&self.shared);
         move || Some(shared.upgrade()?.stats())
+    }
+
+    /// What gives the books, whether it is closed, and its capacity, for as long as the pool is there.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak_look(
+        &self,
+    ) -> impl Fn() -> Option<(PoolStats, bool, Option<usize>)> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let shared = shared.upgrade()?;
+            Some((shared.stats(), shared.backlog.is_closed(), shared.capacity(0)))
+        }
     }
 
     /// Where its state is: the same for all its handles.
