@@ -18,11 +18,28 @@ pub(super) struct Course {
     /// When it is to be run next.
     pub(super) due: Option<Instant>,
     /// Somebody runs it.
-    pub(super) flying: bool,
-    /// Runs that came to their end.
-    pub(super) runs: u64,
+    pub(super) flying: Option<Flying>,
+    /// Runs that were begun.
+    pub(super) flights: u64,
+    /// The last of them to come to its end.
+    pub(super) landed: u64,
     /// Recoveries tried since it worked last.
     pub(super) recoveries: u32,
+}
+
+/// A run that is under way.
+#[derive(Clone, Copy)]
+pub(super) struct Flying {
+    /// Its number.
+    pub(super) flight: u64,
+    /// When it is so late that nobody polls it any more; never, if that is past the end of time.
+    pub(super) lost: Option<Instant>,
+}
+
+impl Flying {
+    fn is_lost(self, now: Instant) -> bool {
+        self.lost.is_some_and(|lost| lost <= now)
+    }
 }
 
 pub(super) struct Shown {
@@ -38,6 +55,36 @@ pub(super) struct Last {
 }
 
 impl Course {
+    /// Begins a run: its number. If somebody else is at it, until when he may be.
+    pub(super) fn begin(&mut self, check: &Check, now: Instant) -> Result<u64, Flying> {
+        if let Some(flying) = self.flying.filter(|flying| !flying.is_lost(now)) {
+            return Err(flying);
+        }
+        self.flights += 1;
+        // His own timer goes off at half of that.
+        let lost = now.checked_add(check.timeout.saturating_mul(2));
+        self.flying = Some(Flying { flight: self.flights, lost });
+        Ok(self.flights)
+    }
+
+    /// Ends a run, of whatever outcome. False if it was lost, and another one has begun.
+    pub(super) fn end(&mut self, flight: u64) -> bool {
+        let ours = self.flying.is_some_and(|flying| flying.flight == flight);
+        if ours {
+            self.flying = None;
+        }
+        ours
+    }
+
+    /// When the driver is to run it, unless somebody is at it until that is lost.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let due = self.due?;
+        match self.flying {
+            None => Some(due),
+            Some(flying) => Some(due.max(flying.lost?)),
+        }
+    }
+
     /// Takes in what a run that ended `now` has found. What the status was before, if it is another one now.
     pub(super) fn take(
         &mut self,
@@ -46,7 +93,6 @@ impl Course {
         took: Duration,
         now: Instant,
     ) -> Option<Option<Status>> {
-        self.runs += 1;
         let works = finding.status().is_working();
         if works {
             (self.successes, self.failures) = (self.successes.saturating_add(1), 0);

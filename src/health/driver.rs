@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// Rounds of checks that come without waiting in one poll, before others on the thread get their turn.
+const AT_ONCE: usize = 16;
+
 /// Runs the checks of a [`Health`](super::Health), each when it is due, for as long as a handle of that is left; see
 /// [`Health::run`](super::Health::run).
 ///
@@ -42,7 +45,7 @@ async fn drive(shared: &Arc<Shared>) {
     let mut alarm: Option<(Instant, Sleep)> = None;
     let mut changed = pin!(shared.changed.wait_owned());
     poll_fn(|cx| {
-        loop {
+        for _ in 0..AT_ONCE {
             // Asked for before the look at what is due, so that no change falls between.
             while changed.as_mut().poll(cx).is_ready() {
                 changed.set(shared.changed.wait_owned());
@@ -76,6 +79,8 @@ async fn drive(shared: &Arc<Shared>) {
             }
             alarm = None;
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }

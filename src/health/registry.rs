@@ -27,8 +27,8 @@ use std::task::Poll;
 ///
 /// In all of them a check that is not critical is degraded at the worst.
 ///
-/// A cheap handle: clones are the same. The driver ends with the last of them; so a check whose closure holds one keeps all of
-/// it alive.
+/// A cheap handle: clones are the same. The driver ends with the last of them; so a check or an
+/// observer that holds one keeps all of it alive.
 ///
 /// ```
 /// use cofferdam::health::{Check, Health, Kind, Status};
@@ -131,7 +131,8 @@ impl Health {
     }
 
     /// Runs all checks that there are now, at once, and gives the report. A run that is under way is waited for, and not begun
-    /// again. No recovery comes of it: that is the driver's.
+    /// again; unless it is so late, by twice the timeout of its check, that whoever began it must have ceased to poll it. No
+    /// recovery comes of it: that is the driver's.
     ///
     /// # Cancel safety
     /// Dropping it drops the runs that it has begun. They have found nothing; whoever else waits for one of them begins it anew.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 ///
 /// ```json
 /// {"status":"degraded","reason":null,"checks":[{"name":"cache","status":"unhealthy","reason":"no route to host",
-///  "critical":false,"checked":true,"since":12.5,"last_run":2.0,"last_took":0.031,"failures":4,"successes":0}]}
+///  "critical":false,"checked":true,"lasted":12.5,"last_run":2.0,"last_took":0.031,"failures":4,"successes":0}]}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -61,7 +61,7 @@ pub struct CheckReport {
     pub checked: bool,
     /// For how long it has been so.
     #[serde(serialize_with = "seconds")]
-    pub since: Option<Duration>,
+    pub lasted: Option<Duration>,
     /// How long ago the last run ended.
     #[serde(serialize_with = "seconds")]
     pub last_run: Option<Duration>,
@@ -95,7 +95,7 @@ impl CheckReport {
             reason,
             critical: check.critical,
             checked: course.shown.is_some(),
-            since: course.shown.as_ref().map(|shown| ago(shown.since)),
+            lasted: course.shown.as_ref().map(|shown| ago(shown.since)),
             last_run: last.map(|last| ago(last.at)),
             last_took: last.map(|last| last.took),
             failures: course.failures,

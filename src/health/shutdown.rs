@@ -1,18 +1,17 @@
 //! The end of a service, phase by phase.
 
 use super::Finding;
-use super::baton::Baton;
 use super::component::{Healthy, Reading};
 use super::crowd::{Crowd, Work, told};
 use crate::shim::Mutex;
-use crate::sync::CancelToken;
+use crate::sync::{self, CancelToken, Gate};
 use crate::time::{Clock, Sleep};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 type Action = Box<dyn FnOnce() -> Work<Finding> + Send>;
@@ -101,8 +100,8 @@ impl GracefulShutdownBuilder {
         GracefulShutdown(Arc::new(Inner {
             clock: self.clock,
             token: CancelToken::new(),
-            baton: Baton::new(),
-            state: Mutex::new(State::At(Some(Box::new(engine)))),
+            stir: Arc::new(Stir(Gate::new(false))),
+            state: Mutex::new(State::At(Box::new(engine))),
         }))
     }
 }
@@ -121,11 +120,11 @@ impl GracefulShutdownBuilder {
 ///
 /// # Limits
 /// Work that is not done when the limit of its phase, or that of the whole, has passed is dropped and reported, and the next phase
-/// begins. No phase is left out: where no time is left, each step is polled once, which is enough for what need not wait.
+/// begins. (Steps run in no [`Context`](crate::sync::Context), as that of the caller may have ended by then.) No phase is left out: where no time is left, each step is polled once, which is enough for what need not wait.
 ///
 /// # Several calls
-/// Whoever calls [`run`](Self::run) while it runs, or later, waits for the same report. The work is done in the task of the one who
-/// came first; if that is dropped, the next one goes on where it was.
+/// Whoever calls [`run`](Self::run) while it runs, or later, waits for the same report. The work is done in the tasks of all who
+/// wait, whichever is polled; so it goes on when one of them is dropped, or held and not polled.
 ///
 /// A cheap handle: clones are the same. Something that a [`Check`](super::Check) can be made of: unhealthy from its beginning on.
 ///
@@ -151,14 +150,30 @@ pub struct GracefulShutdown(Arc<Inner>);
 struct Inner {
     clock: Clock,
     token: CancelToken,
-    baton: Baton,
+    stir: Arc<Stir>,
     state: Mutex<State>,
 }
 
 enum State {
-    /// Not there while somebody drives it.
-    At(Option<Box<Engine>>),
+    At(Box<Engine>),
+    /// Somebody polls it; and perhaps somebody else would have.
+    Out {
+        missed: bool,
+    },
     Over(ShutdownReport),
+}
+
+/// Wakes all who wait for the report: each of them can go on with the work.
+struct Stir(Gate);
+
+impl Wake for Stir {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.pulse();
+    }
 }
 
 /// Where a shutdown is.
@@ -188,7 +203,7 @@ impl Engine {
                 empty => {
                     let Some(phase) = self.phases.pop_front() else { break };
                     let last = began.checked_add(self.limit);
-                    empty.insert(begin(phase, last, clock.now(), &mut self.steps))
+                    empty.insert(begin(phase, last, clock, &mut self.steps))
                 }
             };
             if current.poll(&mut self.steps, clock, cx).is_pending() {
@@ -201,11 +216,12 @@ impl Engine {
     }
 }
 
-fn begin(phase: Phase, last: Option<Instant>, now: Instant, steps: &mut Vec<StepReport>) -> Current {
-    let mut crowd = Crowd::new();
+fn begin(phase: Phase, last: Option<Instant>, clock: &Clock, steps: &mut Vec<StepReport>) -> Current {
+    let (now, mut crowd) = (clock.now(), Crowd::new());
+    let context = sync::Context::background().with_clock(clock.clone());
     for (step, action) in phase.steps {
-        // Called in there, so that a panic of it is its own.
-        crowd.add(steps.len(), Box::pin(async move { action().await }));
+        // Called in there, so that a panic of it is its own; and in no context, as that of the caller may have ended.
+        crowd.add(steps.len(), Box::pin(context.scope(async move { action().await })));
         let (phase, outcome, took) = (Arc::clone(&phase.name), StepOutcome::OverLimit, Duration::ZERO);
         steps.push(StepReport { phase, step, outcome, took });
     }
@@ -258,7 +274,7 @@ impl Current {
     }
 }
 
-/// Somebody who drives. If he is dropped, the engine goes back for the next one.
+/// Somebody who polls it. In a panic, too, it goes back for the next one.
 struct Driving<'a> {
     inner: &'a Inner,
     engine: Option<Box<Engine>>,
@@ -266,10 +282,41 @@ struct Driving<'a> {
 
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
-        if let Some(engine) = self.engine.take() {
-            let before = std::mem::replace(&mut *self.inner.state.lock(), State::At(Some(engine)));
-            drop(before);
+        let Some(engine) = self.engine.take() else { return };
+        let before = std::mem::replace(&mut *self.inner.state.lock(), State::At(engine));
+        if let State::Out { missed: true } = before {
+            // What he was woken for may be left undone by us.
+            self.inner.stir.0.pulse();
         }
+    }
+}
+
+impl Inner {
+    /// Goes on with the work as far as it goes. The report, if it is done.
+    fn drive(&self) -> Option<ShutdownReport> {
+        let engine = {
+            let mut state = self.state.lock();
+            match std::mem::replace(&mut *state, State::Out { missed: false }) {
+                State::At(engine) => engine,
+                State::Out { .. } => {
+                    *state = State::Out { missed: true };
+                    return None;
+                }
+                State::Over(report) => {
+                    *state = State::Over(report.clone());
+                    return Some(report);
+                }
+            }
+        };
+        let mut driving = Driving { inner: self, engine: Some(engine) };
+        let waker = Waker::from(Arc::clone(&self.stir));
+        let polled = driving.engine.as_mut()?.poll(&self.clock, &mut Context::from_waker(&waker));
+        let Poll::Ready(report) = polled else { return None };
+        *self.state.lock() = State::Over(report.clone());
+        // Nothing foreign is left of it.
+        driving.engine = None;
+        self.stir.0.pulse();
+        Some(report)
     }
 }
 
@@ -296,27 +343,29 @@ impl GracefulShutdown {
     /// Runs the phases, or waits for who does, and gives the report.
     ///
     /// # Cancel safety
-    /// Dropped in the midst of it, it leaves the work where it is, and nobody goes on with that before `run` is called again. Limits
-    /// count on.
+    /// Dropped in the midst of it, it leaves the work where it is, for the others who wait for it, or until `run` is called again.
+    /// Limits count on.
     pub async fn run(&self) -> ShutdownReport {
         let inner = &*self.0;
         inner.token.cancel_with("shutdown");
-        let _baton = inner.baton.take().await;
-        let engine = match &mut *inner.state.lock() {
-            State::At(engine) => engine.take(),
-            State::Over(report) => return report.clone(),
-        };
-        let mut driving = Driving { inner, engine };
-        let report = poll_fn(|cx| match &mut driving.engine {
-            Some(engine) => engine.poll(&inner.clock, cx),
-            // Whoever had the baton has put it back.
-            None => Poll::Pending,
-        })
-        .await;
-        *inner.state.lock() = State::Over(report.clone());
-        // With what is left of it: nothing foreign.
-        driving.engine = None;
-        report
+        loop {
+            // Made before the work goes on, so that nothing stirs unseen.
+            let stirred = inner.stir.0.wait();
+            if let Some(report) = inner.drive() {
+                return report;
+            }
+            stirred.await;
+            // What wakes itself, or is woken by us, goes on after others on this thread have had their turn.
+            let mut paused = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut paused, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 
 use super::baton::Baton;
 use super::check::{Check, Kind};
-use super::course::Course;
+use super::course::{Course, Flying};
 use super::{CheckReport, Finding, HealthEvent, Report, Status};
 use crate::observe::Observers;
 use crate::shim::{Mutex, serial};
-use crate::sync::{CancelToken, Gate};
+use crate::sync::{CancelToken, Gate, GateWait};
 use crate::time::Clock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -84,9 +84,10 @@ impl State {
 
 /// Who runs a check, or waits for the one who does.
 pub(super) enum Turn {
-    Ours,
-    /// Until this gate opens; there had been so many runs before.
-    Theirs(crate::sync::GateWait<Arc<Gate>>, u64),
+    /// We do: the number of the run.
+    Ours(u64),
+    /// Somebody else does: until this gate opens, or that is lost.
+    Theirs(GateWait<Arc<Gate>>, Flying),
     /// It was removed.
     Gone,
 }
@@ -163,44 +164,47 @@ impl Shared {
     /// What is due, other than what is `busy`.
     pub(super) fn due(&self, now: Instant, busy: &BTreeSet<u64>) -> Vec<Arc<Item>> {
         let state = self.state.lock();
-        let idle = state.entries.iter().filter(|entry| is_idle(entry, busy));
-        let due = idle.filter(|entry| entry.course.due.is_some_and(|due| due <= now));
+        let idle = state.entries.iter().filter(|entry| !busy.contains(&entry.item.serial));
+        let due = idle.filter(|entry| entry.course.next().is_some_and(|due| due <= now));
         due.map(|entry| Arc::clone(&entry.item)).collect()
     }
 
     /// When the next one is.
     pub(super) fn next_due(&self, busy: &BTreeSet<u64>) -> Option<Instant> {
         let state = self.state.lock();
-        let idle = state.entries.iter().filter(|entry| is_idle(entry, busy));
-        idle.filter_map(|entry| entry.course.due).min()
+        let idle = state.entries.iter().filter(|entry| !busy.contains(&entry.item.serial));
+        idle.filter_map(|entry| entry.course.next()).min()
     }
 
     /// Begins a run, if nobody else is at it.
     pub(super) fn begin(&self, item: &Item) -> Turn {
+        let now = self.clock.now();
         let mut state = self.state.lock();
         let Some(entry) = state.entry(item.serial) else { return Turn::Gone };
-        if std::mem::replace(&mut entry.course.flying, true) {
+        match entry.course.begin(&item.check, now) {
+            Ok(flight) => Turn::Ours(flight),
             // Made under the lock, so that the end of the run cannot come in between.
-            Turn::Theirs(item.done.wait_owned(), entry.course.runs)
-        } else {
-            Turn::Ours
+            Err(flying) => Turn::Theirs(item.done.wait_owned(), flying),
         }
     }
 
-    /// Whether a run has ended since there had been so many, or none will.
-    pub(super) fn has_landed(&self, item: &Item, runs: u64) -> bool {
-        self.state.lock().entry(item.serial).is_none_or(|entry| entry.course.runs != runs)
+    /// Whether a run has come to its end, or never will since the check is gone.
+    pub(super) fn has_landed(&self, item: &Item, flight: u64) -> bool {
+        self.state.lock().entry(item.serial).is_none_or(|entry| entry.course.landed >= flight)
     }
 
     /// A run has come to its end.
-    pub(super) fn land(&self, item: &Item, finding: Finding, took: Duration) {
+    pub(super) fn land(&self, item: &Item, flight: u64, finding: Finding, took: Duration) {
         let (now, mut told) = (self.clock.now(), Told(Vec::new()));
         {
             let mut state = self.state.lock();
             let Some(Entry { item, course }) = state.entry(item.serial) else { return };
             let check = &item.check;
-            course.flying = false;
-            let first = course.runs == 0;
+            if !course.end(flight) {
+                return;
+            }
+            let first = course.landed == 0;
+            course.landed = flight;
             let before = course.take(check, finding, took, now);
             let interval = check.interval.filter(|_| course.goes_on(check));
             course.due = interval.and_then(|every| now.checked_add(self.spread(every, first)));
@@ -222,9 +226,9 @@ impl Shared {
     }
 
     /// A run was given up.
-    pub(super) fn give_up(&self, item: &Item) {
+    pub(super) fn give_up(&self, item: &Item, flight: u64) {
         if let Some(entry) = self.state.lock().entry(item.serial) {
-            entry.course.flying = false;
+            entry.course.end(flight);
         }
         self.wake(item);
     }
@@ -275,8 +279,4 @@ impl Shared {
     pub(super) fn try_len(&self) -> Option<usize> {
         Some(self.state.try_lock()?.entries.len())
     }
-}
-
-fn is_idle(entry: &Entry, busy: &BTreeSet<u64>) -> bool {
-    !entry.course.flying && !busy.contains(&entry.item.serial)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// How something is. Ordered from well to bad.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Status {
     /// As it should be.

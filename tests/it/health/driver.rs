@@ -3,10 +3,11 @@
 use super::{Patient, SECOND, exact, ill, lines, status_of, told};
 use cofferdam::health::{Check, Finding, Health, Kind, Status};
 use cofferdam::testkit::{Polled, Sim};
+use cofferdam::time::{Clock, Sleep, Timer};
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn each_check_is_run_at_once_and_then_at_its_own_interval() {
@@ -252,4 +253,27 @@ fn a_driver_is_woken_once_for_each_thing_that_happens() {
     patient.is(Finding::degraded("slow"));
     sim.run(health.check_now());
     assert_eq!(status_of(&health, "x"), Status::Degraded);
+}
+
+#[test]
+fn checks_that_are_always_due_let_others_on_the_thread_have_their_turn() {
+    /// Goes on by a microsecond whenever it is read.
+    struct Racing(Instant, AtomicU64);
+    impl Timer for Racing {
+        fn now(&self) -> Instant {
+            self.0 + Duration::from_micros(self.1.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn sleep_until(&self, _: Instant) -> Sleep {
+            Sleep::new(std::future::ready(()))
+        }
+    }
+    let health = exact(Clock::new(Racing(Clock::system().now(), AtomicU64::new(0))));
+    let patient = Patient::default();
+    health.add(patient.check("x").interval(Duration::from_nanos(1))).expect("valid");
+    let mut driver = Polled::new(health.run());
+    assert_eq!(driver.poll(), None);
+    let wakes = driver.wakes();
+    assert!(wakes > 0, "it goes on by itself");
+    assert!((2..50).contains(&patient.asked()), "{}", patient.asked());
 }

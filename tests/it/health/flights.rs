@@ -1,11 +1,13 @@
 //! A check is run once at a time, whoever asks.
 
-use super::{Patient, SECOND, exact, status_of};
+use super::{Patient, SECOND, exact, lines, status_of, told};
 use cofferdam::health::{Check, Health, Status};
+use cofferdam::sync::{Context, Semaphore};
 use cofferdam::testkit::{Sim, drop_at_every_await_in_sim};
 use cofferdam::time::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A check that takes a second, and counts how many of it run at once at most, and its runs.
 #[derive(Clone, Default)]
@@ -147,4 +149,54 @@ fn a_check_that_is_removed_while_it_runs_comes_to_nothing() {
         assert_eq!((slow.runs(), patient.asked()), (1, 0));
         assert!(!health.report().check("slow").expect("the other").checked);
     });
+}
+
+#[test]
+fn a_run_that_nobody_polls_any_more_is_lost_to_whoever_is_polled() {
+    let sim = Sim::new(0);
+    let (health, slow) = (exact(sim.clock()), Slow::default());
+    let told = told(&health);
+    health.add(slow.check("slow", &sim.clock()).timeout(SECOND * 3).failures(1)).expect("valid");
+    // Begun, and held.
+    let mut held = Box::pin(health.check_now());
+    sim.run(async { assert!(futures_util::poll!(held.as_mut()).is_pending()) });
+    let driver = sim.spawn("driver", health.run());
+    let asks = health.clone();
+    let asks = sim.spawn("asks", async move { asks.check_now().await });
+    sim.advance(Duration::from_millis(5_999));
+    assert_eq!((slow.runs(), asks.is_finished()), (1, false));
+    sim.advance(SECOND * 2);
+    assert_eq!((slow.runs(), asks.is_finished(), status_of(&health, "slow")), (2, true, Status::Healthy));
+    // What it finds out after all is not what it is now.
+    sim.run(async { drop(held.await) });
+    let check = health.report().check("slow").expect("there").clone();
+    assert_eq!((check.status, check.successes, check.failures), (Status::Healthy, 1, 0));
+    assert_eq!(lines(&told).len(), 1);
+    sim.advance(SECOND * 10);
+    assert_eq!(slow.runs(), 3);
+    driver.cancel();
+    assert_eq!(sim.time().armed(), 0);
+}
+
+#[test]
+fn a_check_does_not_run_in_the_context_of_who_asks() {
+    let sim = Sim::new(0);
+    let health = exact(sim.clock());
+    let permits = Arc::new(Semaphore::new(1));
+    let held = permits.try_acquire_owned().expect("free");
+    let (theirs, clock) = (Arc::clone(&permits), sim.clock());
+    health
+        .add(Check::new("x", move || {
+            let theirs = Arc::clone(&theirs);
+            async move { theirs.acquire().await.map(drop) }
+        }))
+        .expect("valid");
+    let _giver = sim.spawn("gives back", async move {
+        clock.sleep(Duration::from_millis(100)).await;
+        drop(held);
+    });
+    let context = Context::background().child();
+    context.cancel("the request is over");
+    let report = sim.run(context.scope(health.check_now()));
+    assert_eq!(report.check("x").expect("there").status, Status::Healthy, "{report:?}");
 }

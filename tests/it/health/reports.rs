@@ -137,13 +137,13 @@ fn the_report_as_json_has_each_check_with_its_times_in_seconds() {
             )
             .expect("valid");
         let before: serde_json::Value = serde_json::from_str(&health.readiness().to_json()).expect("json");
-        assert_eq!(before["checks"][0]["since"], serde_json::Value::Null);
+        assert_eq!(before["checks"][0]["lasted"], serde_json::Value::Null);
         sim.run(health.check_now());
         sim.advance(SECOND * 2);
         let json: serde_json::Value = serde_json::from_str(&health.readiness().to_json()).expect("json");
         let expected = serde_json::json!({"status": "degraded", "reason": null, "checks": [{
             "name": "db", "status": "unhealthy", "reason": "no \"route\"", "critical": false, "checked": true,
-            "since": 2.0, "last_run": 2.0, "last_took": 0.25, "failures": 1, "successes": 0,
+            "lasted": 2.0, "last_run": 2.0, "last_took": 0.25, "failures": 1, "successes": 0,
         }]});
         assert_eq!(json, expected);
     });

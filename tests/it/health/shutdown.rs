@@ -2,7 +2,7 @@
 
 use super::SECOND;
 use cofferdam::health::{GracefulShutdown, Phase, ShutdownReport, StepOutcome};
-use cofferdam::sync::Context;
+use cofferdam::sync::{Context, Semaphore};
 use cofferdam::testkit::{Sim, drop_at_every_await_in_sim, yield_now};
 use cofferdam::time::Clock;
 use std::future::{Ready, pending};
@@ -214,6 +214,54 @@ fn whoever_drives_it_may_be_dropped_and_the_next_goes_on_where_it_was() {
         (async move { first.run().await }, check)
     });
     assert!(points >= 20 * 3, "{points}");
+}
+
+#[test]
+fn a_call_that_is_held_and_not_polled_holds_nobody_up() {
+    let sim = Sim::new(0);
+    let log = Log::new(&sim);
+    let shutdown = GracefulShutdown::builder()
+        .clock(sim.clock())
+        .step("a", SECOND * 5, log.step("a", SECOND))
+        .step("b", SECOND * 5, log.step("b", SECOND))
+        .build();
+    let mut held = Box::pin(shutdown.run());
+    sim.run(async { assert!(futures_util::poll!(held.as_mut()).is_pending()) });
+    let report = sim.run(shutdown.run());
+    assert_eq!(log.lines(), ["a+ 0", "a- 1", "b+ 1", "b- 2"]);
+    assert_eq!(sim.run(held), report);
+}
+
+#[test]
+fn a_step_that_wakes_itself_for_ever_is_over_its_limit_too() {
+    let sim = Sim::new(0);
+    let ticks = sim.time();
+    let spins = move || async move {
+        // Time goes on while it spins; a minute is for ever.
+        for _ in 0..600 {
+            yield_now().await;
+            ticks.advance(Duration::from_millis(100));
+        }
+    };
+    let shutdown = GracefulShutdown::builder().clock(sim.clock()).step("spins", SECOND, spins);
+    let report = sim.run(shutdown.build().run());
+    assert_eq!(outcomes(&report), ["spins: not done in time (1s)"]);
+}
+
+#[test]
+fn a_step_that_needs_a_permit_gets_it_although_the_context_has_ended() {
+    let sim = Sim::new(0);
+    let permits = Arc::new(Semaphore::new(1));
+    let (held, clock) = (permits.try_acquire_owned().expect("free"), sim.clock());
+    let step = move || async move { permits.acquire().await.map(drop) };
+    let shutdown = GracefulShutdown::builder().clock(sim.clock()).step("x", SECOND * 5, step).build();
+    let _giver = sim.spawn("gives back", async move {
+        clock.sleep(SECOND).await;
+        drop(held);
+    });
+    let context = Context::background().child();
+    context.cancel("signal");
+    assert!(sim.run(context.scope(async { shutdown.run().await })).is_clean());
 }
 
 #[test]
