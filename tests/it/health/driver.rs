@@ -71,7 +71,7 @@ fn of_two_drivers_one_stands_by() {
         sim.run_until_idle();
         let second = sim.spawn("second", health.run());
         sim.advance(SECOND * 10);
-        assert_eq!(patient.asked(), 2);
+        assert_eq!((patient.asked(), sim.time().armed()), (2, 1), "one timer");
         first.cancel();
         sim.advance(SECOND * 10);
         assert_eq!(patient.asked(), 3, "the other has taken over");

@@ -3,10 +3,11 @@
 use super::SECOND;
 use cofferdam::health::{GracefulShutdown, Phase, ShutdownReport, StepOutcome};
 use cofferdam::sync::{Context, Semaphore};
-use cofferdam::testkit::{Sim, drop_at_every_await_in_sim, yield_now};
+use cofferdam::testkit::{Polled, Sim, drop_at_every_await_in_sim, yield_now};
 use cofferdam::time::Clock;
 use std::future::{Ready, pending};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 /// What has happened, and when.
@@ -230,6 +231,42 @@ fn a_call_that_is_held_and_not_polled_holds_nobody_up() {
     let report = sim.run(shutdown.run());
     assert_eq!(log.lines(), ["a+ 0", "a- 1", "b+ 1", "b- 2"]);
     assert_eq!(sim.run(held), report);
+}
+
+#[test]
+fn who_comes_while_another_is_at_it_is_woken_when_that_one_leaves_it() {
+    for at_once in [false, true] {
+        let other: Arc<Mutex<Option<Polled<BoxedStep>>>> = Arc::default();
+        let theirs = Arc::clone(&other);
+        let mut polled = false;
+        let step = std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            // What is left to do is told before the other comes, as another thread would, in the midst of it.
+            cx.waker().wake_by_ref();
+            assert!(theirs.lock().expect("not poisoned").as_mut().expect("there").poll().is_none());
+            if at_once { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let shutdown = GracefulShutdown::builder().step("x", SECOND * 5, move || step).build();
+        let second = shutdown.clone();
+        let second: BoxedStep = Box::pin(async move { drop(second.run().await) });
+        *other.lock().expect("not poisoned") = Some(Polled::new(second));
+        let mut first = Polled::new(shutdown.run());
+        assert_eq!(first.poll().is_some(), at_once);
+        // Woken for what is left to do, and dropped.
+        drop(first);
+        let mut other = other.lock().expect("not poisoned").take().expect("there");
+        let mut done = false;
+        for _ in 0..3 {
+            assert!(other.wakes() > 0, "{at_once}");
+            done = done || other.poll().is_some();
+            if done {
+                break;
+            }
+        }
+        assert!(done, "{at_once}");
+    }
 }
 
 #[test]
