@@ -221,7 +221,7 @@ fn checks_without_sense_and_names_that_are_taken_are_refused() {
     assert_eq!(knob(check().failures(0)), "failures");
     assert_eq!(knob(check().successes(0)), "successes");
     assert_eq!(
-        (knob(check().interval(SECOND * 0)), knob(check().timeout(SECOND * 0))),
+        (knob(check().interval(Duration::ZERO)), knob(check().timeout(Duration::ZERO))),
         ("interval", "timeout")
     );
     assert_eq!(knob(Patient::default().check("")), "name");

@@ -5,6 +5,7 @@ use cofferdam::health::Status::{self, CircuitOpen, Degraded, Healthy, Unhealthy}
 use cofferdam::health::{Baseline, CallsRule, Finding, ResourceLimits, Resources};
 use cofferdam::time::Clock;
 use proptest::prelude::*;
+use std::time::Duration;
 
 #[test]
 fn the_whole_is_healthy_from_80_percent_degraded_from_50_and_open_if_any_part_is() {
@@ -61,11 +62,11 @@ fn calls_degrade_from_a_tenth_and_are_unhealthy_above_a_half_or_degrade_for_a_mi
 
 #[test]
 fn another_rule_for_calls_says_what_is_wrong_with_it() {
-    let rule = CallsRule::new().shares(0.0, 0.2).expect("valid").recent(SECOND * 0);
+    let rule = CallsRule::new().shares(0.0, 0.2).expect("valid").recent(Duration::ZERO);
     let now = Clock::system().now();
     assert_eq!(rule.judge(10, 0, None, now).status(), Healthy, "no failure is not a share of failures");
     assert_eq!(rule.judge(9, 1, Some(now), now).status(), Degraded);
-    assert_eq!(CallsRule::new().recent(SECOND * 0).judge(99, 1, Some(now), now).status(), Healthy);
+    assert_eq!(CallsRule::new().recent(Duration::ZERO).judge(99, 1, Some(now), now).status(), Healthy);
     for (degraded, unhealthy, knob) in [
         (-0.1, 0.5, "degraded"),
         (f64::NAN, 0.5, "degraded"),
