@@ -34,6 +34,8 @@ mod admission;
 mod alarm;
 mod algorithm;
 mod all_of;
+#[cfg(feature = "testkit")]
+mod at_rest;
 pub mod concurrency;
 mod denied;
 pub mod feedback;

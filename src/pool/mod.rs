@@ -72,6 +72,8 @@
 //! queues in one pool would serve eight times as many claims, and would cost the order of the tasks, a bound and a batch that are
 //! exact, and a search through all of them before a worker lies down. They are not built: tasks that are worth a pool are longer.
 
+#[cfg(feature = "testkit")]
+mod at_rest;
 mod backlog;
 mod builder;
 mod by_id;
@@ -391,6 +393,18 @@ impl WorkerPool {
     pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<PoolStats> + Send + Sync + use<> {
         let shared = Arc::downgrade(&self.shared);
         move || Some(shared.upgrade()?.stats())
+    }
+
+    /// What gives the books, whether it is closed, and its capacity, for as long as the pool is there.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak_look(
+        &self,
+    ) -> impl Fn() -> Option<(PoolStats, bool, Option<usize>)> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let shared = shared.upgrade()?;
+            Some((shared.stats(), shared.backlog.is_closed(), shared.capacity(0)))
+        }
     }
 
     /// Where its state is: the same for all its handles.

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("events", 6),
     ("distributed", 7),
     ("telemetry", 8),
+    ("health", 8),
 ];
 
 /// Who may name a room of its own layer.

@@ -447,6 +447,13 @@ impl ConcurrencyLimiter {
         &self.inner.clock
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = std::sync::Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
     /// Adds permits that [`ConcurrencyLimiterBuilder::initial`] held back, without changing the limit.
     ///
     /// # Errors

@@ -270,7 +270,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
+    #[cfg(any(feature = "telemetry", feature = "health"))]
     pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<A> {
         let inner = std::sync::Arc::downgrade(&self.inner);
         move || Some(Self { inner: inner.upgrade()? })

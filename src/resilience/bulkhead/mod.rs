@@ -316,6 +316,12 @@ impl Bulkhead {
         }
     }
 
+    /// What gives its limiter for as long as it is there, and does not keep it.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<ConcurrencyLimiter> + Send + Sync + use<> {
+        self.inner.limiter.weak()
+    }
+
     /// Shows all further events to `observer`, of all clones.
     pub fn observe(&self, observer: impl Observe<BulkheadEvent>) {
         self.inner.observers.add(observer);
