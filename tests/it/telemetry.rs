@@ -376,7 +376,7 @@ fn an_instrumented_call_has_its_true_outcome() {
     let rejecting = Stack::new().layer(call.clone());
     let refused = rejecting.call(|| ready(Ok::<u8, &str>(1)));
     drop(refused);
-    let mut dropped = Box::pin(rejecting.call(|| pending::<Result<u8, &str>>()));
+    let mut dropped = Box::pin(rejecting.call(pending::<Result<u8, &str>>));
     assert!(dropped.as_mut().now_or_never().is_none());
     assert_eq!(number(&telemetry.samples(), "cofferdam_call_running", &[]), Some(1.0));
     drop(dropped);

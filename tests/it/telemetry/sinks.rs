@@ -362,7 +362,7 @@ fn tracing_gets_lines_as_events_and_calls_as_spans() {
             .expect("a telemetry");
         let _watched = work(&telemetry, &time);
         let stack = Stack::new().layer(telemetry.instrument("another").expect("the first"));
-        let mut dropped = Box::pin(stack.call(|| pending::<Result<(), ()>>()));
+        let mut dropped = Box::pin(stack.call(pending::<Result<(), ()>>));
         let polled = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(polled, Poll::Pending));
         drop(dropped);
