@@ -20,6 +20,7 @@
 //! | a success after other settings is judged by them, whoever judged by those before | 2 | 3 | a `Stage` without the number of the settings; `say` by the number of that moment |
 //! | of time: a success after other settings is judged, whoever judged by those before | 2 | 3 | a `Stage` without the number of the settings |
 //! | of time: a success beside one that begins a part is judged in that, by one of the two | 2 | 3 | a `Stage` of the head that was looked at before the outcome is counted |
+//! | a failure after other settings is judged by them, however far from those before | 2 | 2 | `take_failure_below` that asks for the rules before it looks at the head |
 //! | a break has the length of the settings that are in force | 2 | 3 | `lock_knowing_break` that does not look at the settings again |
 //! | more calls have never ended than begun | 2 | 3 | `stats` that sums the admitted first |
 //! | events come in the order of the changes | 2 | 2 | `decide`d events emitted unordered |
@@ -455,6 +456,27 @@ fn after_other_settings_a_success_is_judged(setup: fn() -> World<()>) {
 #[test]
 fn a_success_is_judged_by_the_settings_before_it() {
     after_other_settings_a_success_is_judged(|| one_failure(|builder| builder.window(Window::calls(8))));
+}
+
+#[test]
+fn a_failure_is_judged_by_the_settings_before_it() {
+    race(
+        Some(2),
+        || {
+            let breaker = breaker(|builder| builder.window(Window::calls(5)).failures_in_window(5));
+            // One block, and the beginning of the next: a glance at that says that there are three failures at most.
+            (0..11).for_each(|_| end_at(&breaker, Outcome::Success, 0));
+            end_at(&breaker, Outcome::Failure, 0);
+            end_at(&breaker, Outcome::Success, 0);
+            World::<()>::new(breaker)
+        },
+        |world| world.guard().failure(),
+        |world| {
+            world.set(|settings| settings.failures_in_window(2));
+            world.succeed();
+        },
+        |world| assert_eq!(world.breaker.stats().state, State::Open),
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The same in every execution: bit 25 of a key is its shard.
+/// The same in every execution: bit 32 of a key is its shard.
 #[derive(Clone, Default)]
 struct Plain(u64);
 
@@ -47,7 +47,7 @@ impl Hasher for Plain {
     }
 }
 
-const OTHER_SHARD: u64 = 1 << 25;
+const OTHER_SHARD: u64 = 1 << 32;
 
 type Limiter = Keyed<u64, Gcra, Plain>;
 

@@ -250,6 +250,36 @@ fn a_task_that_is_left_to_a_worker_on_its_way_is_not_forgotten() {
     });
 }
 
+/// Seen to catch a worker that lets go of its thread as a searcher, without `stop_searching`.
+#[test]
+fn a_worker_that_is_woken_as_its_turn_ends_is_not_counted_on() {
+    struct Flag(AtomicUsize);
+    impl std::task::Wake for Flag {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(1, Ordering::Relaxed);
+        }
+    }
+    bounded(3, || {
+        let (pool, mut worker) = one(2);
+        // A turn is one task here: it is over when the worker finds the queue empty and lies down.
+        pool.try_execute(async {}).unwrap();
+        let other = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.try_execute(async {}).unwrap())
+        };
+        assert!(poll_once(worker.as_mut()).is_pending());
+        other.join().unwrap();
+        assert!(poll_once(worker.as_mut()).is_pending());
+        // It sleeps, and there is a task.
+        let flag = std::sync::Arc::new(Flag(AtomicUsize::new(0)));
+        let waker = Waker::from(flag.clone());
+        assert!(worker.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(pool.stats().completed, 2);
+        pool.try_execute(async {}).unwrap();
+        assert_eq!(flag.0.load(Ordering::Relaxed), 1);
+    });
+}
+
 #[test]
 fn a_woken_worker_that_is_dropped_passes_it_on() {
     bounded(3, || {

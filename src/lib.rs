@@ -15,6 +15,8 @@ pub mod time;
 
 #[cfg(feature = "group")]
 pub mod group;
+#[cfg(feature = "health")]
+pub mod health;
 #[cfg(feature = "limit")]
 pub mod limit;
 #[cfg(all(doc, feature = "resilience", feature = "pool", feature = "quanta"))]

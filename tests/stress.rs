@@ -9,6 +9,8 @@ mod channel;
 mod keyed;
 #[path = "stress/owned.rs"]
 mod owned;
+#[path = "stress/pool.rs"]
+mod pool;
 #[path = "stress/semaphore.rs"]
 mod semaphore;
 #[path = "stress/signals.rs"]

@@ -34,6 +34,8 @@ mod admission;
 mod alarm;
 mod algorithm;
 mod all_of;
+#[cfg(feature = "testkit")]
+mod at_rest;
 pub mod concurrency;
 mod denied;
 pub mod feedback;
@@ -69,7 +71,7 @@ pub use keyed::{
     KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
 };
 pub use leaky::{Leaky, LeakyBucket};
-pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterStats, Reservation};
+pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterEvent, LimiterStats, Reservation};
 pub use quota::Quota;
 pub use rate::Rate;
 pub use several::{MultiQuota, Several, SeveralBuilder, SeveralState};

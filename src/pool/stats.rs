@@ -8,6 +8,7 @@ use super::nudge::Nudge;
 use crate::shim::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a pool is doing and has done.
 ///
@@ -63,6 +64,30 @@ impl PoolStats {
             + self.dropped
             + self.handed_back
     }
+}
+
+/// What one queue of a managed pool holds, all at one moment; see [`WorkerPool::queue_stats`](super::WorkerPool::queue_stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// The most of its tasks that run at a time; `None` for as many as there are workers.
+    pub width: Option<usize>,
+    /// Its places; `None` for no bound.
+    pub capacity: Option<usize>,
+    /// Tasks in it, those included that are not due.
+    pub queued: usize,
+    /// Of those queued, how many are not due.
+    pub delayed: usize,
+    /// Tasks of it that workers have taken up. They take width until their worker has let go of them, which is after their
+    /// handles are ready.
+    pub running: usize,
+    /// How long the task has waited that has waited longest, of those that are due: since it was accepted, became due or came
+    /// back for another attempt. `None` if there is none.
+    pub oldest: Option<Duration>,
+    /// Tasks that were accepted.
+    pub submitted: u64,
+    /// Tasks that are neither queued nor running any more. `submitted` is always the sum of the three.
+    pub ended: u64,
 }
 
 /// How a shutdown went; the same for everyone who asked.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use steps::{begin_with, cancelled, tell_started, tell_stopped};
 
 /// Tasks that a worker begins before it lets its executor run something else.
-const TURN: u32 = 128;
+const TURN: u32 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 128 };
 
 pin_project! {
     /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
@@ -490,6 +490,10 @@ impl Future for Worker {
                 }
             }
             if left == 0 && shared.backlog.len() > 0 {
+                // It was woken just as it lay down at the end of its turn. Nobody may count on a search that ends here.
+                if searching {
+                    contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
+                }
                 shared.admit();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -1,6 +1,7 @@
 //! What comes out of a policy.
 
 use super::Rejection;
+use crate::wait::Outlined;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl<E> Error<E> {
             Self::Inner(inner) => Some(inner),
             Self::Rejected(_) => None,
             Self::Exhausted(exhausted) => exhausted.inner(),
-            Self::FallbackFailed(failed) => failed.own.inner(),
+            Self::FallbackFailed(failed) => failed.0.own.inner(),
         }
     }
 
@@ -85,7 +86,7 @@ impl<E> Error<E> {
             Self::Inner(inner) => Some(inner),
             Self::Rejected(_) => None,
             Self::Exhausted(exhausted) => exhausted.into_inner(),
-            Self::FallbackFailed(failed) => failed.own.into_inner(),
+            Self::FallbackFailed(failed) => failed.into_parts().0.into_inner(),
         }
     }
 
@@ -94,8 +95,8 @@ impl<E> Error<E> {
         match self {
             Self::Inner(_) => None,
             Self::Rejected(rejection) => Some(rejection),
-            Self::Exhausted(exhausted) => exhausted.last.rejection(),
-            Self::FallbackFailed(failed) => failed.own.rejection(),
+            Self::Exhausted(exhausted) => exhausted.0.last.rejection(),
+            Self::FallbackFailed(failed) => failed.0.own.rejection(),
         }
     }
 
@@ -128,7 +129,7 @@ impl<E> Error<E> {
 
     /// Whether a retry gave up because its budget had nothing left.
     pub fn is_budget_exhausted(&self) -> bool {
-        self.exhausted().is_some_and(|exhausted| exhausted.reason == GaveUp::Budget)
+        self.exhausted().is_some_and(|exhausted| exhausted.0.reason == GaveUp::Budget)
     }
 
     /// Whether a timeout ended the call.
@@ -170,8 +171,8 @@ impl<E> Error<E> {
     fn gave_up_for(&self, reason: GaveUp) -> bool {
         match self {
             Self::Inner(_) | Self::Rejected(_) => false,
-            Self::Exhausted(retry) => retry.reason == reason || retry.last.gave_up_for(reason),
-            Self::FallbackFailed(failed) => failed.own.gave_up_for(reason),
+            Self::Exhausted(retry) => retry.0.reason == reason || retry.0.last.gave_up_for(reason),
+            Self::FallbackFailed(failed) => failed.0.own.gave_up_for(reason),
         }
     }
 
@@ -189,8 +190,8 @@ impl<E> Error<E> {
         match self {
             Self::Inner(_) => true,
             Self::Rejected(rejection) => rejection.is_retryable(),
-            Self::Exhausted(exhausted) => exhausted.reason.is_hopeful() && exhausted.last.is_retryable(),
-            Self::FallbackFailed(failed) => failed.own.is_retryable(),
+            Self::Exhausted(exhausted) => exhausted.0.reason.is_hopeful() && exhausted.0.last.is_retryable(),
+            Self::FallbackFailed(failed) => failed.0.own.is_retryable(),
         }
     }
 
@@ -214,16 +215,17 @@ impl<E> Error<E> {
             Self::Inner(inner) => Error::Inner(f(inner)),
             Self::Rejected(rejection) => Error::Rejected(rejection),
             Self::Exhausted(exhausted) => {
-                let Exhausted { policy, attempts, reason, last, before, earlier } = *exhausted;
+                let GivenUp { policy, attempts, reason, last, before, earlier } = exhausted.0.into_inner();
                 let before = before.map(&mut *f);
-                let earlier = earlier.into_iter().map(|error| error.map_with(f)).collect();
+                let earlier: Vec<_> = earlier.into_iter().map(|error| error.map_with(f)).collect();
                 let last = last.map_with(f);
-                Error::Exhausted(Box::new(Exhausted { policy, attempts, reason, last, before, earlier }))
+                let exhausted = Exhausted::new(policy, attempts, reason, last, before);
+                Error::Exhausted(Box::new(exhausted.with_earlier(earlier)))
             }
             Self::FallbackFailed(failed) => {
-                let FallbackFailed { policy, own, original } = *failed;
+                let Both { policy, own, original } = failed.0.into_inner();
                 let (own, original) = (own.map_with(f), original.map_with(f));
-                Error::FallbackFailed(Box::new(FallbackFailed { policy, own, original }))
+                Error::FallbackFailed(Box::new(FallbackFailed::new(policy, own, original)))
             }
         }
     }
@@ -299,8 +301,11 @@ impl fmt::Display for GaveUp {
 }
 
 /// What a retry that gave up has to say.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Exhausted<E>(Outlined<GivenUp<E>>);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exhausted<E> {
+struct GivenUp<E> {
     policy: &'static str,
     attempts: u32,
     reason: GaveUp,
@@ -321,69 +326,87 @@ impl<E> Exhausted<E> {
         last: Error<E>,
         before: Option<E>,
     ) -> Self {
-        Self { policy, attempts, reason, last, before, earlier: VecDeque::new() }
+        let earlier = VecDeque::new();
+        Self(Outlined::new(GivenUp { policy, attempts, reason, last, before, earlier }))
     }
 
     /// The same with the errors of attempts before the last one, oldest first.
     #[must_use]
-    pub fn with_earlier(self, earlier: impl IntoIterator<Item = Error<E>>) -> Self {
-        Self { earlier: earlier.into_iter().collect(), ..self }
+    pub fn with_earlier(mut self, earlier: impl IntoIterator<Item = Error<E>>) -> Self {
+        self.0.earlier = earlier.into_iter().collect();
+        self
     }
 
     /// The name of the retry.
     pub fn policy(&self) -> &'static str {
-        self.policy
+        self.0.policy
     }
 
     /// How many attempts were made, the first included.
     pub fn attempts(&self) -> u32 {
-        self.attempts
+        self.0.attempts
     }
 
     /// Why there was no further attempt.
     pub fn reason(&self) -> GaveUp {
-        self.reason
+        self.0.reason
     }
 
     /// The outcome of the last attempt.
     pub fn last(&self) -> &Error<E> {
-        &self.last
+        &self.0.last
     }
 
     /// The outcome of the last attempt, by value.
     pub fn into_last(self) -> Error<E> {
-        self.last
+        self.0.into_inner().last
     }
 
     /// The errors of the attempts before the last one, oldest first: as many as the retry was told to
     /// [keep](super::RetryBuilder::keep_errors).
     pub fn earlier(&self) -> impl ExactSizeIterator<Item = &Error<E>> + DoubleEndedIterator {
-        self.earlier.iter()
+        self.0.earlier.iter()
     }
 
     /// All errors that were kept, by value, oldest first; the outcome of the last attempt is the last of them.
     pub fn into_errors(self) -> impl Iterator<Item = Error<E>> {
-        self.earlier.into_iter().chain([self.last])
+        let GivenUp { earlier, last, .. } = self.0.into_inner();
+        earlier.into_iter().chain([last])
     }
 
     /// The operation's last own error.
     pub fn inner(&self) -> Option<&E> {
-        let kept = || self.earlier.iter().rev().find_map(Error::inner);
-        self.last.inner().or_else(kept).or(self.before.as_ref())
+        let kept = || self.0.earlier.iter().rev().find_map(Error::inner);
+        self.0.last.inner().or_else(kept).or(self.0.before.as_ref())
     }
 
     /// The operation's last own error, by value.
     pub fn into_inner(self) -> Option<E> {
-        let kept = || self.earlier.into_iter().rev().find_map(Error::into_inner);
-        self.last.into_inner().or_else(kept).or(self.before)
+        let GivenUp { earlier, last, before, .. } = self.0.into_inner();
+        let kept = || earlier.into_iter().rev().find_map(Error::into_inner);
+        last.into_inner().or_else(kept).or(before)
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Exhausted<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GivenUp { policy, attempts, reason, last, before, earlier } = &*self.0;
+        f.debug_struct("Exhausted")
+            .field("policy", policy)
+            .field("attempts", attempts)
+            .field("reason", reason)
+            .field("last", last)
+            .field("before", before)
+            .field("earlier", earlier)
+            .finish()
     }
 }
 
 impl<E: fmt::Display> fmt::Display for Exhausted<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.attempts == 1 { "" } else { "s" };
-        write!(f, "{}: gave up after {} attempt{plural}: {}", self.policy, self.attempts, self.reason)?;
-        match &self.last {
+        let plural = if self.0.attempts == 1 { "" } else { "s" };
+        write!(f, "{}: gave up after {} attempt{plural}: {}", self.0.policy, self.0.attempts, self.0.reason)?;
+        match &self.0.last {
             // The operation's error is the source.
             Error::Inner(_) => Ok(()),
             other => write!(f, ": {other}"),
@@ -399,8 +422,11 @@ impl<E: std::error::Error + 'static> std::error::Error for Exhausted<E> {
 }
 
 /// A fallback that failed, and what it was to make up for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FallbackFailed<E>(Outlined<Both<E>>);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FallbackFailed<E> {
+struct Both<E> {
     policy: &'static str,
     own: Error<E>,
     original: Error<E>,
@@ -409,39 +435,51 @@ pub struct FallbackFailed<E> {
 impl<E> FallbackFailed<E> {
     /// A fallback named `policy` that ran for `original` and failed with `own`.
     pub fn new(policy: &'static str, own: Error<E>, original: Error<E>) -> Self {
-        Self { policy, own, original }
+        Self(Outlined::new(Both { policy, own, original }))
     }
 
     /// The name of the fallback.
     pub fn policy(&self) -> &'static str {
-        self.policy
+        self.0.policy
     }
 
     /// Its own error.
     pub fn own(&self) -> &Error<E> {
-        &self.own
+        &self.0.own
     }
 
     /// The error for which it ran.
     pub fn original(&self) -> &Error<E> {
-        &self.original
+        &self.0.original
     }
 
     /// Its own error, and the one for which it ran.
     pub fn into_parts(self) -> (Error<E>, Error<E>) {
-        (self.own, self.original)
+        let Both { own, original, .. } = self.0.into_inner();
+        (own, original)
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for FallbackFailed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Both { policy, own, original } = &*self.0;
+        f.debug_struct("FallbackFailed")
+            .field("policy", policy)
+            .field("own", own)
+            .field("original", original)
+            .finish()
     }
 }
 
 impl<E: fmt::Display> fmt::Display for FallbackFailed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The original is the source.
-        write!(f, "{}: failed, too: {}", self.policy, self.own)
+        write!(f, "{}: failed, too: {}", self.0.policy, self.0.own)
     }
 }
 
 impl<E: std::error::Error + 'static> std::error::Error for FallbackFailed<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.original)
+        Some(&self.0.original)
     }
 }

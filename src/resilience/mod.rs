@@ -4,6 +4,8 @@
 
 mod adaptive;
 pub mod admission;
+#[cfg(feature = "testkit")]
+mod at_rest;
 pub mod breaker;
 mod budget;
 mod bulkhead;

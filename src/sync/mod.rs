@@ -1,5 +1,7 @@
 //! Primitives that wait.
 
+#[cfg(feature = "testkit")]
+mod at_rest;
 mod cancel;
 mod channel;
 pub(crate) mod context;

@@ -49,12 +49,15 @@ impl<const N: usize> Striped<N> {
         Self { lines: (0..own + shared).map(line).collect(), own, shared_mask: shared - 1 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn line(&self, lane: Lane) -> (Option<&[AtomicU64; N]>, bool) {
         let lane = usize::from(lane.0);
-        let alone = lane < self.own;
-        let index = if alone { lane } else { self.own + (lane & self.shared_mask) };
-        (self.lines.get(index).map(|line| &**line), alone)
+        let line = match self.lines.get(lane) {
+            // Of the lines that are shared any will do, so also that of this number.
+            Some(line) => Some(line),
+            None => self.lines.get(self.own + (lane & self.shared_mask)),
+        };
+        (line.map(|line| &**line), lane < self.own)
     }
 
     /// Adds one to counter `COUNTER`. `lane` is this thread's, from [`lane`].

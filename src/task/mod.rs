@@ -4,7 +4,7 @@
 mod batch;
 #[cfg(feature = "resilience")]
 mod owned;
-#[cfg(any(feature = "group", feature = "resilience"))]
+#[cfg(any(feature = "group", feature = "health", feature = "resilience"))]
 #[cfg_attr(not(feature = "group"), allow(dead_code, reason = "it is made by the rooms behind features"))]
 mod panic;
 #[cfg(any(feature = "pool", feature = "resilience", feature = "stream"))]
@@ -17,9 +17,9 @@ pub(crate) use batch::{AsTheyCome, Finished, InOrder};
 pub use batch::{Ended, ItemError, Items};
 #[cfg(feature = "resilience")]
 pub(crate) use owned::{Begin, Outcome, Owned};
-#[cfg(feature = "group")]
+#[cfg(any(feature = "group", feature = "health"))]
 pub(crate) use panic::Caught;
-#[cfg(any(feature = "group", feature = "resilience"))]
+#[cfg(any(feature = "group", feature = "health", feature = "resilience"))]
 pub use panic::Panic;
 #[cfg(any(feature = "pool", feature = "resilience", feature = "stream"))]
 pub(crate) use park::block_on;

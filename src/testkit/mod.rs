@@ -6,6 +6,7 @@
 //! | who is woken, and how often | [`WakeCounter`] |
 //! | several tasks, timeouts, orders of events | [`Sim`], over many seeds |
 //! | that a cancelled future leaks nothing | [`drop_at_every_await`], [`drop_at_every_await_in_sim`] |
+//! | that a test has left nothing behind: permits, waiters, tasks, timers | [`LeakCheck`] |
 //!
 //! None of them sleeps: an hour of virtual time takes no longer than the polls in it. Everything that this crate offers
 //! takes its time from a [`Clock`](crate::time::Clock), so a service that hands one down is tested by handing down
@@ -44,10 +45,12 @@
 
 mod clock;
 mod drops;
+mod rest;
 mod sim;
 mod waker;
 
 pub use clock::*;
 pub use drops::*;
+pub use rest::*;
 pub use sim::*;
 pub use waker::*;

@@ -11,6 +11,7 @@ mod clock;
 mod deadline;
 mod epoch;
 mod jitter;
+mod number;
 #[cfg(all(feature = "async-io", not(any(cofferdam_loom, cofferdam_shuttle))))]
 mod reactor;
 mod system;

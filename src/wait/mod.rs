@@ -2,8 +2,8 @@
 //!
 //! A [`Slot`] is a node that lives inside a waiting future. A [`List`] links slots; it is always guarded by a mutex of
 //! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released. A [`Latch`] is
-//! a lock for those who hardly ever wait. [`Places`] hold what is polled in one task, each polled only when [`Ready`] says that it was
-//! woken.
+//! a lock for those who hardly ever wait, and [`prefetch`] asks for what its holder will touch. [`Places`] hold what is polled in
+//! one task, each polled only when [`Ready`] says that it was woken. An [`Aside`] holds what waits in a future that seldom does.
 //!
 //! # States of a slot
 //!
@@ -26,20 +26,28 @@
 //! * **W4** A slot is unlinked through the list in which it was linked.
 
 #[allow(dead_code, reason = "used by the rooms behind features")]
+mod aside;
+#[allow(dead_code, reason = "as above")]
 mod latch;
 mod list;
 #[allow(dead_code, reason = "as above")]
 mod places;
 #[allow(dead_code, reason = "as above")]
+mod prefetch;
+#[allow(dead_code, reason = "as above")]
 mod ready;
 mod wakes;
 
 #[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use aside::{Aside, Outlined};
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use latch::{Latch, Turn};
-#[allow(unused_imports, reason = "rooms behind features wait with it")]
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use places::Places;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use prefetch::{PREFETCHES, prefetch};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use ready::Ready;
 #[allow(unused_imports, reason = "as above")]

@@ -10,7 +10,9 @@ use cofferdam::resilience::{admission, cache, chaos, fallback};
 use cofferdam::sync::{self, Semaphore};
 use cofferdam::task::Spawn;
 use cofferdam::time::Timer;
-use cofferdam::{ConfigError, group, limit, parallel, pool, stream, task, telemetry, testkit, time, tower};
+use cofferdam::{
+    ConfigError, group, health, limit, parallel, pool, stream, task, telemetry, testkit, time, tower,
+};
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 use std::cell::Cell;
 use std::marker::PhantomPinned;
@@ -71,11 +73,14 @@ table! {
     testkit::SimTask<Unshared>                  => yes yes yes;
     testkit::SimTask<Local>                     => no  no  yes;
     testkit::DropPoint                          => yes yes yes;
+    testkit::Busy                               => yes yes yes;
+    testkit::LeakCheck<'static>                 => no  no  yes;
 
     // sync: semaphore
     Semaphore                                   => yes yes yes;
     sync::SemaphoreBuilder                      => yes yes yes;
     sync::SemaphoreStats                        => yes yes yes;
+    sync::SemaphoreEvent                        => yes yes yes;
     sync::Permit<&'static Semaphore>            => yes yes yes;
     sync::OwnedPermit                           => yes yes yes;
     sync::Acquire<&'static Semaphore>           => yes yes no;
@@ -171,6 +176,7 @@ table! {
     limit::SeveralBuilder                       => yes yes yes;
     limit::SeveralState                         => yes yes yes;
     limit::LimiterStats                         => yes yes yes;
+    limit::LimiterEvent                         => yes yes yes;
     limit::Decided                              => yes yes yes;
     limit::Reservation                          => yes yes yes;
     limit::Acquire<'static>                     => yes yes no;
@@ -546,6 +552,7 @@ table! {
     pool::WorkerPool                            => yes yes yes;
     pool::PoolBuilder                           => yes yes yes;
     pool::PoolStats                             => yes yes yes;
+    pool::QueueStats                            => yes yes yes;
     pool::ShutdownReport                        => yes yes yes;
     pool::Workers                               => yes no  no;
     pool::Worker                                => yes no  no;
@@ -668,7 +675,7 @@ table! {
     telemetry::Telemetry                        => yes yes yes;
     telemetry::TelemetryBuilder                 => yes yes yes;
     telemetry::WatchError                       => yes yes yes;
-    telemetry::Publisher                        => yes no  yes;
+    telemetry::Publisher                        => yes no  no;
     telemetry::Metric                           => yes yes yes;
     telemetry::MetricKind                       => yes yes yes;
     telemetry::Unit                             => yes yes yes;
@@ -690,14 +697,39 @@ table! {
     telemetry::Line                             => yes yes yes;
     telemetry::SpanLine                         => yes yes yes;
     telemetry::Instrument                       => yes yes yes;
-    telemetry::Instrumented<'static, u8>        => yes no  yes;
+    telemetry::Instrumented<'static, u8>        => yes yes yes;
     telemetry::Instrumented<'static, Local>     => no  no  yes;
-    telemetry::Instrumented<'static, Pinned>    => yes no  no;
+    telemetry::Instrumented<'static, Pinned>    => yes yes no;
     telemetry::LogFacade                        => yes yes yes;
     telemetry::MetricsFacade                    => yes yes yes;
     telemetry::OpenTelemetry                    => yes yes yes;
     telemetry::PrometheusText                   => yes yes yes;
     telemetry::TracingFacade                    => yes yes yes;
+
+    // health
+    health::Health                              => yes yes yes;
+    health::HealthBuilder                       => yes yes yes;
+    health::HealthEvent                         => yes yes yes;
+    health::Check                               => yes yes yes;
+    health::Kind                                => yes yes yes;
+    health::Driver                              => yes no  yes;
+    health::Report                              => yes yes yes;
+    health::CheckReport                         => yes yes yes;
+    health::Status                              => yes yes yes;
+    health::Finding                             => yes yes yes;
+    health::Reading                             => yes yes yes;
+    health::CallsRule                           => yes yes yes;
+    health::Baseline                            => yes yes yes;
+    health::BaselineBuilder                     => yes yes yes;
+    health::BaselineStats                       => yes yes yes;
+    health::Resources                           => yes yes yes;
+    health::ResourceLimits                      => yes yes yes;
+    health::GracefulShutdown                    => yes yes yes;
+    health::GracefulShutdownBuilder             => yes no  yes;
+    health::Phase                               => yes no  yes;
+    health::ShutdownReport                      => yes yes yes;
+    health::StepReport                          => yes yes yes;
+    health::StepOutcome                         => yes yes yes;
 }
 
 type Done<T> = std::future::Ready<Result<T, u8>>;
@@ -708,7 +740,7 @@ type Ready = resilience::Once<fn() -> Done<u8>, Done<u8>>;
 type NotSend = resilience::Once<fn() -> Done<Local>, Done<Local>>;
 
 // The traits that users implement are those that handles are made of.
-assert_obj_safe!(Timer, Spawn, Observe<u8>);
+assert_obj_safe!(Timer, Spawn, Observe<u8>, health::Healthy, testkit::AtRest);
 
 /// Whole tasks as they are handed to a multi-threaded runtime, with borrows and boxed errors in them. That each future
 /// alone is `Send` does not say it: a projection in a field can keep the compiler from seeing it inside a task.
@@ -776,6 +808,9 @@ fn a_task_that_waits_for_anything_may_be_spawned() {
     spawnable(async move { policy.call(|| operation(&own)).await });
     let (policy, own) = (Stack::new().timeout(timeout()).breaker(breaker()), text());
     spawnable(async move { policy.call_once(|| operation(&own)).await });
+
+    let (health, shutdown) = (health::Health::new(), health::GracefulShutdown::builder().build());
+    spawnable(async move { drop((health.check_now().await, shutdown.run().await)) });
 
     let (semaphore, own) = (Semaphore::new(1), text());
     spawnable(async move {

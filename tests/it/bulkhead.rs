@@ -426,6 +426,40 @@ mod why {
         assert_eq!((b.refused_no_place, b.refused_queue_full, b.refused_too_late), (0, 1, 1));
     }
 
+    /// S68: the way that needs no lock says the same.
+    #[test]
+    fn without_a_queue_a_refusal_tells_the_limit_of_the_moment_and_what_is_closed_or_too_much_is_not_full() {
+        let bulkhead = Bulkhead::builder(2).name("db").build().unwrap();
+        let events = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&events);
+        let mut running = [(); 2].map(|()| Polled::new(bulkhead.call(forever)));
+        assert!(running.iter_mut().all(|call| call.poll().is_none()));
+        let refused = || full(Polled::new(bulkhead.call(|| done(1))).poll());
+        assert_eq!(refused(), (2, 0, Duration::ZERO));
+        assert_eq!(bulkhead.resize(1), 2);
+        assert_eq!(refused(), (1, 0, Duration::ZERO), "the new limit");
+        bulkhead.observe(move |event: &BulkheadEvent| {
+            if matches!(event, BulkheadEvent::Rejected { name: "db", rejection, .. } if rejection.is_full()) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(refused(), (1, 0, Duration::ZERO));
+        assert_eq!(bulkhead.try_acquire().unwrap_err().to_string(), "db: full: all 1 places taken");
+        assert_eq!((events.load(Ordering::Relaxed), bulkhead.stats().refused_no_place), (2, 4));
+        let many = bulkhead.clone().places(2);
+        assert_eq!(full(Polled::new(many.call(|| done(1))).poll()).0, 1, "more than there are");
+        let settings = Bulkhead::builder(1).queue(1).name("db");
+        bulkhead.set(&settings).unwrap();
+        let mut waiting = Polled::new(bulkhead.call(|| done(1)));
+        assert!(waiting.poll().is_none(), "there is a queue now");
+        bulkhead.set(&Bulkhead::builder(1).name("db")).unwrap();
+        assert_eq!(refused(), (1, 1, Duration::ZERO), "who waits is seen");
+        bulkhead.close();
+        let outcome = Polled::new(bulkhead.call(|| done(1))).poll().unwrap();
+        assert!(outcome.unwrap_err().is_closed(), "closed before full");
+        assert!(bulkhead.try_acquire().unwrap_err().is_closed());
+    }
+
     #[test]
     fn who_would_not_wait_does_not_lack_room_in_the_queue() {
         let bulkhead = Bulkhead::builder(1).queue(2).build().unwrap();

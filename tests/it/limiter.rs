@@ -1,6 +1,7 @@
 //! What every limiter can do while it runs, in virtual time: pauses, limits that hold for a while, jitter, a bounded queue.
 
 mod drains;
+mod events;
 mod hostile;
 mod jitter;
 mod late;

@@ -14,6 +14,7 @@ mod scaling;
 mod shutdown;
 mod size;
 mod threads;
+mod turns;
 mod ways_in;
 
 use cofferdam::pool::{JoinHandle, PoolBuilder, PoolStats, ShutdownReport, WorkerPool, Workers};

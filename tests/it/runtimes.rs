@@ -2,6 +2,7 @@
 
 use crate::support::{Kind, on_every_runtime};
 use cofferdam::group::{InPlaceGroup, TaskGroup, par_map, par_map_stream};
+use cofferdam::health::{Check, GracefulShutdown, Health, StepOutcome};
 use cofferdam::limit::concurrency::{Discipline, Vegas};
 use cofferdam::limit::tiered::Request;
 use cofferdam::limit::{
@@ -733,5 +734,37 @@ on_every_runtime! {
         let outcomes = group.join_all().await;
         assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
         assert!(outcomes[2].as_ref().is_err_and(|error| error.is_timeout()));
+    }
+
+    async fn checks_are_run_and_a_service_ends_in_order(runtime: Runtime) {
+        let health = Health::builder().clock(runtime.clock.clone()).build().unwrap();
+        let (clock, runs) = (runtime.clock.clone(), Arc::new(AtomicU32::new(0)));
+        let (count, again) = (Arc::clone(&runs), Arc::new(Gate::new(false)));
+        let twice = Arc::clone(&again);
+        let check = Check::new("x", move || {
+            if count.fetch_add(1, Ordering::Relaxed) == 2 {
+                twice.open();
+            }
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_micros(10)).await }
+        });
+        health.add(check.interval(TINY).timeout(Duration::from_secs(30))).unwrap();
+        let driver = runtime.spawn(health.run());
+        assert_eq!(health.check_now().await.http_status(), 200);
+        again.wait().await;
+        assert_eq!(health.readiness().http_status(), 200);
+        let shutdown = GracefulShutdown::builder()
+            .clock(runtime.clock.clone())
+            .step("quick", Duration::from_secs(30), || async { yield_now().await })
+            .step("hangs", TINY, pending::<()>)
+            .build();
+        let other = shutdown.clone();
+        let other = runtime.spawn(async move { other.run().await });
+        let report = shutdown.run().await;
+        assert_eq!(report, other.await);
+        let outcomes: Vec<_> = report.steps.iter().map(|step| step.outcome.clone()).collect();
+        assert_eq!(outcomes, [StepOutcome::Done, StepOutcome::OverLimit]);
+        drop(health);
+        driver.await;
     }
 }

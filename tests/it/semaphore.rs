@@ -1,5 +1,6 @@
 //! SEM1-SEM12, S66-S70: permits, order, cancellation, resize, close.
 
+mod events;
 mod model;
 
 use cofferdam::sync::{AcquireError, Context, Order, OwnedPermit, Permit, Priority, Request, Semaphore};

@@ -247,12 +247,11 @@ impl ConcurrencyLimiter {
         try_acquire(self, request)
     }
 
-    /// Whether what `request` describes was taken, where that can be said without a lock and without a reason. It is to be
-    /// [given back](Self::give_back).
+    /// The shortest way to the permits of `request` and back, where there is one: no line of our own, and any permits at all.
     #[allow(dead_code, reason = "used by the rooms behind features")]
-    #[inline(always)]
-    pub(crate) fn take_now(&self, request: Request) -> bool {
-        self.take(request)
+    pub(crate) fn shortcut(&self, request: Request) -> Option<Shortcut> {
+        let Inner { semaphore, line, .. } = &*self.inner;
+        (line.is_none() && request.permits > 0).then(|| Shortcut(Arc::clone(semaphore)))
     }
 
     /// Gives back what `request` describes, which was taken without a guard, or whose guard was
@@ -448,6 +447,13 @@ impl ConcurrencyLimiter {
         &self.inner.clock
     }
 
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
+        let inner = std::sync::Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
     /// Adds permits that [`ConcurrencyLimiterBuilder::initial`] held back, without changing the limit.
     ///
     /// # Errors
@@ -473,6 +479,35 @@ impl ConcurrencyLimiter {
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.inner.semaphore.is_closed()
+    }
+}
+
+/// See [`ConcurrencyLimiter::shortcut`]. Whoever has one knows where the permits are counted, and need not ask his way there:
+/// each step of it is a load that waits for the one before.
+#[allow(dead_code, reason = "used by the rooms behind features")]
+#[derive(Clone)]
+pub(crate) struct Shortcut(Arc<Semaphore>);
+
+#[allow(dead_code, reason = "used by the rooms behind features")]
+impl Shortcut {
+    /// Whether the permits of the request were taken, where that can be said without a lock and without a reason. They are to
+    /// be [given back](Self::give_back).
+    #[inline(always)]
+    pub(crate) fn take(&self, request: &Request) -> bool {
+        self.0.take_free(request.permits)
+    }
+
+    /// Whether the request is [full](AcquireError::is_full) with nobody waiting, where that can be said without a lock; then the
+    /// limit.
+    #[inline(always)]
+    pub(crate) fn is_full(&self, request: &Request) -> Option<u32> {
+        self.0.lacks(request.permits)
+    }
+
+    /// Gives back what was [taken](Self::take), or taken by a guard that was [handed over](Permit::hand_over).
+    #[inline(always)]
+    pub(crate) fn give_back(&self, request: &Request) {
+        self.0.release(request.permits);
     }
 }
 

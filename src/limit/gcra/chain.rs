@@ -440,7 +440,7 @@ impl Line<Gcra> for Chain {
             promise.tat = place(promise.tat).saturating_sub(zero);
         }
         self.terms = new;
-        self.gcra = Gcra { terms: new, ..next };
+        self.gcra = Gcra::with(next.quota, new);
     }
 
     fn counts(&self) -> Counts {

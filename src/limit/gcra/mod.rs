@@ -35,14 +35,19 @@ pub(super) const NAME: &str = "token bucket";
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Gcra {
-    quota: Quota,
+    token: Token,
     pub(super) terms: Terms,
+    quota: Quota,
 }
 
 impl Gcra {
     /// Of this quota.
     pub const fn new(quota: Quota) -> Self {
-        Self { quota, terms: Terms::new(quota) }
+        Self::with(quota, Terms::new(quota))
+    }
+
+    const fn with(quota: Quota, terms: Terms) -> Self {
+        Self { token: Token::of(terms), terms, quota }
     }
 
     /// The quota.
@@ -150,6 +155,12 @@ impl Algorithm for Gcra {
 
     #[inline]
     fn take(&self, state: &mut u128, now: u64, n: u64) -> Result<(), Denied> {
+        if n == 1 {
+            if let Some(next) = self.token.taken(*state, now) {
+                *state = next;
+                return Ok(());
+            }
+        }
         *state = self.terms.take(*state, now, n)?;
         Ok(())
     }
@@ -296,6 +307,49 @@ impl Terms {
     }
 }
 
+/// What taking one token comes to where 64 bits hold all of it: no wide numbers, and one product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Token {
+    /// From this time on they may not; 0 if they never do.
+    end: u64,
+    /// Units in a nanosecond.
+    limit: u64,
+    /// Units of the token.
+    cost: u64,
+    /// How far the arrival time may be ahead for the token to be there.
+    room: u64,
+}
+
+impl Token {
+    const fn of(terms: Terms) -> Self {
+        let Terms { limit, cost, burst } = terms;
+        let room = match burst.checked_mul(cost) {
+            Some(depth) if burst > 0 && cost > 0 => depth - cost,
+            _ => return Self { end: 0, limit, cost, room: 0 },
+        };
+        // Then the arrival time is at most as far ahead as a burst.
+        let left = u64::MAX - room - cost;
+        let end = match left.checked_div(limit) {
+            Some(end) => end,
+            None => u64::MAX,
+        };
+        Self { end, limit, cost, room }
+    }
+
+    /// The state after taking the token. `None` if it is not there, and where numbers may be too large.
+    #[inline(always)]
+    fn taken(self, tat: u128, now: u64) -> Option<u128> {
+        // As a cast would cut it.
+        let (high, tat) = ((tat >> 64) as u64, tat as u64);
+        if high != 0 || now >= self.end {
+            return None;
+        }
+        let at = now * self.limit;
+        let ahead = tat.saturating_sub(at);
+        (ahead <= self.room).then(|| u128::from(at + ahead + self.cost))
+    }
+}
+
 /// `x * mul / div` without overflow on the way, saturating at the end. `div` of 0 gives 0.
 pub(super) fn scale(x: u128, mul: u64, div: u64, up: bool) -> u128 {
     if div == 0 {
@@ -310,4 +364,66 @@ pub(super) fn scale(x: u128, mul: u64, div: u64, up: bool) -> u128 {
         return u128::MAX;
     }
     quotient.saturating_add(u128::from(up && odd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Rate;
+    use std::time::Duration;
+
+    /// Numbers of every size, and those where sizes end.
+    fn number(random: &mut fastrand::Rng) -> u64 {
+        match random.u8(0..4) {
+            0 => random.u64(0..4),
+            1 => u64::MAX - random.u64(0..4),
+            _ => random.u64(..) >> random.u32(0..64),
+        }
+    }
+
+    #[test]
+    fn one_token_by_short_numbers_is_one_token_by_long_ones() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..200_000 {
+            let rate = Rate::per(number(&mut random), Duration::from_nanos(number(&mut random).max(1)));
+            let gcra = Gcra::new(Quota::new(rate.unwrap_or(Rate::UNLIMITED), number(&mut random)));
+            let Gcra { token, terms, .. } = gcra;
+            // Up to where short numbers end, and near to where a burst ends.
+            let nows = [number(&mut random), token.end.saturating_sub(1), token.end];
+            for now in nows.map(|now| now.saturating_sub(random.u64(0..2))) {
+                let top = terms.at(now).saturating_add(terms.depth()).saturating_sub(u128::from(terms.cost));
+                let near = top.saturating_add(random.u128(0..4)).saturating_sub(2);
+                for tat in [near, number(&mut random).into(), random.u128(..) >> random.u32(0..128)] {
+                    let long = terms.taken(tat, now, 1);
+                    match token.taken(tat, now) {
+                        Some(next) => {
+                            assert_eq!(long, Some(next), "{gcra:?} with {tat} at {now}");
+                            taken += 1;
+                        }
+                        None if now < token.end && tat <= u64::MAX.into() => {
+                            assert_eq!(long, None, "{gcra:?} with {tat} at {now}");
+                            refused += 1;
+                        }
+                        None => {}
+                    }
+                    let mut state = tat;
+                    let result = gcra.take(&mut state, now, 1);
+                    assert_eq!((result, state), (terms.take(tat, now, 1).map(drop), long.unwrap_or(tat)));
+                }
+            }
+        }
+        assert!(taken > 10_000 && refused > 10_000, "{taken} {refused}");
+    }
+
+    #[test]
+    fn short_numbers_last_for_the_usual_quotas() {
+        let year = 365 * 24 * 3600 * 1_000_000_000;
+        for (quota, years) in
+            [(Quota::per_second(1000), 500), (Quota::per_minute(7), 80), (Quota::per_hour(60), 500)]
+        {
+            assert!(Gcra::new(quota).token.end > years * year, "{quota}");
+        }
+        assert_eq!(Gcra::new(Quota::new(Rate::UNLIMITED, 1)).token.end, 0, "nothing to take");
+    }
 }

@@ -77,6 +77,7 @@ where
 {
     pub(super) fn new(limiter: &'a Keyed<K, A, S>, key: &'a Q, n: u64, limit: Option<Duration>) -> Self {
         let place = limiter.inner.find(key);
+        limiter.inner.fetch(place);
         Self { limiter, key, place, n, limit, state: State::Fresh, slot: Slot::new() }
     }
 }

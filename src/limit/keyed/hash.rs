@@ -67,31 +67,28 @@ impl fmt::Debug for SeededHasher {
 /// | bits of the hash | used for |
 /// |---|---|
 /// | 0..25 | kept: the place in the shard's table |
-/// | 25..57 | the shard, by the low ones of them |
-/// | 57..64 | kept: the tag by which the table tells most other keys apart |
+/// | 25..32 | kept: the tag by which the table tells most other keys apart |
+/// | 32..64 | the shard, by the low ones of them |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Short(u32);
-
-const PLACE: u32 = 25;
-const TAG: u32 = 57;
 
 impl Short {
     #[inline(always)]
     pub(super) fn of(hash: u64) -> Self {
-        Self((hash >> TAG << PLACE | hash & ((1 << PLACE) - 1)) as u32)
+        Self(hash as u32)
     }
 
-    /// A hash for the table, made of what was kept.
+    /// A hash for the table, made of what was kept: the place is where it was, and the tag at the top too.
     #[inline(always)]
     pub(super) fn full(self) -> u64 {
-        u64::from(self.0 >> PLACE) << TAG | u64::from(self.0)
+        u64::from(self.0) << 32 | u64::from(self.0)
     }
 }
 
 /// The bits that choose the shard.
 #[inline(always)]
 pub(super) fn shard_bits(hash: u64) -> usize {
-    (hash >> PLACE) as u32 as usize
+    (hash >> 32) as usize
 }
 
 #[cfg(test)]
@@ -99,15 +96,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_restores_place_and_tag() {
-        for hash in [0, 1, u64::MAX, 0xdead_beef_0123_4567, 1 << 57, (1 << 25) - 1] {
+    fn no_bit_decides_twice() {
+        const PLACE: u64 = (1 << 25) - 1;
+        for hash in [0, 1, u64::MAX, 0xdead_beef_0123_4567, 1 << 25, (1 << 25) - 1, 1 << 32] {
             let full = Short::of(hash).full();
-            assert_eq!(full >> TAG, hash >> TAG, "the tag");
-            assert_eq!(full & ((1 << PLACE) - 1), hash & ((1 << PLACE) - 1), "the place");
+            assert_eq!(full & PLACE, hash & PLACE, "the place");
+            assert_eq!(full >> 57, hash >> 25 & 0x7f, "the tag");
+            assert_eq!(shard_bits(hash) as u64, hash >> 32, "the shard");
             assert_eq!(Short::of(full), Short::of(hash));
         }
-        assert_eq!(shard_bits(u64::MAX), u32::MAX as usize);
-        assert_eq!(shard_bits((1 << PLACE) - 1), 0, "no bit decides twice");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The shards, the room for keys, and how a new key gets its place.
 
+use super::ahead::Ahead;
 use super::builder::Knobs;
 use super::error::{KeyDenied, TooManyKeys};
 use super::hash::{Short, shard_bits};
 use super::room::{Place, Room};
 use super::shard::{Op, Shard, Tried};
-use super::shelf::{Entry, Record, Search};
+use super::shelf::{Entry, Record, Search, Shelf};
 use super::{KeyedStats, WhenFull};
 use crate::limit::{Algorithm, Decided};
 use crate::shim::{AtomicU64, Mutex, Ordering};
@@ -48,6 +49,8 @@ pub(super) struct Cell<K, A: Algorithm> {
     shard: Latch<Shard<K, A>>,
     /// No key of it is idle before this. Stored under the lock.
     earliest: AtomicU64,
+    /// Stored under the lock.
+    ahead: Ahead,
 }
 
 impl<K: Eq, A: Algorithm> Cell<K, A> {
@@ -68,6 +71,7 @@ impl<K: Eq, A: Algorithm> Cell<K, A> {
             let result = change(shard);
             // Relaxed: it says where to look, and what is there is seen under the lock.
             self.earliest.store(shard.earliest(), Ordering::Relaxed);
+            self.ahead.set(shard.shelf.ground());
             result
         })
     }
@@ -87,6 +91,12 @@ impl<K: Eq, A: Algorithm> Cell<K, A> {
         if let Some(bell) = bell {
             bell.serve(now);
         }
+    }
+
+    /// Has the processor fetch what a look at a key will touch.
+    #[inline(always)]
+    fn fetch(&self, hash: Short) {
+        self.ahead.fetch(hash, Shelf::<K, A::State>::SIZE);
     }
 
     fn earliest(&self) -> u64 {
@@ -118,7 +128,7 @@ where
         let Knobs { capacity, overrides, when_full, clock, name, .. } = knobs;
         let shard = |_| {
             let shard = Latch::new(Shard::new(algorithm.clone(), share));
-            CachePadded::new(Cell { earliest: AtomicU64::new(u64::MAX), shard })
+            CachePadded::new(Cell { shard, earliest: AtomicU64::new(u64::MAX), ahead: Ahead::new() })
         };
         Self {
             shards: (0..shards).map(shard).collect(),
@@ -141,20 +151,49 @@ where
         (shard_bits(hash) & self.shards.len().wrapping_sub(1), Short::of(hash))
     }
 
-    /// Changes a key's state, inserting the key if that makes a difference.
+    /// Has the processor fetch what a look at a key will touch.
     #[inline(always)]
-    pub(super) fn apply<Q>(&self, key: &Q, now: u64, op: Op) -> Result<(), KeyDenied>
+    pub(super) fn fetch(&self, (index, hash): (usize, Short)) {
+        if let Some(cell) = self.cell(index) {
+            cell.fetch(hash);
+        }
+    }
+
+    /// Changes a key's state at a time that is read when it has been begun to fetch that state, inserting the key if that makes a
+    /// difference.
+    #[inline(always)]
+    pub(super) fn apply<Q>(&self, key: &Q, now: impl FnOnce() -> u64, op: Op) -> Result<(), KeyDenied>
     where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        self.apply_at(key, self.find(key), now, op)
+        let place = self.find(key);
+        let Some(cell) = self.cell(place.0) else { return Ok(()) };
+        cell.fetch(place.1);
+        self.apply_to(cell, key, place, now(), op)
     }
 
     /// As [`apply`](Self::apply), where the key is.
     #[inline(always)]
     pub(super) fn apply_at<Q>(
         &self,
+        key: &Q,
+        place: (usize, Short),
+        now: u64,
+        op: Op,
+    ) -> Result<(), KeyDenied>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let Some(cell) = self.cell(place.0) else { return Ok(()) };
+        self.apply_to(cell, key, place, now, op)
+    }
+
+    #[inline(always)]
+    fn apply_to<Q>(
+        &self,
+        cell: &Cell<K, A>,
         key: &Q,
         (index, hash): (usize, Short),
         now: u64,
@@ -164,7 +203,6 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let Some(cell) = self.cell(index) else { return Ok(()) };
         let tried = cell.brief().try_change(hash, key, now, op);
         match tried {
             Tried::Done(result) => result.map_err(KeyDenied::Denied),
@@ -385,4 +423,29 @@ pub(super) fn first_and_next<T: Copy>(
         }
     }
     first.map(|(one, _)| (one, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::limit::{Keyed, Quota};
+    use crate::wait::PREFETCHES;
+
+    #[test]
+    fn what_is_fetched_ahead_is_the_table_of_the_moment() {
+        let limiter = Keyed::builder(Quota::per_second(1).burst(9)).shards(2).build().expect("a limiter");
+        let check = |limiter: &Keyed<u64>| {
+            for cell in limiter.inner.cells().filter(|_| PREFETCHES) {
+                assert_eq!(cell.ahead.ground(), cell.long(|shard| shard.shelf.ground()));
+            }
+        };
+        for key in 0..500_u64 {
+            assert!(limiter.try_acquire(&key).is_ok());
+            check(&limiter);
+        }
+        for key in 10..500_u64 {
+            assert!(limiter.remove(&key));
+        }
+        limiter.shrink();
+        check(&limiter);
+    }
 }

@@ -1,6 +1,7 @@
 //! Limits by key, in bounded memory.
 
 mod acquire;
+mod ahead;
 mod bell;
 mod builder;
 mod error;
@@ -70,7 +71,7 @@ use std::time::{Duration, Instant};
 ///
 /// | operation | |
 /// |---|---|
-/// | on a key that is there | one hash, one look-up under one shard's lock, which is held for some tens of instructions and costs one read-modify-write; nothing is allocated |
+/// | on a key that is there | one hash, one look-up under one shard's lock, which is held for some tens of instructions and costs one read-modify-write; nothing is allocated. Its memory is asked for before the clock is read |
 /// | on a new key | two short locks, a clone of the key; when it is full, also of shards where a key may be idle |
 /// | [`acquire`](Self::acquire) | as those where the tokens are there; the first who waits for a key allocates its line, the others nothing |
 /// | [`set`](Self::set), [`remove_idle`](Self::remove_idle), [`for_each`](Self::for_each) | all keys, in many short holds of the locks |
@@ -143,8 +144,7 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let now = self.inner.epoch.nanos();
-        self.inner.apply(key, now, Op::Take(1))
+        self.inner.apply(key, || self.inner.epoch.nanos(), Op::Take(1))
     }
 
     /// Takes `n` tokens of this key if they are there now. None at all are always there.
@@ -157,8 +157,7 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let now = self.inner.epoch.nanos();
-        self.inner.apply(key, now, Op::Take(n))
+        self.inner.apply(key, || self.inner.epoch.nanos(), Op::Take(n))
     }
 
     /// As [`try_acquire_many`](Self::try_acquire_many), at a time that the caller has read from the limiter's clock. Times may come
@@ -172,8 +171,7 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let now = self.inner.epoch.nanos_at(now);
-        self.inner.apply(key, now, Op::Take(n))
+        self.inner.apply(key, || self.inner.epoch.nanos_at(now), Op::Take(n))
     }
 
     /// Waits for a token of this key. One timer serves all who wait for keys of the same shard.
@@ -351,8 +349,7 @@ where
         K: Borrow<Q>,
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
-        let now = self.inner.epoch.nanos();
-        match self.inner.apply(key, now, Op::Drain(n)) {
+        match self.inner.apply(key, || self.inner.epoch.nanos(), Op::Drain(n)) {
             Err(KeyDenied::TooManyKeys(full)) => Err(full),
             Ok(()) | Err(KeyDenied::Denied(_)) => Ok(()),
         }
@@ -470,7 +467,7 @@ where
 
     /// Gives back the memory that no key needs now. Moves all keys, each shard in one hold of its lock.
     pub fn shrink(&self) {
-        self.inner.cells().for_each(|cell| cell.long(|shard| shard.shrink()));
+        self.inner.cells().for_each(|cell| cell.change(|shard| shard.shrink()));
     }
 
     /// Tells `f` of every key that is remembered. Keys that come or go meanwhile may be told of or not; all others are, once. `f`
@@ -511,6 +508,19 @@ where
         let mut keys = Vec::with_capacity(self.len());
         self.for_each(|key, _| keys.push(key));
         keys
+    }
+
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K, A, S> {
+        let inner = Arc::downgrade(&self.inner);
+        move || Some(Self { inner: inner.upgrade()? })
+    }
+
+    /// Where its state is: the same for all its handles.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
     }
 
     /// How things stand, and what was done so far. Shards are looked at one after the other.

@@ -1,5 +1,6 @@
 //! The keys of one shard: a table of them, and the order in which they will be idle.
 
+use super::ahead::Ground;
 use super::hash::Short;
 use hashbrown::HashTable;
 use std::borrow::Borrow;
@@ -75,15 +76,20 @@ pub(super) struct Shelf<K, T> {
     entries: HashTable<Entry<K, T>>,
     order: BinaryHeap<Reverse<Record>>,
     stamp: u16,
+    ground: Ground,
 }
 
 impl<K, T> Shelf<K, T> {
+    /// The size of an entry.
+    pub(super) const SIZE: usize = size_of::<Entry<K, T>>();
+
     /// With room for so many before the table grows.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             entries: HashTable::with_capacity(capacity),
             order: BinaryHeap::with_capacity(capacity),
             stamp: 0,
+            ground: Ground::NONE,
         }
     }
 
@@ -102,8 +108,22 @@ impl<K, T> Shelf<K, T> {
         let id = self.next_id(hash);
         let entry = Entry { hash, stamp: id.stamp, marks, value, key };
         // No foreign code: the hash was kept.
-        self.entries.insert_unique(hash.full(), entry, |entry| entry.hash.full());
+        let bucket = self.entries.insert_unique(hash.full(), entry, |entry| entry.hash.full()).bucket_index();
+        self.survey(bucket);
         self.order.push(Reverse(Record { at, id }));
+    }
+
+    /// Where the table is, seen from an entry.
+    fn survey(&mut self, bucket: usize) {
+        if let Some(entry) = self.entries.get_bucket(bucket) {
+            let tags = std::ptr::from_ref(entry).addr().wrapping_add((bucket + 1) * Self::SIZE);
+            self.ground = Ground { tags, buckets: self.entries.num_buckets() };
+        }
+    }
+
+    /// Where the table is, or was.
+    pub(super) fn ground(&self) -> Ground {
+        self.ground
     }
 
     /// One that no entry has.
@@ -230,6 +250,9 @@ impl<K, T> Shelf<K, T> {
         order.retain(|Reverse(record)| find(entries, record.id).is_some());
         order.shrink_to_fit();
         entries.shrink_to_fit(|entry| entry.hash.full());
+        if let Some(bucket) = self.entries.iter_buckets().next() {
+            self.survey(bucket);
+        }
     }
 
     /// Drops outdated records once there are more of them than entries: a constant share of the work that made them.
@@ -250,5 +273,41 @@ impl Id {
     /// A hash for a table.
     pub(super) fn full(self) -> u64 {
         self.hash.full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the processor is told of is where the entries are.
+    fn is_there<K, T>(shelf: &Shelf<K, T>) {
+        let Ground { tags, buckets } = shelf.ground();
+        assert_eq!(buckets, shelf.entries.num_buckets());
+        for bucket in shelf.entries.iter_buckets() {
+            let entry = std::ptr::from_ref(shelf.entries.get_bucket(bucket).expect("one of them"));
+            assert_eq!(entry.addr(), tags - (bucket + 1) * Shelf::<K, T>::SIZE);
+        }
+    }
+
+    #[test]
+    fn the_ground_moves_with_the_table() {
+        let mut shelf = Shelf::new(0);
+        assert_eq!(shelf.ground(), Ground::NONE);
+        let mut grown = 0;
+        for key in 0..1000_u32 {
+            let before = shelf.ground();
+            shelf.insert(Short::of(u64::from(key) * 0x9e37_79b9), key, u128::from(key), 0, 0);
+            grown += u32::from(shelf.ground() != before);
+            is_there(&shelf);
+        }
+        assert!((5..20).contains(&grown), "{grown}");
+        for key in 10..1000_u32 {
+            shelf.remove(Short::of(u64::from(key) * 0x9e37_79b9), &key);
+        }
+        let before = shelf.ground();
+        shelf.shrink();
+        assert_ne!(shelf.ground(), before);
+        is_there(&shelf);
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for tokens.
 
 use super::Limiter;
+use super::event::LimiterEvent;
 use super::inner::Inner;
 use super::line::{Ask, Entry, Line, Want};
 use crate::limit::{Algorithm, Denied, Gcra, WaitError};
@@ -35,6 +36,7 @@ struct Linger {
     /// Never locked: a sleep alone cannot be shared between threads, and the future can.
     sleep: Mutex<Sleep>,
     want: Want,
+    since: u64,
 }
 
 pin_project! {
@@ -59,8 +61,8 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             match this.state {
-                State::Queued(_) => abandon(&this.limiter.inner, this.slot.as_ref()),
-                State::Lingering(linger) => give_back(&this.limiter.inner, &linger.want),
+                State::Queued(since) => abandon(&this.limiter.inner, this.slot.as_ref(), *this.n, *since),
+                State::Lingering(linger) => give_back(&this.limiter.inner, &linger.want, linger.since),
                 State::Fresh | State::Done => {}
             }
         }
@@ -116,7 +118,7 @@ fn start<A: Algorithm>(inner: &Arc<Inner<A>>, n: u64, limit: Limit) -> Result<()
     let now = inner.epoch.nanos();
     match inner.decide(now, n) {
         Ok(()) => {
-            inner.count(true);
+            inner.tell_decided(n, &Ok(()));
             Ok(())
         }
         Err(denied) => Err(short(inner, now, denied, limit)),
@@ -134,7 +136,7 @@ fn short<A: Algorithm>(inner: &Inner<A>, now: u64, denied: Denied, limit: Limit)
     if in_time {
         return Start::Short(Ask { n, now, limit, held: None });
     }
-    inner.count(false);
+    inner.tell_decided(n, &Err(denied));
     Start::Refused(denied.into())
 }
 
@@ -155,9 +157,11 @@ fn enqueue<A: Algorithm>(
 ) -> Poll<Result<(), WaitError>> {
     let mut waker = Some(waker.clone());
     let entry = inner.enqueue(slot, &mut waker, ask);
-    match entry {
-        Some(Ok(Entry::Queued)) => {}
-        _ => inner.count(matches!(entry, Some(Ok(_)))),
+    match &entry {
+        Some(Ok(Entry::Queued)) => inner.tell(|| LimiterEvent::Queued { tokens: ask.n }),
+        Some(Ok(Entry::Admitted)) => inner.tell_decided(ask.n, &Ok(())),
+        Some(Err(denied)) => inner.tell_decided(ask.n, &Err(*denied)),
+        None => inner.tell_full(ask.n),
     }
     match entry {
         Some(Ok(Entry::Queued)) => Poll::Pending,
@@ -175,6 +179,7 @@ fn poll_on<A: Algorithm>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), WaitError>> {
     if let State::Queued(since) = *state {
+        let want_n;
         if slot.outcome().is_none() {
             let mut fresh = Some(cx.waker().clone());
             let mut ledger = inner.lock();
@@ -184,14 +189,19 @@ fn poll_on<A: Algorithm>(
         }
         match slot.take() {
             None => return Poll::Pending,
-            Some((Outcome::Granted, want)) => *state = linger(inner, since, want, limit),
+            Some((Outcome::Granted, want)) => {
+                want_n = want.n;
+                *state = linger(inner, since, want, limit);
+            }
             Some((_, want)) => {
                 *state = State::Done;
                 let denied = want.verdict.unwrap_or(Denied::never(A::NAME, want.n, 0));
+                inner.tell(|| LimiterEvent::Denied { denied });
                 return Poll::Ready(Err(denied.into()));
             }
         }
         if let State::Done = state {
+            inner.tell(|| LimiterEvent::Granted { tokens: want_n, waited: inner.waited(since) });
             return Poll::Ready(Ok(()));
         }
     }
@@ -199,7 +209,9 @@ fn poll_on<A: Algorithm>(
     if Pin::new(linger.sleep.get_mut()).poll(cx).is_pending() {
         return Poll::Pending;
     }
+    let (tokens, since) = (linger.want.n, linger.since);
     *state = State::Done;
+    inner.tell(|| LimiterEvent::Granted { tokens, waited: inner.waited(since) });
     Poll::Ready(Ok(()))
 }
 
@@ -213,14 +225,14 @@ fn linger<A: Algorithm>(inner: &Inner<A>, since: u64, want: Want, limit: Limit) 
     match inner.epoch.instant(until) {
         Some(instant) if until > now => {
             let sleep = Mutex::new(inner.epoch.clock().sleep_until(instant));
-            State::Lingering(Box::new(Linger { sleep, want }))
+            State::Lingering(Box::new(Linger { sleep, want, since }))
         }
         _ => State::Done,
     }
 }
 
 /// Dropped in line, or with a grant that nobody has seen.
-fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
+fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>, tokens: u64, since: u64) {
     let now = inner.epoch.nanos();
     let (waker, changed) = inner.change(now, |ledger| match ledger.line.leave(slot, now) {
         Some(waker) => waker,
@@ -233,13 +245,15 @@ fn abandon<A: Algorithm>(inner: &Arc<Inner<A>>, slot: Pin<&Slot<Want>>) {
     });
     changed.serve_all();
     drop(waker);
+    inner.tell(|| LimiterEvent::Cancelled { tokens, waited: inner.waited(since) });
 }
 
 /// Dropped with a grant that it had not told of.
-fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, want: &Want) {
+fn give_back<A: Algorithm>(inner: &Arc<Inner<A>>, want: &Want, since: u64) {
     let now = inner.epoch.nanos();
     let ((), changed) = inner.change(now, |ledger| ledger.line.give_back(want, now));
     changed.serve_all();
+    inner.tell(|| LimiterEvent::Cancelled { tokens: want.n, waited: inner.waited(since) });
 }
 
 impl<A: Algorithm> fmt::Debug for Acquire<'_, A> {

@@ -1,6 +1,7 @@
 //! The word, the mutex and the alarm, put together.
 
 use super::course::{Boundary, Course};
+use super::event::Watch;
 use super::followers::{Follow, Followers};
 use super::jittered::Jittered;
 use super::line::{Ask, Entry, Line, Want};
@@ -8,12 +9,12 @@ use super::seen::Seen;
 use super::word::{Publication, Published, Verdict, Word};
 use crate::limit::alarm::{Alarm, Orders};
 use crate::limit::{Algorithm, Denied};
-use crate::shim::{AtomicU64, Mutex, MutexGuard, Ordering, serial};
+use crate::shim::{Mutex, MutexGuard, serial};
 use crate::time::{Clock, Epoch, Sleep};
 use crate::wait::{Panicked, Slot, Wakes};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// In this order: what a decision reads comes first, side by side.
@@ -21,8 +22,8 @@ use std::task::{Context, Poll, Wake, Waker};
 pub(super) struct Inner<A: Algorithm> {
     word: Word,
     pub(super) epoch: Epoch,
-    /// Decisions, if they are counted.
-    pub(super) tally: Option<Box<Tally>>,
+    /// Once somebody wants decisions to be counted, or told of. No checker need see how it gets here: nothing else depends on it.
+    pub(super) watch: OnceLock<Box<Watch>>,
     pub(super) name: Option<Arc<str>>,
     /// How waits are lengthened, if they are.
     pub(super) jitter: Option<Jittered>,
@@ -32,12 +33,6 @@ pub(super) struct Inner<A: Algorithm> {
     /// Its place in the order in which several are held.
     pub(super) serial: u64,
     ledger: Mutex<Ledger<A>>,
-}
-
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) allowed: AtomicU64,
-    pub(super) denied: AtomicU64,
 }
 
 /// What the mutex guards.
@@ -181,6 +176,10 @@ impl<A: Algorithm> Inner<A> {
     fn new(settings: Settings<A>) -> Self {
         let Settings { algorithm, state, clock, name, counted, jitter, queue } = settings;
         let (word, epoch) = (Word::new(), algorithm.epoch(clock));
+        let watch = OnceLock::new();
+        if counted {
+            watch.get_or_init(Box::<Watch>::default).count();
+        }
         let mut ledger = Ledger {
             course: Course::new(algorithm.clone()),
             line: A::Line::new(algorithm, state),
@@ -194,7 +193,7 @@ impl<A: Algorithm> Inner<A> {
             word,
             epoch,
             name,
-            tally: counted.then(Box::default),
+            watch,
             jitter,
             queue,
             followers: Followers::default(),
@@ -206,8 +205,17 @@ impl<A: Algorithm> Inner<A> {
     /// Decides at once, and counts the decision.
     #[inline(always)]
     pub(super) fn take(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
+        match self.watch.get() {
+            None => self.decide(nanos, n),
+            Some(_) => self.take_and_tell(nanos, n),
+        }
+    }
+
+    /// Out of line, so that those whom nobody observes do not keep their refusal in memory for it.
+    #[inline(never)]
+    fn take_and_tell(self: &Arc<Self>, nanos: u64, n: u64) -> Result<(), Denied> {
         let decision = self.decide(nanos, n);
-        self.count(decision.is_ok());
+        self.tell_decided(n, &decision);
         decision
     }
 
@@ -220,13 +228,6 @@ impl<A: Algorithm> Inner<A> {
             Verdict::Taken => Ok(()),
             Verdict::Denied(denied) => Err(denied),
             Verdict::Slow => self.take_slowly(nanos, n),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn count(&self, allowed: bool) {
-        if let Some(tally) = &self.tally {
-            tally.count(allowed);
         }
     }
 
@@ -581,13 +582,5 @@ impl<A: Algorithm> Wake for Inner<A> {
         let mut ledger = self.lock();
         let now = ledger.seen.read(&self.epoch);
         self.serve(ledger, now);
-    }
-}
-
-impl Tally {
-    fn count(&self, allowed: bool) {
-        let counter = if allowed { &self.allowed } else { &self.denied };
-        // Relaxed: a statistic.
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@ mod acquire;
 mod builder;
 mod course;
 mod engine;
+mod event;
 mod followers;
 mod inner;
 mod jittered;
@@ -16,11 +17,13 @@ mod word;
 pub use acquire::Acquire;
 pub use builder::LimiterBuilder;
 pub(in crate::limit) use engine::Engine;
+pub use event::LimiterEvent;
 pub(in crate::limit) use plan::Plan;
 pub use reservation::Reservation;
 pub(in crate::limit) use word::{Packed, Params, Step, WORD_BITS};
 
 use super::{Algorithm, Denied, Gcra};
+use crate::observe::Observe;
 use crate::shim::Ordering;
 use crate::time::{Deadline, Epoch};
 use acquire::Limit;
@@ -120,7 +123,7 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// It is not: [`Denied::retry_after`] says when it will be.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<(), Denied> {
         self.inner.take(self.inner.epoch.nanos(), 1)
     }
@@ -141,7 +144,7 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// As [`try_acquire_many`](Self::try_acquire_many).
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire_at(&self, n: u64, now: Instant) -> Result<(), Denied> {
         if n == 0 { Ok(()) } else { self.inner.take(self.inner.epoch.nanos_at(now), n) }
     }
@@ -267,7 +270,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
+    #[cfg(any(feature = "telemetry", feature = "health"))]
     pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<A> {
         let inner = std::sync::Arc::downgrade(&self.inner);
         move || Some(Self { inner: inner.upgrade()? })
@@ -297,6 +300,7 @@ impl<A: Algorithm> Limiter<A> {
     /// As [`set`](Self::set), by a function of the settings that were: two that change different things at once lose neither.
     pub(super) fn set_with(&self, next: impl FnOnce(&A) -> A) {
         self.steer(|course, _| course.set_base(next(course.base())));
+        self.inner.tell(|| LimiterEvent::Changed);
     }
 
     /// Puts other settings in force for a while, from now on; after that those that were in force before come back by
@@ -305,11 +309,13 @@ impl<A: Algorithm> Limiter<A> {
     pub fn set_temporarily(&self, algorithm: impl Into<A>, duration: Duration) {
         let algorithm = self.started(algorithm);
         self.steer(|course, now| course.push(algorithm, after(now, duration)));
+        self.inner.tell(|| LimiterEvent::Changed);
     }
 
     /// Ends what is temporary now.
     pub fn clear_temporary(&self) {
         self.steer(|course, _| course.clear());
+        self.inner.tell(|| LimiterEvent::Changed);
     }
 
     /// Until when temporary settings are in force; `None` if there are none.
@@ -337,18 +343,28 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn pause_until_nanos(&self, until: u64) {
+        let mut pause = None;
         self.steer(|course, now| {
             if until > now {
                 course.pause(until);
+                pause = Some(Duration::from_nanos(until - now));
             }
         });
+        if let Some(pause) = pause {
+            self.inner.tell(|| LimiterEvent::Paused { pause: (until < u64::MAX).then_some(pause) });
+        }
     }
 
     /// Ends a pause now. Nothing happens if there is none.
     pub fn resume(&self) {
+        let mut paused = false;
         self.steer(|course, _| {
+            paused = course.paused().is_some();
             course.resume();
         });
+        if paused {
+            self.inner.tell(|| LimiterEvent::Resumed);
+        }
     }
 
     /// Until when it is paused, [never](Deadline::NEVER) being until somebody resumes it; `None` if it is not.
@@ -388,6 +404,7 @@ impl<A: Algorithm> Limiter<A> {
         // Who is due has his tokens already, however late his timer is.
         let ((), changed) = self.inner.serve_and_change(|ledger, now| ledger.line.drain_to(n, now));
         changed.serve_all();
+        self.inner.tell(|| LimiterEvent::Drained { to: n });
     }
 
     /// Puts `n` tokens back that were taken and not used, as far as the algorithm can. They never lift it above what it can
@@ -396,6 +413,19 @@ impl<A: Algorithm> Limiter<A> {
         let now = self.inner.epoch.nanos();
         let ((), changed) = self.inner.change(now, |ledger| ledger.line.refund(n, now));
         changed.serve_all();
+    }
+
+    /// Shows all events from now on to `observer`.
+    pub fn observe(&self, observer: impl Observe<LimiterEvent>) {
+        self.inner.watch.get_or_init(Box::default).observers.add(observer);
+    }
+
+    /// Counts decisions from now on, as if it had been built to, and shows all events but these to `observer`.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn count_and_observe(&self, observer: impl Observe<LimiterEvent>) {
+        let watch = self.inner.watch.get_or_init(Box::default);
+        watch.count();
+        watch.others.add(observer);
     }
 
     /// What it has done so far.
@@ -411,9 +441,9 @@ impl<A: Algorithm> Limiter<A> {
             granted: counts.granted,
             cancelled: counts.cancelled,
             // Relaxed: statistics.
-            decided: self.inner.tally.as_ref().map(|tally| Decided {
-                allowed: tally.allowed.load(Ordering::Relaxed),
-                denied: tally.denied.load(Ordering::Relaxed),
+            decided: self.inner.watch.get().filter(|watch| watch.is_counted()).map(|watch| Decided {
+                allowed: watch.allowed.load(Ordering::Relaxed),
+                denied: watch.denied.load(Ordering::Relaxed),
             }),
         }
     }

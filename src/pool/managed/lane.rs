@@ -1,8 +1,10 @@
 //! One queue of a managed pool: its classes, its width, its places.
 
 use super::store::At;
+use crate::pool::stats::QueueStats;
 use crate::sync::Priority;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 const CLASSES: usize = Priority::Critical as usize + 1;
 
@@ -35,12 +37,24 @@ pub(super) struct Lane {
     pub(super) held: usize,
     pub(super) delayed: usize,
     pub(super) running: usize,
+    /// Of those running, how many wait again: their workers have not let go of them.
+    pub(super) returned: usize,
+    pub(super) submitted: u64,
     classes: [VecDeque<Mark>; CLASSES],
 }
 
 impl Lane {
     pub(super) fn new(width: usize, capacity: usize) -> Self {
-        Self { width, capacity, held: 0, delayed: 0, running: 0, classes: Default::default() }
+        Self {
+            width,
+            capacity,
+            held: 0,
+            delayed: 0,
+            running: 0,
+            returned: 0,
+            submitted: 0,
+            classes: Default::default(),
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -103,6 +117,26 @@ impl Lane {
         if self.running >= self.width {
             return None;
         }
+        self.since()
+    }
+
+    /// As [`oldest`](Self::oldest), of all in line.
+    fn since(&self) -> Option<u64> {
         self.classes.iter().filter_map(|line| line.front().map(|mark| mark.since)).min()
+    }
+
+    pub(super) fn stats(&self, now: u64) -> QueueStats {
+        let running = self.running.saturating_sub(self.returned);
+        let bound = |most: usize| (most != usize::MAX).then_some(most);
+        QueueStats {
+            width: bound(self.width),
+            capacity: bound(self.capacity),
+            queued: self.held,
+            delayed: self.delayed,
+            running,
+            oldest: self.since().map(|since| Duration::from_nanos(now.saturating_sub(since))),
+            submitted: self.submitted,
+            ended: self.submitted.saturating_sub((self.held + running) as u64),
+        }
     }
 }

@@ -81,6 +81,7 @@ pub(super) use scaler::Scaler;
 use super::handle::TaskId;
 use super::room::Room;
 use super::slot::Job;
+use super::stats::QueueStats;
 use crate::shim::Mutex;
 use crate::sync::Priority;
 use crate::sync::ring::{PopError, PushError};
@@ -128,6 +129,8 @@ pub(super) struct Ticket {
     pub(super) terms: Terms,
     /// It is too late to begin it.
     pub(super) is_expired: bool,
+    /// The task was taken back: it waits again, while its worker has not let go of it.
+    pub(super) came_back: bool,
 }
 
 /// A queue, as the builder asks for it.
@@ -278,7 +281,7 @@ impl Managed {
 
     /// A worker is done with its task, or has given it back.
     pub(super) fn release(&self, ticket: &Ticket) {
-        self.plan.lock().release(ticket.terms.lane);
+        self.plan.lock().release(ticket);
     }
 
     /// What a worker is to do that is in the list of sleepers.
@@ -375,6 +378,15 @@ impl Managed {
     /// Free places of a lane.
     pub(super) fn free(&self, lane: u16) -> usize {
         self.plan.lock().lanes.get(usize::from(lane)).map_or(0, Lane::free)
+    }
+
+    /// The books of the lane of that name, of one moment.
+    pub(super) fn queue_stats(&self, name: &str) -> Option<QueueStats> {
+        let lane = self.lane(name)?;
+        let now = self.epoch.nanos();
+        let plan = self.plan.lock();
+        // Others may have brought a later time meanwhile.
+        plan.lanes.get(usize::from(lane)).map(|lane| lane.stats(now.max(plan.now)))
     }
 
     /// Places of the lane that has the fewest.

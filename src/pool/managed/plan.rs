@@ -156,6 +156,9 @@ impl Plan {
         self.advance(now);
         let id = self.pushed;
         self.pushed += 1;
+        if let Some(lane) = self.lanes.get_mut(usize::from(terms.lane)) {
+            lane.submitted += 1;
+        }
         self.hold(job, id, terms, self.now);
         (id, self.call())
     }
@@ -168,8 +171,10 @@ impl Plan {
         }
         self.advance(now);
         self.popped -= 1;
-        let lane = self.lanes.get(usize::from(terms.lane));
-        let since = lane.map_or(self.now, |lane| lane.end(terms.priority, self.now, id));
+        let since = self.lanes.get_mut(usize::from(terms.lane)).map_or(self.now, |lane| {
+            lane.returned += 1;
+            lane.end(terms.priority, self.now, id)
+        });
         self.hold(job, id, terms, since);
         Ok(self.call())
     }
@@ -227,14 +232,15 @@ impl Plan {
         self.scaling.busy += 1;
         let held = self.store.remove(mark.at)?;
         let is_expired = held.terms.expires <= self.now;
-        Some((held.job, mark.id, Ticket { terms: held.terms, is_expired }))
+        Some((held.job, mark.id, Ticket { terms: held.terms, is_expired, came_back: false }))
     }
 
     /// A task of that lane that ran, or was to run, is over or has come back.
-    pub(super) fn release(&mut self, lane: u16) {
+    pub(super) fn release(&mut self, ticket: &Ticket) {
         self.scaling.busy = self.scaling.busy.saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(ticket.terms.lane)) {
             lane.running = lane.running.saturating_sub(1);
+            lane.returned = lane.returned.saturating_sub(usize::from(ticket.came_back));
         }
     }
 

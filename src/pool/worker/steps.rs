@@ -52,6 +52,7 @@ impl Hand {
         match managed.readmit(back, task.id, &ticket, (!delay.is_zero()).then_some(due)) {
             Ok(call) => {
                 parked.is_in();
+                task.ticket.came_back = true;
                 task.clear(shared);
                 contain(|| shared.heed(call));
                 None

@@ -1,10 +1,11 @@
 //! Calls through a breaker: as a policy, as a future, and without one.
 
 use super::guard::Guard;
+use super::machine::{End, Machine, Ticket};
 use super::outcome::{ByDefault, Classify};
 use super::{CircuitBreaker, Outcome};
-use crate::resilience::policy::{fill, relay};
-use crate::resilience::{Attempt, Call, Component, Error, Kind, Layer, Once, Policy, Rejection};
+use crate::resilience::policy::relay;
+use crate::resilience::{Attempt, Call, Component, Error, Fork, Kind, Layer, Once, Policy, Rejection};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -101,13 +102,11 @@ impl Component for CircuitBreaker {
 
 pin_project! {
     /// An attempt under a breaker: asks to be let through when it starts, and tells the breaker how it ends.
-    #[derive(Debug)]
     pub struct Guarded<'a, A, C> {
-        // Before the guard, so that a dropped call is over before its place is given to another.
+        // Before the pass, so that a dropped call is over before its place is given to another.
         #[pin]
         inner: A,
-        guard: Option<Guard<&'a CircuitBreaker>>,
-        breaker: &'a CircuitBreaker,
+        pass: Pass<'a>,
         classifier: &'a C,
     }
 }
@@ -115,41 +114,96 @@ pin_project! {
 impl<'a, A, C> Guarded<'a, A, C> {
     #[inline]
     pub(super) fn new(breaker: &'a CircuitBreaker, classifier: &'a C, inner: A) -> Self {
-        Self { inner, guard: None, breaker, classifier }
+        Self { inner, pass: Pass::none(&breaker.machine), classifier }
     }
 }
 
-/// Settles the guard as failed if the poll of the call, or the classifier, panics.
-struct IfPanics<'a, 'b> {
-    guard: &'a mut Option<Guard<&'b CircuitBreaker>>,
-    armed: bool,
+impl<A: fmt::Debug, C> fmt::Debug for Guarded<'_, A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("breaker", &self.pass.machine.name)
+            .field("let_through", &self.pass.is_live())
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
 }
 
-impl Drop for IfPanics<'_, '_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.armed {
-            if let Some(guard) = self.guard.take() {
-                guard.failure();
+/// Room for the ticket of a call, which a policy keeps where it is made. As a [`Guard`](super::Guard), which comes and goes,
+/// it would be moved about, and that costs more than being let through.
+struct Pass<'a> {
+    machine: &'a Machine,
+    /// Of a call that was let through and is not settled.
+    ticket: Ticket,
+}
+
+impl<'a> Pass<'a> {
+    #[inline(always)]
+    fn none(machine: &'a Machine) -> Self {
+        Self { machine, ticket: Ticket::NONE }
+    }
+
+    #[inline(always)]
+    fn is_live(&self) -> bool {
+        !self.ticket.is_none()
+    }
+
+    /// Lets the call through, or not.
+    #[inline(always)]
+    fn enter(&mut self) -> Result<(), Rejection> {
+        match self.machine.admit(self.machine.now()) {
+            Ok(ticket) => {
+                self.ticket = ticket;
+                Ok(())
             }
+            Err(refused) => Err(self.machine.rejection(refused)),
+        }
+    }
+
+    /// The call has ended so.
+    #[inline(always)]
+    fn settle(&mut self, outcome: Outcome) {
+        let ticket = self.ticket.take();
+        self.machine.settle(ticket, End::Judged(outcome), self.machine.now());
+    }
+
+    /// The call has ended, and nobody knows how.
+    #[cold]
+    #[inline(never)]
+    fn cancel(&mut self) {
+        let ticket = self.ticket.take();
+        self.machine.settle(ticket, End::Cancelled, self.machine.now());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self) {
+        self.settle(Outcome::Failure);
+    }
+}
+
+/// A panic that passes by is not the call's: of that [`IfPanics`] tells.
+impl Drop for Pass<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_live() {
+            self.cancel();
         }
     }
 }
 
-/// The call has succeeded. A function of its own, so that the result, which was judged before, is not in memory for it, and
-/// the outcome is not either.
-#[inline(never)]
-fn succeed(guard: &mut Option<Guard<&CircuitBreaker>>) {
-    settle(guard, Outcome::Success);
+/// Settles the call as failed if its poll, or the classifier, panics.
+struct IfPanics<'a, 'b> {
+    pass: &'a mut Pass<'b>,
+    armed: bool,
 }
 
-/// The call has ended so.
-#[inline]
-fn settle(guard: &mut Option<Guard<&CircuitBreaker>>, outcome: Outcome) {
-    if let Some(guard) = guard {
-        guard.settle(outcome);
+impl Drop for IfPanics<'_, '_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.armed {
+            self.pass.fail();
+        }
     }
-    *guard = None;
 }
 
 impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
@@ -159,13 +213,12 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     #[inline(always)]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
-        if this.guard.is_none() {
-            match this.breaker.acquire() {
-                Ok(guard) => fill(this.guard, guard.told_of_panics()),
-                Err(rejection) => return Poll::Ready(Err(Error::Rejected(rejection))),
+        if !this.pass.is_live() {
+            if let Err(rejection) = this.pass.enter() {
+                return Poll::Ready(Err(Error::Rejected(rejection)));
             }
         }
-        let mut watch = IfPanics { guard: this.guard, armed: true };
+        let mut watch = IfPanics { pass: this.pass, armed: true };
         match this.inner.poll_attempt(cx) {
             Poll::Pending => {
                 watch.armed = false;
@@ -174,10 +227,7 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
             ready => relay(ready, |result| {
                 let outcome = this.classifier.classify(result);
                 watch.armed = false;
-                match outcome {
-                    Outcome::Success => succeed(watch.guard),
-                    outcome => settle(watch.guard, outcome),
-                }
+                watch.pass.settle(outcome);
             }),
         }
     }
@@ -186,13 +236,16 @@ impl<A: Attempt, C: Classify<A::Ok, A::Err>> Attempt for Guarded<'_, A, C> {
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         this.inner.cancel();
-        *this.guard = None;
+        if this.pass.is_live() {
+            this.pass.cancel();
+        }
     }
 }
 
-impl<A: crate::resilience::Fork, C: Classify<A::Ok, A::Err>> crate::resilience::Fork for Guarded<'_, A, C> {
+impl<A: Fork, C: Classify<A::Ok, A::Err>> Fork for Guarded<'_, A, C> {
     fn fork(&self) -> Option<Self> {
-        Some(Self::new(self.breaker, self.classifier, self.inner.fork()?))
+        let pass = Pass::none(self.pass.machine);
+        Some(Self { inner: self.inner.fork()?, pass, classifier: self.classifier })
     }
 }
 

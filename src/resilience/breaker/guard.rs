@@ -47,21 +47,12 @@ pub struct Guard<H: Handle> {
     handle: H,
     ticket: Ticket,
     live: bool,
-    /// Whether to take it for the call's panic when it is dropped by one.
-    panic_is_failure: bool,
 }
 
 impl<H: Handle> Guard<H> {
     #[inline]
     pub(super) fn new(handle: H, ticket: Ticket) -> Self {
-        Self { handle, ticket, live: true, panic_is_failure: true }
-    }
-
-    /// For one who can tell a panic of the call from one that passes by.
-    #[inline]
-    pub(super) fn told_of_panics(mut self) -> Self {
-        self.panic_is_failure = false;
-        self
+        Self { handle, ticket, live: true }
     }
 
     /// The call succeeded.
@@ -85,12 +76,6 @@ impl<H: Handle> Guard<H> {
     /// The call ended so.
     #[inline(always)]
     pub fn record(mut self, outcome: Outcome) {
-        self.settle(outcome);
-    }
-
-    /// As [`record`](Self::record), for a guard that is dropped where it is: moving it would cost more than settling it.
-    #[inline(always)]
-    pub(super) fn settle(&mut self, outcome: Outcome) {
         self.live = false;
         let machine = &self.handle.breaker().machine;
         machine.settle(self.ticket, End::Judged(outcome), machine.now());
@@ -117,8 +102,7 @@ impl<H: Handle> Drop for Guard<H> {
     #[inline]
     fn drop(&mut self) {
         if self.live {
-            let failed = self.panic_is_failure && std::thread::panicking();
-            let end = if failed { End::Judged(Outcome::Failure) } else { End::Cancelled };
+            let end = if std::thread::panicking() { End::Judged(Outcome::Failure) } else { End::Cancelled };
             let machine = &self.handle.breaker().machine;
             machine.settle(self.ticket, end, machine.now());
         }

@@ -87,6 +87,24 @@ pub(super) struct Ticket {
     pub(super) detail: u64,
 }
 
+impl Ticket {
+    /// Of no call: no plain word is like this.
+    pub(super) const NONE: Self = Self { word: Word(u64::MAX), detail: u64::MAX };
+
+    #[inline(always)]
+    pub(super) const fn is_none(self) -> bool {
+        self.word.0 == Self::NONE.word.0
+    }
+
+    /// Leaves none.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Self {
+        let ticket = *self;
+        self.word = Self::NONE.word;
+        ticket
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
@@ -105,13 +123,13 @@ impl Now<'_> {
     pub(super) fn nanos(&mut self) -> u64 {
         *self.nanos.get_or_insert_with(|| self.epoch.nanos())
     }
+}
 
-    /// For a path that is inlined into the user's code and seldom needs the time.
-    #[cold]
-    #[inline(never)]
-    fn nanos_out_of_line(&mut self) -> u64 {
-        self.nanos()
-    }
+/// For a path that is inlined into the user's code and seldom needs the time.
+#[cold]
+#[inline(never)]
+fn nanos_out_of_line(epoch: &Epoch) -> u64 {
+    epoch.nanos()
 }
 
 /// A refusal. Two words, as it is made where nobody should have to wait for it; [`Machine::refusal`] dresses it up.
@@ -282,10 +300,10 @@ impl Machine {
     ///
     /// The way through a closed breaker is inlined down to the user's code, so that the ticket stays in registers.
     #[inline(always)]
-    pub(super) fn admit(&self, mut now: Now<'_>) -> Result<Ticket, Refused> {
+    pub(super) fn admit(&self, now: Now<'_>) -> Result<Ticket, Refused> {
         // Relaxed: a first look, to refuse without a write; what counts is the look in `let_through`.
         if Word(self.word.load(Ordering::Relaxed)).lets_through() {
-            if let Some(ticket) = self.let_through(&mut now) {
+            if let Some(ticket) = self.let_through(&now) {
                 return Ok(ticket);
             }
         }
@@ -293,7 +311,7 @@ impl Machine {
     }
 
     #[inline(always)]
-    fn let_through(&self, now: &mut Now<'_>) -> Option<Ticket> {
+    fn let_through(&self, now: &Now<'_>) -> Option<Ticket> {
         let lane = lane();
         self.tally.add_then_look::<ADMITTED>(lane);
         // ORDERING: SeqCst, after the sequentially consistent addition: either this sees that the breaker is shut down,
@@ -303,7 +321,11 @@ impl Machine {
             self.take_back(lane);
             return None;
         }
-        let detail = if self.posted.times_calls() { now.nanos_out_of_line() } else { u64::MAX };
+        let detail = match now.nanos {
+            _ if !self.posted.times_calls() => u64::MAX,
+            Some(nanos) => nanos,
+            None => nanos_out_of_line(now.epoch),
+        };
         Some(Ticket { word: word.plain(), detail })
     }
 
@@ -339,7 +361,7 @@ impl Machine {
         loop {
             let word = self.load();
             if word.lets_through() {
-                match self.let_through(&mut now) {
+                match self.let_through(&now) {
                     Some(ticket) => return Ok(ticket),
                     None => continue,
                 }

@@ -205,7 +205,7 @@ impl CircuitBreaker {
     }
 
     /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
+    #[cfg(any(feature = "telemetry", feature = "health"))]
     pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
         let machine = std::sync::Arc::downgrade(&self.machine);
         move || Some(Self { machine: machine.upgrade()? })

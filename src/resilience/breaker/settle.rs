@@ -150,8 +150,37 @@ impl Machine {
     /// A failure.
     #[inline(never)]
     pub(super) fn settle_failure(&self, ticket: Ticket, nanos: Option<u64>) {
+        // What the rest would come to in most cases without a window, or with one of calls, without its detours.
         let word = self.load();
-        // What the rest would come to in most cases without a window, or with one of calls, if nobody looks at the time.
+        let shape = self.shape(word);
+        let taken = match shape {
+            _ if self.posted.looks_at_times() => None,
+            Shape::NONE if word.is_closed_as(ticket.word) => Some(word),
+            shape if shape.is_calls() => self.take_failure_below(ticket, shape),
+            _ => None,
+        };
+        match taken {
+            Some(word)
+                if self.is_one_of_few(word)
+                    && self.replace(word, word.with_failures(word.failures() + 1)) =>
+            {
+                self.tally.add::<FAILED>(lane());
+                self.wake_if_shut_down();
+            }
+            Some(word) if !shape.is_none() => self.settle_failure_taken(ticket, word, shape, nanos),
+            _ => self.settle_failure_with_care(ticket, nanos),
+        }
+    }
+
+    /// Whether one failure more in a row is no matter.
+    #[inline(always)]
+    fn is_one_of_few(&self, word: Word) -> bool {
+        word.failures() + 1 < self.posted.failure_threshold()
+    }
+
+    #[inline(never)]
+    fn settle_failure_with_care(&self, ticket: Ticket, nanos: Option<u64>) {
+        let word = self.load();
         let shape = self.shape(word);
         if word.is_closed_as(ticket.word) && !self.posted.looks_at_times() && !shape.is_time() {
             self.settle_failure_by_count(ticket, word, shape, nanos);
@@ -163,18 +192,17 @@ impl Machine {
 
     #[inline(always)]
     fn settle_failure_by_count(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
-        let mut now = Now { epoch: &self.epoch, nanos };
-        let ended = Ended { end: End::Judged(Outcome::Failure), slow: None };
         let mut window = None;
         if shape.is_calls() {
             let kind = Kind { failed: true, slow: false };
-            let (Taken::With(counts), stage) = self.take(word, shape, kind, &mut now) else {
-                return self.count_late(ended.end);
+            // (A window of calls does not ask for the time.)
+            let (Taken::With(counts), stage) = self.take(word, shape, kind, &mut self.now()) else {
+                return self.count_late(End::Judged(Outcome::Failure));
             };
             window = Some(counts);
             let rules = self.posted.rules();
             if rules.reached(counts) != 0 {
-                return self.settle_judged(ticket, ended, (counts, stage), &mut now);
+                return self.settle_failure_judged(ticket, (counts, stage), nanos);
             }
             self.calm.say(stage, counts, rules.minimum);
         }
@@ -182,8 +210,50 @@ impl Machine {
         if failures < self.posted.failure_threshold() && self.replace(word, word.with_failures(failures)) {
             self.tally.add::<FAILED>(lane());
         } else {
-            self.settle_in_a_row(ticket, ended, window, &mut now);
+            self.settle_failure_in_a_row(ticket, window, nanos);
         }
+    }
+
+    /// Puts a failure into the window of calls if it is clear at a glance that it changes nothing but numbers. The word of that
+    /// moment; `None`: nothing is done.
+    ///
+    /// By the reasons of [`calm`](super::calm) nothing is missed: the head is looked at first, and then the rules, which so are not
+    /// older than those of anybody whose outcome is before this one.
+    #[inline(always)]
+    fn take_failure_below(&self, ticket: Ticket, shape: Shape) -> Option<Word> {
+        let mut word = ticket.word;
+        let below = |most| {
+            word = self.load();
+            word.is_closed_as(ticket.word)
+                && self.is_one_of_few(word)
+                && self.posted.rules().reached(most) == 0
+        };
+        let taken = self.windows.get()?.take_failure_below(shape, ticket.word.generation(), below);
+        taken.then_some(word)
+    }
+
+    // Apart, so that nothing of them is made, or kept in memory, where they are not called.
+    #[cold]
+    #[inline(never)]
+    fn settle_failure_judged(&self, ticket: Ticket, (counts, stage): (Counts, Stage), nanos: Option<u64>) {
+        let ended = Ended { end: End::Judged(Outcome::Failure), slow: None };
+        self.settle_judged(ticket, ended, (counts, stage), &mut Now { epoch: &self.epoch, nanos });
+    }
+
+    /// It is in the window, and the word has changed since.
+    #[cold]
+    #[inline(never)]
+    fn settle_failure_taken(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
+        let window = self.windows.get().map(|windows| windows.read(shape, word.generation(), 0));
+        self.settle_failure_in_a_row(ticket, window, nanos);
+        self.wake_if_shut_down();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_failure_in_a_row(&self, ticket: Ticket, window: Option<Counts>, nanos: Option<u64>) {
+        let ended = Ended { end: End::Judged(Outcome::Failure), slow: None };
+        self.settle_in_a_row(ticket, ended, window, &mut Now { epoch: &self.epoch, nanos });
     }
 
     fn settle_let_through(&self, ticket: Ticket, end: End, now: &mut Now<'_>) {

@@ -7,6 +7,7 @@ use crate::limit::ConcurrencyLimiter;
 use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Policy, Rejection};
 use crate::sync::context;
+use crate::wait::Aside;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ impl<'a, A: Attempt> Policy<A> for &'a Bulkhead {
 
     #[inline]
     fn around(self, inner: A) -> BulkheadAttempt<'a, A> {
-        BulkheadAttempt { inner, seat: Seat::new(self), waiting: None }
+        BulkheadAttempt { inner, seat: Seat::new(self), waiting: Aside::none() }
     }
 }
 
@@ -27,20 +28,20 @@ pin_project! {
         // Before the seat: what runs is dropped before its place is given to others.
         #[pin]
         inner: A,
-        seat: Seat<&'a Bulkhead>,
+        seat: Seat<'a>,
         #[pin]
-        waiting: Option<Wait<&'a ConcurrencyLimiter>>,
+        waiting: Aside<Wait<&'a ConcurrencyLimiter>>,
     }
 }
 
 /// Takes a place that could not be taken by a glance: says why there is none if there is no queue, or waits for one.
 #[inline(never)]
 fn enter<'a>(
-    seat: &mut Seat<&'a Bulkhead>,
+    seat: &mut Seat<'a>,
     mut waiting: Pin<&mut Option<Wait<&'a ConcurrencyLimiter>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Rejection>> {
-    let Bulkhead { inner, request } = seat.handle();
+    let Bulkhead { inner, request, .. } = seat.bulkhead();
     if waiting.is_none() {
         if !context::can_end() {
             match inner.limiter.try_acquire_with(*request) {
@@ -73,9 +74,14 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
         let this = self.project();
         let seat = this.seat;
         if !seat.is_taken() {
-            let taken = this.waiting.is_none() && !context::can_end() && seat.take_now();
-            if !taken {
-                if let Err(rejection) = ready!(enter(seat, this.waiting, cx)) {
+            let fresh = this.waiting.is_none() && !context::can_end();
+            if !(fresh && seat.take_now()) {
+                if fresh {
+                    if let Some(rejection) = seat.bulkhead().refuse_now() {
+                        return Poll::Ready(Err(rejection.into()));
+                    }
+                }
+                if let Err(rejection) = ready!(enter(seat, this.waiting.project(), cx)) {
                     return Poll::Ready(Err(rejection.into()));
                 }
             }
@@ -84,8 +90,8 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
     }
 
     fn cancel(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        this.waiting.set(None);
+        let this = self.project();
+        this.waiting.project().set(None);
         this.inner.cancel();
         this.seat.give_back();
     }
@@ -93,7 +99,11 @@ impl<A: Attempt> Attempt for BulkheadAttempt<'_, A> {
 
 impl<A: Fork> Fork for BulkheadAttempt<'_, A> {
     fn fork(&self) -> Option<Self> {
-        Some(Self { inner: self.inner.fork()?, seat: Seat::new(self.seat.handle()), waiting: None })
+        Some(Self {
+            inner: self.inner.fork()?,
+            seat: Seat::new(self.seat.bulkhead()),
+            waiting: Aside::none(),
+        })
     }
 }
 

@@ -102,7 +102,7 @@ impl BulkheadBuilder {
         }
         let (observers, refused) = (Observers::new(), Refused::default());
         let inner = Inner { limiter, made, name, observers, refused };
-        Ok(Bulkhead { inner: Arc::new(inner), request: Request::new(1) })
+        Ok(Bulkhead::of(Arc::new(inner), Request::new(1)))
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -16,7 +16,7 @@ pub use set::AtZero;
 use super::{Call, Component, Error, Kind, Layer, Once, Policy, Reason, Rejection, Shortage, Single};
 use crate::ConfigError;
 use crate::limit::ConcurrencyLimiter;
-use crate::limit::concurrency::{AcquireError, Partition, Request};
+use crate::limit::concurrency::{AcquireError, Partition, Request, Shortcut};
 use crate::observe::{Observe, Observers};
 use crate::shim::{AtomicU64, Ordering};
 use crate::sync::Priority;
@@ -98,6 +98,8 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Bulkhead {
     inner: Arc<Inner>,
+    /// To the places of the request.
+    shortcut: Option<Shortcut>,
     request: Request,
 }
 
@@ -120,6 +122,11 @@ struct Refused {
 }
 
 impl Bulkhead {
+    fn of(inner: Arc<Inner>, request: Request) -> Self {
+        let shortcut = inner.limiter.shortcut(request);
+        Self { inner, shortcut, request }
+    }
+
     /// At most `running` calls at once; further ones are refused.
     ///
     /// # Errors
@@ -151,7 +158,7 @@ impl Bulkhead {
     /// Default: 1.
     #[must_use]
     pub fn places(self, places: u32) -> Self {
-        Self { request: self.request.permits(places), ..self }
+        Self::of(self.inner, self.request.permits(places))
     }
 
     /// The same bulkhead, whose calls through this clone wait at most so long. Default: the builder's
@@ -248,11 +255,35 @@ impl Bulkhead {
     /// # Errors
     /// No place, or others wait for it; closed.
     pub fn try_acquire(&self) -> Result<Place, Rejection> {
+        if let Some(rejection) = self.refuse_now() {
+            return Err(rejection);
+        }
         match self.inner.limiter.try_acquire_with(self.request) {
             Ok(permit) => Ok(Place::new(self.clone(), permit, None)),
             // Not for want of room in the queue: it would not have waited there.
             Err(error) => Err(self.inner.refused(&error, false)),
         }
+    }
+
+    /// A refusal, where no lock is needed for it: no place is free, and there is no queue to wait in.
+    #[inline(always)]
+    fn refuse_now(&self) -> Option<Rejection> {
+        // Only the number is made out of line: a refusal that came back through memory would be waited for.
+        let limit = self.limit_if_full()?;
+        Some(self.inner.full(limit))
+    }
+
+    #[inline(never)]
+    fn limit_if_full(&self) -> Option<u32> {
+        let Self { inner, shortcut, request } = self;
+        let limit = shortcut.as_ref()?.is_full(request)?;
+        if inner.limiter.queue() > 0 {
+            return None;
+        }
+        inner.refused.no_place.fetch_add(1, Ordering::Relaxed);
+        let name = inner.name;
+        inner.observers.emit(|| BulkheadEvent::Rejected { name, rejection: inner.full(limit) });
+        Some(limit)
     }
 
     /// Changes how many calls may run at once, and returns the old number. More are let in at once; fewer take effect as
@@ -285,6 +316,12 @@ impl Bulkhead {
         }
     }
 
+    /// What gives its limiter for as long as it is there, and does not keep it.
+    #[cfg(feature = "health")]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<ConcurrencyLimiter> + Send + Sync + use<> {
+        self.inner.limiter.weak()
+    }
+
     /// Shows all further events to `observer`, of all clones.
     pub fn observe(&self, observer: impl Observe<BulkheadEvent>) {
         self.inner.observers.add(observer);
@@ -297,6 +334,12 @@ impl Bulkhead {
 }
 
 impl Inner {
+    /// No place of so many, and nobody waits.
+    #[inline(always)]
+    fn full(&self, limit: u32) -> Rejection {
+        Rejection::full_for_want_of(Shortage::Places, self.name, limit, 0, Duration::ZERO)
+    }
+
     /// `queued` if there is a queue that could have taken it.
     #[cold]
     fn refused(&self, error: &AcquireError, queued: bool) -> Rejection {

@@ -6,7 +6,6 @@ use crate::limit::ConcurrencyLimiter;
 use crate::limit::concurrency::{Handle, Permit};
 use crate::resilience::Rejection;
 use pin_project_lite::pin_project;
-use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,11 +14,12 @@ use std::time::{Duration, Instant};
 
 /// Room for the places of one call, and whether they are taken. What the call asked for says what is given back, so no more
 /// is kept of them.
-pub(super) struct Seat<B: Borrow<Bulkhead>> {
-    bulkhead: B,
+pub(super) struct Seat<'a> {
+    bulkhead: &'a Bulkhead,
     taken: Taken,
 }
 
+#[derive(Clone, Copy)]
 enum Taken {
     No,
     Yes,
@@ -27,9 +27,9 @@ enum Taken {
     At(Instant),
 }
 
-impl<B: Borrow<Bulkhead>> Seat<B> {
+impl<'a> Seat<'a> {
     #[inline(always)]
-    pub(super) fn new(bulkhead: B) -> Self {
+    pub(super) fn new(bulkhead: &'a Bulkhead) -> Self {
         Self { bulkhead, taken: Taken::No }
     }
 
@@ -41,8 +41,11 @@ impl<B: Borrow<Bulkhead>> Seat<B> {
     /// Takes it if that can be said at once, and nobody is to be told.
     #[inline(always)]
     pub(super) fn take_now(&mut self) -> bool {
-        let Bulkhead { inner, request } = self.bulkhead.borrow();
-        let taken = !inner.observers.is_watched() && inner.limiter.take_now(*request);
+        let Bulkhead { inner, shortcut, request } = self.bulkhead;
+        let taken = match shortcut {
+            Some(shortcut) => !inner.observers.is_watched() && shortcut.take(request),
+            None => false,
+        };
         if taken {
             self.taken = Taken::Yes;
         }
@@ -51,47 +54,64 @@ impl<B: Borrow<Bulkhead>> Seat<B> {
 
     /// Takes it by a permit of what the call asked for.
     pub(super) fn take<H: Handle>(&mut self, permit: Permit<H>, queued: Option<Instant>) {
-        let inner = &self.bulkhead.borrow().inner;
-        let told = inner.observers.is_watched().then(|| inner.tell_admitted(queued));
-        permit.hand_over();
-        self.taken = told.map_or(Taken::Yes, Taken::At);
+        self.taken = self.bulkhead.inner.admitted(permit, queued);
     }
 
     /// Gives it back, if it is taken.
     #[inline(always)]
     pub(super) fn give_back(&mut self) {
-        let Bulkhead { inner, request } = self.bulkhead.borrow();
         let taken = match std::mem::replace(&mut self.taken, Taken::No) {
             Taken::No => return,
             taken => taken,
         };
-        inner.limiter.give_back(*request);
-        if inner.observers.is_watched() {
-            inner.tell_finished(&taken);
-        }
+        self.bulkhead.give_back(taken);
     }
 
-    pub(super) fn bulkhead(&self) -> &Bulkhead {
-        self.bulkhead.borrow()
-    }
-}
-
-impl<B: Borrow<Bulkhead> + Copy> Seat<B> {
     /// The bulkhead, for as long as it is borrowed.
     #[inline(always)]
-    pub(super) fn handle(&self) -> B {
+    pub(super) fn bulkhead(&self) -> &'a Bulkhead {
         self.bulkhead
     }
-}
 
-impl<B: Borrow<Bulkhead>> Drop for Seat<B> {
-    #[inline]
-    fn drop(&mut self) {
+    #[cold]
+    #[inline(never)]
+    fn leave(&mut self) {
         self.give_back();
     }
 }
 
+impl Drop for Seat<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_taken() {
+            self.leave();
+        }
+    }
+}
+
+impl Bulkhead {
+    /// Gives back what was taken.
+    #[inline(always)]
+    fn give_back(&self, taken: Taken) {
+        let Self { inner, shortcut, request } = self;
+        match shortcut {
+            Some(shortcut) => shortcut.give_back(request),
+            None => inner.limiter.give_back(*request),
+        }
+        if inner.observers.is_watched() {
+            inner.tell_finished(taken);
+        }
+    }
+}
+
 impl Inner {
+    /// Turns the permit of what a call asked for into the knowledge that it was taken.
+    fn admitted<H: Handle>(&self, permit: Permit<H>, queued: Option<Instant>) -> Taken {
+        let told = self.observers.is_watched().then(|| self.tell_admitted(queued));
+        permit.hand_over();
+        told.map_or(Taken::Yes, Taken::At)
+    }
+
     #[cold]
     fn tell_admitted(&self, queued: Option<Instant>) -> Instant {
         let now = self.limiter.clock().now();
@@ -102,9 +122,9 @@ impl Inner {
     }
 
     #[cold]
-    fn tell_finished(&self, taken: &Taken) {
+    fn tell_finished(&self, taken: Taken) {
         let held = match taken {
-            Taken::At(since) => Some(self.limiter.clock().now().saturating_duration_since(*since)),
+            Taken::At(since) => Some(self.limiter.clock().now().saturating_duration_since(since)),
             _ => None,
         };
         let (name, running) = (self.name, self.limiter.in_flight());
@@ -116,26 +136,32 @@ impl Inner {
 #[must_use = "a place that is not held is given back at once"]
 #[clippy::has_significant_drop]
 pub struct Place {
-    seat: Seat<Bulkhead>,
+    bulkhead: Bulkhead,
+    taken: Taken,
 }
 
 impl Place {
     pub(super) fn new<H: Handle>(bulkhead: Bulkhead, permit: Permit<H>, queued: Option<Instant>) -> Self {
-        let mut seat = Seat::new(bulkhead);
-        seat.take(permit, queued);
-        Self { seat }
+        let taken = bulkhead.inner.admitted(permit, queued);
+        Self { bulkhead, taken }
     }
 
     /// How many places of the bulkhead it stands for.
     pub fn places(&self) -> u32 {
-        self.seat.bulkhead().request.permits
+        self.bulkhead.request.permits
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.bulkhead.give_back(self.taken);
     }
 }
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
-            .field("bulkhead", &self.seat.bulkhead().inner.name)
+            .field("bulkhead", &self.bulkhead.inner.name)
             .field("places", &self.places())
             .finish_non_exhaustive()
     }

@@ -6,6 +6,7 @@ use crate::resilience::timeout::{OutcomeOf, within};
 use crate::resilience::{Attempt, Error, Exhausted, GaveUp, Rejection, Scope};
 use crate::sync::{Context as TaskContext, ContextError, context};
 use crate::time::{Alarm, Deadline, Sleep, Spread};
+use crate::wait::Aside;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -28,7 +29,7 @@ pub(super) struct Run<'a, E> {
     begun: bool,
     /// The operation's own last error; with `Rest::earlier`, the last of those no longer there.
     before: Option<E>,
-    rest: Option<Box<Rest<'a, E>>>,
+    rest: Aside<Box<Rest<'a, E>>>,
 }
 
 pub(super) struct Rest<'a, E> {
@@ -71,7 +72,7 @@ pub(super) enum Step {
 }
 
 impl<'a, E> Run<'a, E> {
-    pub(super) const FRESH: Self = Self { attempts: 0, begun: false, before: None, rest: None };
+    pub(super) const FRESH: Self = Self { attempts: 0, begun: false, before: None, rest: Aside::none() };
 
     /// Whether it has nothing to do before an attempt, and has no more in hand than a count.
     #[inline]
@@ -395,9 +396,10 @@ impl<'a, E> Run<'a, E> {
         reason: GaveUp,
     ) -> Error<E> {
         self.say_so(settings, reason);
-        let run = std::mem::replace(self, Self::FRESH);
+        let mut run = std::mem::replace(self, Self::FRESH);
         let before = if last.inner().is_some() { None } else { run.before };
-        let earlier = run.rest.map_or_else(VecDeque::new, |mut rest| std::mem::take(&mut rest.earlier));
+        let earlier =
+            run.rest.take().map_or_else(VecDeque::new, |mut rest| std::mem::take(&mut rest.earlier));
         let exhausted =
             Exhausted::new(settings.name, run.attempts, reason, last, before).with_earlier(earlier);
         let error = Error::Exhausted(Box::new(exhausted));

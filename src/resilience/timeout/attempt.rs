@@ -5,6 +5,7 @@ use crate::resilience::policy::relay;
 use crate::resilience::{Attempt, Error, Fork, Rejection};
 use crate::shim::Ordering;
 use crate::time::{Alarm, Clock};
+use crate::wait::Aside;
 use pin_project_lite::pin_project;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ pin_project! {
         policy: &'a Timeout,
         #[pin]
         inner: A,
-        alarm: Alarm,
+        alarm: Aside<Alarm>,
         // Of the attempt under way, where it is not the policy's.
         limit: Option<Duration>,
     }
@@ -26,7 +27,7 @@ pin_project! {
 impl<'a, A> TimeoutAttempt<'a, A> {
     #[inline]
     pub(super) fn new(policy: &'a Timeout, inner: A) -> Self {
-        Self { policy, inner, alarm: Alarm::default(), limit: None }
+        Self { policy, inner, alarm: Aside::none(), limit: None }
     }
 }
 
@@ -61,6 +62,13 @@ fn expires(alarm: &mut Alarm, clock: &Clock, limit: Duration, cx: &mut Context<'
     Poll::Ready(())
 }
 
+#[inline(always)]
+fn disarm(alarm: &mut Aside<Alarm>) {
+    if let Some(alarm) = &mut **alarm {
+        alarm.disarm();
+    }
+}
+
 impl Timeout {
     /// It has come to the limit.
     #[cold]
@@ -92,13 +100,13 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
         }
         match this.inner.as_mut().poll_attempt(cx) {
             Poll::Pending => {
-                ready!(expires(this.alarm, &policy.clock, limit, cx));
+                ready!(expires(this.alarm.get_or_insert_default(), &policy.clock, limit, cx));
                 *this.limit = None;
                 this.inner.cancel();
                 Poll::Ready(Err(policy.expired(limit, false).into()))
             }
             ready => relay(ready, |_| {
-                this.alarm.disarm();
+                disarm(this.alarm);
                 *this.limit = None;
             }),
         }
@@ -106,7 +114,7 @@ impl<A: Attempt> Attempt for TimeoutAttempt<'_, A> {
 
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
-        this.alarm.disarm();
+        disarm(this.alarm);
         *this.limit = None;
         this.inner.cancel();
     }

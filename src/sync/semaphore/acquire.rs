@@ -40,11 +40,12 @@ pin_project! {
 #[inline(never)]
 fn abandon<H: Handle>(handle: &Option<H>, slot: Pin<&Slot<Want>>) {
     let Some(semaphore) = handle.as_ref().map(Handle::semaphore) else { return };
-    if slot.outcome().is_none() && semaphore.leave(slot) {
+    if slot.outcome().is_none() && semaphore.leave(slot, false) {
         return;
     }
     if let Some((Outcome::Granted, want)) = slot.take() {
         semaphore.release(want.permits);
+        semaphore.tell_left(&want, false);
     }
 }
 
@@ -120,6 +121,7 @@ fn poll_semaphore(
     if slot.is_idle() {
         if context::can_end() {
             if let Err(ended) = context::check(|| semaphore.clock().now()) {
+                semaphore.tell_tried(request.permits, &Err(()));
                 return Poll::Ready(Err(AcquireError::new(&semaphore.name, Kind::Ended(ended))));
             }
             if semaphore.take_free(request.permits) {
@@ -134,6 +136,7 @@ fn poll_semaphore(
         }
     }
     let Some((outcome, want)) = slot.take() else { return Poll::Pending };
+    semaphore.tell_ended(outcome, &want);
     let kind = match outcome {
         Outcome::Granted => return Poll::Ready(Ok(want.permits)),
         Outcome::Closed => Kind::Closed,
@@ -179,7 +182,7 @@ impl<H: Handle> Future for AcquireTimeout<H> {
         }
         // Out of line at once, not when the future is dropped. An end that came between the two polls is in time.
         if acquire.slot.outcome().is_none() {
-            semaphore.leave(acquire.slot.as_ref());
+            semaphore.leave(acquire.slot.as_ref(), true);
         }
         if acquire.slot.outcome().is_some() {
             return poll_slow(acquire.handle, acquire.slot.as_ref(), acquire.request, cx.waker());

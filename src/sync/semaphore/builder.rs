@@ -1,12 +1,13 @@
 //! Settings.
 
-use super::engine::{CLOSED, QUEUED, permits};
+use super::engine::{CLOSED, QUEUED, WATCHED, permits};
 use super::queue::Queue;
 use super::{Order, Semaphore};
 use crate::ConfigError;
 use crate::shim::{AtomicU32, AtomicU64, Mutex};
 use crate::time::{Clock, Epoch};
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Builds a [`Semaphore`]; see [`Semaphore::builder`].
@@ -75,13 +76,15 @@ impl SemaphoreBuilder {
     }
 
     pub(super) fn assemble(self, initial: u32) -> Semaphore {
-        let barred = if self.order == Order::Barging { CLOSED } else { CLOSED | QUEUED };
+        let queued = if self.order == Order::Barging { 0 } else { QUEUED };
         Semaphore {
             word: AtomicU64::new(permits(initial)),
-            barred,
+            barred: CLOSED | WATCHED | queued,
+            observers: OnceLock::new(),
             rule: self.order.rule(),
             ageing: self.order.ageing(),
             passed: AtomicU32::new(0),
+            capacity: AtomicU32::new(self.capacity),
             queue: Mutex::new(Queue::new(
                 self.capacity,
                 self.capacity.saturating_sub(initial),

@@ -16,7 +16,9 @@ pub(super) const CLOSED: u64 = 1;
 pub(super) const QUEUED: u64 = 2;
 /// One waiter that was woken to compete and has not come.
 const INVITED: u64 = 4;
-const INVITED_MAX: u64 = (1 << 22) - 1;
+const INVITED_MAX: u64 = (1 << 21) - 1;
+/// Somebody observes: bars the way in passing, so that all that happens is told of.
+pub(super) const WATCHED: u64 = 1 << 23;
 /// One permit.
 const ONE: u64 = 1 << 24;
 
@@ -64,6 +66,24 @@ impl Semaphore {
         false
     }
 
+    /// Whether `n` permits are not to be had since too few are free, where that can be said without the lock: nobody waits, and it
+    /// is not closed. Then the capacity (beside a change of that, the old one or the new).
+    #[inline]
+    pub(crate) fn lacks(&self, n: u32) -> Option<u32> {
+        // ORDERING: Acquire pairs with the change of the word in `resize` and `forget`: who sees it sees the capacity.
+        let word = self.word.load(Ordering::Acquire);
+        // None but the free: no waiter is linked, and none is on his way.
+        let quiet = word & (ONE - 1) == 0;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        (quiet && free(word) < i64::from(n) && n <= capacity).then_some(capacity)
+    }
+
+    /// Under the lock, before the word is changed.
+    pub(super) fn set_capacity(&self, queue: &mut Queue, capacity: u32) {
+        queue.set_capacity(capacity);
+        self.capacity.store(capacity, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
         if self.take_free(n) { Ok(()) } else { self.try_take_slow(|_| n).map(drop) }
@@ -77,10 +97,17 @@ impl Semaphore {
     /// Says why not, or takes after all where `QUEUED` was left behind by waiters that gave up.
     #[cold]
     fn try_take_slow(&self, wanted: impl FnOnce(u32) -> u32) -> Result<u32, TryAcquireError> {
+        let (n, result) = self.try_take_locked(wanted);
+        self.tell_tried(n, &result);
+        result
+    }
+
+    /// What was wanted, and whether it was there.
+    fn try_take_locked(&self, wanted: impl FnOnce(u32) -> u32) -> (u32, Result<u32, TryAcquireError>) {
         let queue = self.queue.lock();
         let n = wanted(queue.capacity);
         let word = self.word.load(Ordering::Acquire);
-        if word & CLOSED != 0 {
+        let result = if word & CLOSED != 0 {
             Err(TryAcquireError::CLOSED)
         } else if n == 0 || n > queue.most() {
             Err(TryAcquireError::weight(n, queue.capacity))
@@ -88,7 +115,8 @@ impl Semaphore {
             Ok(n)
         } else {
             Err(TryAcquireError::no_permits(n, clamp(free(word))))
-        }
+        };
+        (n, result)
     }
 
     /// Takes permits under the lock if there are enough, past `QUEUED`: the caller has seen that nobody is ahead.
@@ -242,10 +270,13 @@ impl Semaphore {
         request: &Request,
         waker: &Waker,
     ) -> Poll<Result<u32, AcquireError>> {
-        if self.rule == Rule::Priority {
-            return self.enqueue_ranked(slot, request, waker);
-        }
-        self.enqueue_at(slot, request, waker, (0, 0))
+        let polled = if self.rule == Rule::Priority {
+            self.enqueue_ranked(slot, request, waker)
+        } else {
+            self.enqueue_at(slot, request, waker, (0, 0))
+        };
+        self.tell_entered(request, &polled);
+        polled
     }
 
     /// Kept apart, so that the other orders do not carry the clock and the classes with them.
@@ -268,7 +299,7 @@ impl Semaphore {
         (class, key): (u8, u64),
     ) -> Poll<Result<u32, AcquireError>> {
         // Foreign code, so before the lock: the waker's clone (and the clock, by now).
-        let waker = waker.clone();
+        let (waker, since) = (waker.clone(), self.wait_began());
         let mut queue = self.queue.lock();
         let n = if request.all { queue.capacity } else { request.permits };
         let word = self.word.load(Ordering::Acquire);
@@ -289,7 +320,7 @@ impl Semaphore {
         if queue.len() >= request.max_waiting as usize {
             return Poll::Ready(Err(self.refuse(queue, waker, n, request)));
         }
-        let want = Want { permits: n, all: request.all, class, key, invited: false };
+        let want = Want { permits: n, all: request.all, class, key, invited: false, since };
         queue.link(slot, want, waker, self.rule);
         Poll::Pending
     }
@@ -341,6 +372,7 @@ impl Semaphore {
                 self.wake_and_go_on(wakes, done);
             }
             drop((replaced, fresh));
+            self.tell_ended(Outcome::Granted, &want);
             return Poll::Ready(taken.into_count());
         }
         let replaced = if want.invited {
@@ -372,9 +404,10 @@ impl Semaphore {
         Some((wakes, done))
     }
 
-    /// Takes a waiter out of line, and lets those behind it move up. False if its wait had ended.
+    /// Takes a waiter out of line, since its time is over or it is dropped, and lets those behind it move up. False if its
+    /// wait had ended.
     #[inline]
-    pub(super) fn leave(&self, slot: Pin<&Slot<Want>>) -> bool {
+    pub(super) fn leave(&self, slot: Pin<&Slot<Want>>, timed_out: bool) -> bool {
         let mut queue = self.queue.lock();
         let Some((want, waker)) = queue.unlink(slot) else { return false };
         if want.invited {
@@ -387,6 +420,7 @@ impl Semaphore {
             self.move_up(queue);
         }
         drop(waker);
+        self.tell_left(&want, timed_out);
         true
     }
 

@@ -6,6 +6,7 @@ mod acquire;
 mod builder;
 mod engine;
 mod error;
+mod event;
 mod order;
 mod permit;
 mod queue;
@@ -13,10 +14,12 @@ mod queue;
 pub use acquire::{Acquire, AcquireTimeout};
 pub use builder::SemaphoreBuilder;
 pub use error::{AcquireError, TryAcquireError};
+pub use event::SemaphoreEvent;
 pub use order::{Order, Priority, Request};
 pub use permit::{Handle, OwnedPermit, Permit};
 
 use crate::ConfigError;
+use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::time::{Clock, Epoch};
 use engine::{CLOSED, clamp, free, permits};
@@ -24,7 +27,7 @@ use order::Rule;
 use queue::Queue;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Permits that are taken, waited for, and come back by being dropped.
@@ -70,7 +73,8 @@ use std::time::Duration;
 /// |---|---|---|
 /// | 0 | `CLOSED` | no acquisition succeeds any more; set under the lock, for good |
 /// | 1 | `QUEUED` | a waiter is linked that has not been woken; set under the lock before it is linked, cleared under the lock when there is none (possibly later than that) |
-/// | 2..24 | invited | barging order: waiters that were woken to compete and have not come yet |
+/// | 2..23 | invited | barging order: waiters that were woken to compete and have not come yet |
+/// | 23 | `WATCHED` | somebody observes: no acquisition takes permits in passing, so that all are told of; set once |
 /// | 24..64 | free | free permits, signed: capacity minus what is out; negative after a shrink below what is in use |
 ///
 /// | transition | by | when |
@@ -95,9 +99,13 @@ pub struct Semaphore {
     ageing: u64,
     /// Barging: releases that left it to the invited.
     passed: AtomicU32,
+    /// That of the queue, for those who do not want its lock.
+    capacity: AtomicU32,
     queue: Mutex<Queue>,
     epoch: Epoch,
     name: Cow<'static, str>,
+    /// Once somebody observes. No checker need see how they get here: the word says so.
+    observers: OnceLock<Box<Observers<SemaphoreEvent>>>,
 }
 
 impl Semaphore {
@@ -317,11 +325,12 @@ impl Semaphore {
     pub fn resize(&self, capacity: u32) -> u32 {
         let mut queue = self.queue.lock();
         let old = queue.capacity;
-        queue.set_capacity(capacity);
+        self.set_capacity(&mut queue, capacity);
         // In two's complement this lowers the high bits where `capacity` is the smaller, and leaves the flags alone.
         self.word.fetch_add(permits(capacity).wrapping_sub(permits(old)), Ordering::AcqRel);
         drop(queue);
         self.follow_capacity();
+        self.tell_resized(old, capacity);
         old
     }
 
@@ -345,9 +354,12 @@ impl Semaphore {
     /// Ends all waits with an error and refuses all further requests. Permits that are out stay valid. Idempotent.
     pub fn close(&self) {
         let queue = self.queue.lock();
-        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+        let before = self.word.fetch_or(CLOSED, Ordering::AcqRel);
         drop(queue);
         self.end_waits();
+        if before & CLOSED == 0 {
+            self.tell_closed();
+        }
     }
 
     /// Whether it was closed.
@@ -363,7 +375,7 @@ impl Semaphore {
         let capacity = queue.capacity.saturating_sub(n);
         // What a shrink still waits for has come back by this; more than the capacity cannot be forgotten.
         let short = n - (queue.capacity - capacity);
-        queue.set_capacity(capacity);
+        self.set_capacity(&mut queue, capacity);
         self.word.fetch_add(permits(short), Ordering::AcqRel);
         drop(queue);
         self.follow_capacity();

@@ -18,6 +18,8 @@ pub(super) struct Want {
     pub(super) key: u64,
     /// Barging: it was woken and has not come yet.
     pub(super) invited: bool,
+    /// When it came; see [`wait_began`](super::Semaphore::wait_began).
+    pub(super) since: u64,
 }
 
 const CLASSES: usize = 4;

@@ -1,12 +1,17 @@
 //! Rate limiters.
 
 use super::while_there;
-use crate::limit::{Algorithm, Limiter};
-use crate::telemetry::{Metric, Readings, Scope, Source, Watch};
+use crate::limit::{Algorithm, Limiter, LimiterEvent};
+use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
 
 static REQUESTS: Metric = Metric::counter(
     "limiter_requests",
     "Requests, by how they went: allowed or denied on the spot, granted after a wait, or cancelled.",
+)
+.labels(&["outcome"]);
+static WAIT: Metric = Metric::histogram(
+    "limiter_wait",
+    "How long requests waited that got their tokens or were dropped, by which.",
 )
 .labels(&["outcome"]);
 static AVAILABLE: Metric = Metric::gauge("limiter_available", "Tokens that could be taken now.");
@@ -15,12 +20,27 @@ static WAITING: Metric = Metric::gauge("limiter_waiting", "Requests that wait.")
 static PAUSED: Metric = Metric::gauge("limiter_paused", "1 while it is paused, else 0.");
 static STEPS_BACK: Metric = Metric::counter("limiter_clock_steps_back", "How often the clock went back.");
 
-pub(super) static METRICS: [&Metric; 6] = [&REQUESTS, &AVAILABLE, &CAPACITY, &WAITING, &PAUSED, &STEPS_BACK];
+pub(super) static METRICS: [&Metric; 7] =
+    [&REQUESTS, &WAIT, &AVAILABLE, &CAPACITY, &WAITING, &PAUSED, &STEPS_BACK];
 
+/// From then on it counts its decisions.
 impl<A: Algorithm> Watch for Limiter<A> {
     const COMPONENT: &'static str = "limiter";
 
-    fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
+    fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
+        let (granted, cancelled) = (scope.timing(&WAIT, &["granted"]), scope.timing(&WAIT, &["cancelled"]));
+        let log = scope.log();
+        self.count_and_observe(move |event: &LimiterEvent| match event {
+            LimiterEvent::Granted { waited, .. } => granted.record(*waited),
+            LimiterEvent::Cancelled { waited, .. } => cancelled.record(*waited),
+            LimiterEvent::Changed => log.write(Level::Info, "settings changed", &[]),
+            LimiterEvent::Paused { pause } => {
+                let pause = pause.map_or_else(|| "until resumed".to_owned(), |pause| format!("{pause:?}"));
+                log.write(Level::Info, "paused", &[("pause", &pause)]);
+            }
+            LimiterEvent::Resumed => log.write(Level::Info, "resumed", &[]),
+            _ => {}
+        });
         while_there(self.weak(), read::<A>)
     }
 

@@ -11,6 +11,8 @@ mod breaker;
 #[cfg(feature = "resilience")]
 mod cache;
 #[cfg(feature = "limit")]
+mod keyed;
+#[cfg(feature = "limit")]
 mod limiter;
 #[cfg(feature = "pool")]
 mod pool;
@@ -33,6 +35,8 @@ pub(super) fn catalogue() -> Vec<&'static Metric> {
         &cache::METRICS,
         #[cfg(feature = "resilience")]
         &super::calls::METRICS,
+        #[cfg(feature = "limit")]
+        &keyed::METRICS,
         #[cfg(feature = "limit")]
         &limiter::METRICS,
         #[cfg(feature = "pool")]

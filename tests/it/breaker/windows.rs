@@ -76,6 +76,34 @@ fn with_a_rate_and_no_threshold_failures_in_a_row_do_not_count() {
 }
 
 #[test]
+fn failures_far_from_the_limit_are_counted_exactly_and_the_one_at_the_limit_opens() {
+    // Of each ten calls one fails, over many blocks of outcomes: a glance says that this is not too much.
+    let rig = rig(|builder| builder.window(Window::calls(50)).failures_in_window(20).failure_threshold(7));
+    let ten = "SSSFSSSSSS".repeat(30);
+    assert!(rig.outcomes(&ten).iter().all(|state| *state == State::Closed));
+    assert_eq!((rig.held(), rig.breaker.stats().failures), ([50, 5, 0], 30));
+    assert_eq!(rig.outcomes("FFFFFF").last(), Some(&State::Closed), "six in a row");
+    assert_eq!(rig.held(), [50, 10, 0], "one of the five has left");
+    rig.breaker.set(rig.breaker.settings().failure_threshold(1000)).unwrap();
+    let mut before = 10;
+    while rig.outcomes("F") == [State::Closed] {
+        before = rig.held()[1];
+        assert!(before < 20, "that is too many");
+    }
+    assert_eq!(before, 19);
+    assert_eq!(rig.why(), Some(Trigger::FailuresInWindow));
+}
+
+#[test]
+fn in_a_row_a_failure_counts_in_a_breaker_with_a_window_too() {
+    let rig = rig(|builder| builder.window(Window::calls(100)).failures_in_window(50).failure_threshold(3));
+    rig.outcomes(&"S".repeat(30));
+    assert_eq!(rig.outcomes("FFSFF").last(), Some(&State::Closed));
+    assert_eq!(rig.outcomes("F"), [State::Open]);
+    assert_eq!(rig.why(), Some(Trigger::ConsecutiveFailures));
+}
+
+#[test]
 fn m_of_n_opens_whatever_the_minimum_is() {
     // a.1: m of n
     let rig = rig(|builder| builder.window(Window::calls(5)).failures_in_window(3));

@@ -1,7 +1,8 @@
 //! The managed queue: classes and ageing, delays, expiry, named queues, limits of single tasks.
 
 use super::*;
-use cofferdam::pool::{NamedQueue, PoolTask, Priority};
+use cofferdam::pool::{NamedQueue, PoolTask, Priority, RetryPolicy};
+use cofferdam::time::Backoff;
 
 type Log = Arc<Mutex<Vec<&'static str>>>;
 
@@ -435,4 +436,62 @@ fn a_delayed_task_that_has_begun_is_cancelled_like_any_other() {
     settle(&mut workers);
     assert!(futures_executor::block_on(delayed).unwrap_err().is_cancelled());
     assert_eq!(balanced(pool.stats()).cancelled, 1);
+}
+
+// WP15
+#[test]
+fn each_queue_has_books_of_its_own() {
+    let time = ManualClock::new();
+    let mail = NamedQueue::new("mail").width(1).capacity(5);
+    let builder = managed().workers(3).named_queue(mail).clock(time.clock());
+    let (pool, mut workers) = driven(builder);
+    let books = |queue| {
+        let books = pool.queue_stats(queue).unwrap();
+        assert_eq!(books.submitted, (books.queued + books.running) as u64 + books.ended, "{books:?}");
+        let counts = (books.queued, books.delayed, books.running, books.submitted, books.ended);
+        (counts, books.oldest)
+    };
+    assert_eq!(pool.queue_stats("post"), None);
+    assert_eq!(books("mail"), ((0, 0, 0, 0, 0), None));
+    let bounds = |queue| pool.queue_stats(queue).map(|books| (books.width, books.capacity));
+    assert_eq!(bounds("mail"), Some((Some(1), Some(5))));
+    assert_eq!(bounds(""), Some((None, Some(100))));
+
+    let gate = Arc::new(Gate::new(false));
+    for _ in 0..2 {
+        pool.task(gate.wait_owned()).queue("mail").try_execute().unwrap();
+        time.advance(SECOND);
+    }
+    pool.task(async {}).queue("mail").delay(3 * SECOND).try_execute().unwrap();
+    pool.try_execute(async {}).unwrap();
+    assert_eq!(books("mail"), ((3, 1, 0, 3, 0), Some(2 * SECOND)));
+    assert_eq!(books(""), ((1, 0, 0, 1, 0), Some(Duration::ZERO)));
+
+    // By its width the second one waits on, though there are workers.
+    settle(&mut workers);
+    assert_eq!(books("mail"), ((2, 1, 1, 3, 0), Some(SECOND)));
+    assert_eq!(books(""), ((0, 0, 0, 1, 1), None));
+    time.advance(SECOND);
+    assert_eq!(books("mail"), ((2, 1, 1, 3, 0), Some(2 * SECOND)));
+    gate.open();
+    settle(&mut workers);
+    assert_eq!(books("mail"), ((1, 1, 0, 3, 2), None));
+    time.advance(2 * SECOND);
+    settle(&mut workers);
+    assert_eq!(books("mail"), ((0, 0, 0, 3, 3), None));
+    // A pool with one queue has it in the books of the whole.
+    assert_eq!(self::pool(1, 1).0.queue_stats(""), None);
+}
+
+// WP15, WP16
+#[test]
+fn a_task_that_comes_back_waits_in_the_books_of_its_queue() {
+    let time = ManualClock::new();
+    let (pool, mut workers) = driven(managed().clock(time.clock()));
+    let policy = RetryPolicy::new(2).unwrap().backoff(Backoff::exponential(SECOND));
+    let handle = pool.retry_task(&policy, || async { Err::<(), _>("no") }).try_submit().unwrap();
+    settle(&mut workers);
+    let books = pool.queue_stats("").unwrap();
+    assert_eq!((books.queued, books.delayed, books.running, books.submitted, books.ended), (1, 1, 0, 1, 0));
+    drop(handle);
 }

@@ -42,6 +42,7 @@
 use super::{Counts, Kind, Taken};
 use crate::shim::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
 /// Outcomes in a block.
@@ -208,7 +209,16 @@ impl Calls {
     }
 
     /// What the window holds with this head; `None` if that has moved on too far.
+    #[inline(always)]
     fn counts(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
+        // As the start of a block that follows has it: what comes back in one word comes back in a register.
+        let held = Self::held(ring, most, head)?;
+        Some(started_with(held.get()))
+    }
+
+    /// As [`counts`](Self::counts), in the bits of a block's start, with a number that is not 0.
+    #[inline(never)]
+    fn held(ring: &[Block], most: u32, head: Head) -> Option<NonZeroU64> {
         // ORDERING: as in `outcomes`.
         let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
         if start & tag(u32::MAX) != tag(head.block()) {
@@ -237,11 +247,24 @@ impl Calls {
         let come_in = u64::from(head.outcomes() & ONLY_FAILED) | u64::from(head.outcomes() >> BLOCK) << 16;
         let ones = ones(come_in | leaving << 32);
         let quarter = |n: u32| ones >> (16 * n) & 0xff;
-        Some(Counts {
+        let counts = Counts {
             calls: u64::from((held + come).min(most)),
             failures: start.failures + quarter(0) - quarter(2),
             slow: start.slow + quarter(1) - quarter(3),
-        })
+        };
+        NonZeroU64::new(self::start(1, counts))
+    }
+
+    /// As many calls as the window holds with this head, and no fewer failures and slow calls than that: as if all in the block
+    /// were such, and none had left since it began.
+    #[inline(always)]
+    fn at_most(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
+        // ORDERING: as in `held`.
+        let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
+        let (began, come) = (started_with(start), u64::from(head.count()));
+        let calls = (began.calls + come).min(u64::from(most));
+        let counts = Counts { calls, failures: began.failures + come, slow: began.slow + come };
+        (start & tag(u32::MAX) == tag(head.block())).then_some(counts)
     }
 
     /// The head of a generation that begins.
@@ -265,11 +288,15 @@ impl Calls {
     }
 
     /// The head with room for the next outcome.
-    #[inline]
+    #[inline(always)]
     fn room(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
-        if head.has_room(generation) {
-            Some(head)
-        } else if head.is_of(generation) {
+        if head.has_room(generation) { Some(head) } else { self.other(ring, most, head, generation) }
+    }
+
+    /// The head after one that has no room.
+    #[inline(never)]
+    fn other(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
+        if head.is_of(generation) {
             self.next(ring, most, head, generation)
         } else {
             self.first(ring, head, generation)
@@ -336,6 +363,23 @@ impl Calls {
         head.has_room(generation) && is_calm() && self.swap(head, head.with(WELL))
     }
 
+    /// See [`Windows::take_failure_below`](super::Windows::take_failure_below).
+    #[inline(always)]
+    pub(super) fn take_failure_below(
+        &self,
+        size: Size,
+        generation: u32,
+        is_below: impl FnOnce(Counts) -> bool,
+    ) -> bool {
+        let head = self.load();
+        if !head.has_room(generation) {
+            return false;
+        }
+        let by = head.with(Kind { failed: true, slow: false });
+        let most = self.ring(size).and_then(|ring| Self::at_most(ring, size.most, by));
+        most.is_some_and(is_below) && self.swap(head, by)
+    }
+
     /// See [`Windows::begin_block_calmly`](super::Windows::begin_block_calmly).
     #[inline]
     pub(super) fn begin_block_calmly(
@@ -393,6 +437,25 @@ mod tests {
                 plain.push_back(kind);
                 if plain.len() > most as usize {
                     plain.pop_front();
+                }
+                let below = random.bool();
+                let mut most_of = None;
+                if kind.failed && !kind.slow && below {
+                    let is_below = |most| {
+                        most_of = Some(most);
+                        true
+                    };
+                    let taken = calls.take_failure_below(size, generation, is_below);
+                    assert_eq!(taken, most_of.is_some(), "nobody came in between");
+                    if let Some(most) = most_of {
+                        let held = calls.read(size, generation);
+                        assert_eq!(most.calls, held.calls, "{n} of {most:?}");
+                        assert!(
+                            most.failures >= held.failures && most.slow >= held.slow,
+                            "{most:?} {held:?}"
+                        );
+                        continue;
+                    }
                 }
                 let calm = random.u32(..4) == 0;
                 let well = !kind.failed && !kind.slow;

@@ -183,7 +183,20 @@ impl Windows {
         self.calls.take_calmly(generation, is_calm)
     }
 
-    /// The same where there is no room in the block.
+    /// As [`take`](Self::take), of a failure in a window of calls, if there is room in the block, nobody else comes in between, and
+    /// `is_below` says that nothing would come of a window that held so much. It holds no more: this is what can be said of it at a
+    /// glance. False: nothing is done. (It is asked when `is_calm` would be.)
+    #[inline(always)]
+    pub(crate) fn take_failure_below(
+        &self,
+        shape: Shape,
+        generation: u32,
+        is_below: impl FnOnce(Counts) -> bool,
+    ) -> bool {
+        self.calls.take_failure_below(shape.size(), generation, is_below)
+    }
+
+    /// The same as [`take_calmly`](Self::take_calmly) where there is no room in the block.
     #[inline]
     pub(crate) fn begin_block_calmly(
         &self,
