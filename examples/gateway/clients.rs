@@ -7,6 +7,7 @@
 use crate::args::Limits;
 use cofferdam::ConfigError;
 use cofferdam::limit::{Keyed, KeyedStats, Quota};
+use cofferdam::telemetry::{Telemetry, WatchError};
 use cofferdam::time::Clock;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
@@ -98,6 +99,10 @@ impl Clients {
             burst: self.quota.burst_size(),
             remaining: if denied.is_full() { 0 } else { self.limiter.available(key) },
         })
+    }
+
+    pub(crate) fn watched(&self, telemetry: &Telemetry) -> Result<(), WatchError> {
+        telemetry.watch("clients", &self.limiter)
     }
 
     pub(crate) fn quota(&self) -> Quota {

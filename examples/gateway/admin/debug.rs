@@ -124,8 +124,9 @@ fn clients<R: Runtime>(gateway: &Gateway<R>) -> Value {
         "quota": clients.quota().to_string(),
         "known": stats.keys.keys,
         "capacity": stats.keys.capacity,
-        "allowed": stats.allowed,
-        "limited": stats.limited,
+        "allowed": stats.keys.decided.allowed,
+        "denied": stats.keys.decided.denied,
+        "no_room": stats.keys.rejected,
         "busiest": busiest,
     })
 }

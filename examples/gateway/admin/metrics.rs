@@ -1,5 +1,5 @@
-//! What the gateway itself counts, as metrics beside those of the crate's components. Each door of it (an upstream, the
-//! clients, the front) is watched as they are: read when it is asked for.
+//! What the gateway itself counts, as metrics beside those of the crate's components. Each door of it (an upstream, the front)
+//! is watched as they are: read when it is asked for.
 
 use crate::guard::GuardStats;
 use crate::proxy::{Gateway, Upstream};
@@ -38,12 +38,6 @@ static INJECTED: Metric =
     Metric::counter("gateway_injected", "What chaos has injected: latency, error, hang, panic or cancel.")
         .labels(&["kind"]);
 
-static CLIENT_REQUESTS: Metric = Metric::counter(
-    "clients_requests",
-    "Requests of all clients: allowed, or limited by their client's rate.",
-)
-.labels(&["outcome"]);
-static CLIENTS_KNOWN: Metric = Metric::gauge("clients_known", "Clients that are remembered.");
 static CONNECTIONS: Metric = Metric::counter("front_connections", "Connections that were accepted.");
 static OPEN_CONNECTIONS: Metric = Metric::gauge("front_open_connections", "Connections that are open.");
 static MALFORMED: Metric =
@@ -62,7 +56,7 @@ pub(super) fn watch_all<R: Runtime>(
     front: &Server,
 ) -> Result<Vec<Longest>, WatchError> {
     gateway.background.watched(telemetry)?;
-    telemetry.watch("clients", &Clients(gateway))?;
+    gateway.clients.watched(telemetry)?;
     telemetry.watch("front", &Front(gateway, front))?;
     let doors = gateway.upstreams.iter().map(|upstream| {
         let door = Door { gateway, index: upstream.index, longest: Longest::default() };
@@ -130,21 +124,6 @@ pub(super) fn injected(stats: &GuardStats) -> [(&'static str, u64); 5] {
         .chaos
         .map_or([0; 5], |chaos| [chaos.latencies, chaos.faults, chaos.hangs, chaos.panics, chaos.cancels]);
     [("latency", latency), ("error", error), ("hang", hang), ("panic", panic), ("cancel", cancel)]
-}
-
-struct Clients<'a, R>(&'a Arc<Gateway<R>>);
-
-impl<R: Runtime> Watch for Clients<'_, R> {
-    const COMPONENT: &'static str = "clients";
-
-    fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
-        while_there(self.0, |gateway, readings| {
-            let stats = gateway.clients.stats();
-            readings.counter(&CLIENT_REQUESTS, &["allowed"], stats.allowed);
-            readings.counter(&CLIENT_REQUESTS, &["limited"], stats.limited);
-            readings.count(&CLIENTS_KNOWN, &[], stats.keys.keys as u64);
-        })
-    }
 }
 
 struct Front<'a, R>(&'a Arc<Gateway<R>>, &'a Server);
