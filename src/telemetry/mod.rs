@@ -38,8 +38,16 @@ pub use plug::{
 pub use publish::Publisher;
 pub use readings::{Readings, Sample, Source, Value};
 pub use scope::{LabelValues, Log, Scope, Watch};
-#[allow(unused_imports, reason = "each behind its feature")]
-pub use sink::*;
+#[cfg(feature = "log")]
+pub use sink::LogFacade;
+#[cfg(feature = "metrics")]
+pub use sink::MetricsFacade;
+#[cfg(feature = "opentelemetry")]
+pub use sink::OpenTelemetry;
+#[cfg(feature = "prometheus")]
+pub use sink::PrometheusText;
+#[cfg(feature = "tracing")]
+pub use sink::TracingFacade;
 
 use crate::shim::{Ordering, serial};
 use hub::{Hub, Watched};

@@ -69,6 +69,7 @@ impl Semaphore {
     /// Whether `n` permits are not to be had since too few are free, where that can be said without the lock: nobody waits, and it
     /// is not closed. Then the capacity (beside a change of that, the old one or the new).
     #[inline]
+    #[allow(dead_code, reason = "asked by bulkheads")]
     pub(crate) fn lacks(&self, n: u32) -> Option<u32> {
         // ORDERING: Acquire pairs with the change of the word in `resize` and `forget`: who sees it sees the capacity.
         let word = self.word.load(Ordering::Acquire);
