@@ -86,7 +86,8 @@ fn outcome_of<T, E>(result: &Result<T, Error<E>>) -> CallOutcome {
 ///
 /// # futures_executor::block_on(async {
 /// let telemetry = Telemetry::new();
-/// let stack = Stack::new().layer(telemetry.instrument("checkout")?).layer(Retry::new(3)?);
+/// let retry = Retry::builder().max_attempts(3).build()?;
+/// let stack = Stack::new().layer(telemetry.instrument("checkout")?).layer(retry);
 /// let outcome = stack.call(|| async { Ok::<_, std::io::Error>(7) }).await;
 /// assert_eq!(outcome?, 7);
 /// let samples = telemetry.samples();

@@ -223,7 +223,8 @@ proptest! {
                         Some(Err(_)) => {
                             // With nobody else about, it would not have been served in time.
                             let mut alone = model.clone();
-                            alone.queue.push_back(Wait { id, n, limit: u64::MAX });
+                            // (One ahead of it that gives up at the very end of its time leaves it none.)
+                            alone.queue.push_back(Wait { id, n, limit: last });
                             alone.serve();
                             while alone.now < last.min(now + 100) {
                                 alone.tick();
