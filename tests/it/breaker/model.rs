@@ -241,6 +241,8 @@ enum Doing {
         dry: bool,
         log: Vec<Ended>,
         reached: [bool; 3],
+        /// In metrics only, that the failures in a row are too many.
+        told: bool,
     },
     Breaking {
         until: u32,
@@ -342,7 +344,7 @@ impl Plain {
     }
 
     fn judging(dry: bool) -> Doing {
-        Doing::Judging { failures: 0, dry, log: Vec::new(), reached: [false; 3] }
+        Doing::Judging { failures: 0, dry, log: Vec::new(), reached: [false; 3], told: false }
     }
 
     fn closed() -> Doing {
@@ -570,7 +572,7 @@ impl Plain {
     fn judge(&mut self, (failed, succeeded, tripped): (bool, bool, bool), asked: u32) {
         let now_reached = self.rules_reached();
         let (threshold, now) = (self.set.threshold(), self.now);
-        let Doing::Judging { failures, dry, reached, .. } = &mut self.doing else { return };
+        let Doing::Judging { failures, dry, reached, told, .. } = &mut self.doing else { return };
         let dry = *dry;
         let run = if failed {
             *failures + 1
@@ -583,7 +585,9 @@ impl Plain {
         (*failures, *reached) = (run, now_reached);
         let in_a_row = failed && run >= threshold;
         if dry {
-            let once = failed && run == threshold;
+            // Once for as long as there are too many, also if other settings have made them so.
+            let once = in_a_row && !*told;
+            *told = if failed { in_a_row } else { *told && !succeeded };
             self.crossings += crossed as u32 + u32::from(tripped) + u32::from(once);
             return;
         }
