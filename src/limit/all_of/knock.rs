@@ -25,9 +25,10 @@ pub struct Knock {
 }
 
 impl Knock {
-    /// A refusal to one who would stand behind those in line: not before the first of them.
+    /// A refusal to one who would stand behind those in line: not before the first of them may be served, or one of them gives up.
     fn behind(&self, now: u64, n: u64) -> Denied {
-        let after = if self.next == u64::MAX { self.next } else { self.next.saturating_sub(now).max(1) };
+        let next = self.next.min(self.patience);
+        let after = if next == u64::MAX { next } else { next.saturating_sub(now).max(1) };
         let denied = Denied::after_nanos(Joint::NAME, n, self.joint.capacity(), after);
         if after == u64::MAX { denied.paused() } else { denied }
     }

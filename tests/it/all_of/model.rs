@@ -88,14 +88,16 @@ impl Model {
                     member.level -= first.n * TOKEN;
                 }
             }
-            let first = self.queue.front().map(|wait| wait.id);
+            // The first alone: the one behind, whose time may be over too, is first then, and is tried before that.
+            if self.queue.front().is_some_and(|first| first.limit <= now) {
+                self.ended.extend(self.queue.pop_front().map(|first| (first.id, false)));
+                continue;
+            }
             let late: Vec<_> =
                 self.queue.iter().filter(|wait| wait.limit <= now).map(|wait| wait.id).collect();
             self.queue.retain(|wait| wait.limit > now);
             self.ended.extend(late.into_iter().map(|id| (id, false)));
-            if self.queue.front().map(|wait| wait.id) == first {
-                return;
-            }
+            return;
         }
     }
 
@@ -223,7 +225,6 @@ proptest! {
                         Some(Err(_)) => {
                             // With nobody else about, it would not have been served in time.
                             let mut alone = model.clone();
-                            // (One ahead of it that gives up at the very end of its time leaves it none.)
                             alone.queue.push_back(Wait { id, n, limit: last });
                             alone.serve();
                             while alone.now < last.min(now + 100) {
