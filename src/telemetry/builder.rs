@@ -150,7 +150,9 @@ impl TelemetryBuilder {
             if !is_name(label) {
                 return refused("label", label, "must be letters, digits and _, and not begin with a digit");
             }
-            if RESERVED.contains(&&**label) || label.starts_with("__") {
+            let is_taken =
+                || Telemetry::catalogue().iter().any(|metric| metric.label_names().contains(&&**label));
+            if RESERVED.contains(&&**label) || label.starts_with("__") || is_taken() {
                 return refused("label", label, "is given its values by the crate, or by Prometheus");
             }
             if settings.labels.iter().take(at).any(|(other, _)| other == label) {

@@ -148,7 +148,9 @@ impl Hub {
     }
 
     fn labels(&self, metric: &Metric, name: &str, own: &[&str]) -> Vec<Label> {
-        let mut labels = self.constant.clone();
+        // No label twice: of a metric of somebody's own, its own labels go first.
+        let constant = self.constant.iter().filter(|(label, _)| !metric.label_names().contains(&&**label));
+        let mut labels: Vec<Label> = constant.cloned().collect();
         labels.push((Cow::Borrowed("name"), Cow::Owned(name.to_owned())));
         let own = metric.label_names().iter().zip(own);
         labels.extend(own.map(|(label, value)| (Cow::Borrowed(*label), Cow::Owned((*value).to_owned()))));

@@ -230,6 +230,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
         (builder().label("", "x").build(), "label"),
         (builder().label("name", "x").build(), "label"),
         (builder().label("__x", "x").build(), "label"),
+        (builder().label("outcome", "x").build(), "label"),
         (builder().label("x", "1").label("x", "2").build(), "label"),
         (builder().buckets([SECOND, SECOND]).build(), "buckets"),
         (builder().buckets((0..201).map(Duration::from_secs)).build(), "buckets"),
@@ -631,6 +632,26 @@ fn a_source_that_panics_does_not_keep_others_from_publishing_later() {
     assert!(publish().is_ok_and(|published| published));
     assert_eq!(collector.gauge("cofferdam_odd_level", &[]), 7.0);
     assert!(telemetry.watch("odd", &odd).is_err(), "one that cannot be told from another");
+}
+
+#[test]
+fn a_label_of_ones_own_metric_goes_before_one_of_all() {
+    static BY_REGION: Metric = Metric::gauge("regional_level", "A level.").labels(&["region"]);
+    struct Regional;
+    impl Watch for Regional {
+        const COMPONENT: &'static str = "regional";
+        fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
+            Box::new(|readings: &mut Readings<'_>| {
+                readings.gauge(&BY_REGION, &["south"], 1.0);
+                true
+            })
+        }
+    }
+    let telemetry = Telemetry::builder().label("region", "north").build().expect("a telemetry");
+    telemetry.watch("mine", &Regional).expect("the first");
+    let samples = telemetry.samples();
+    let labels: Vec<_> = samples[0].labels.iter().map(|(label, value)| (&**label, &**value)).collect();
+    assert_eq!(labels, [("name", "mine"), ("region", "south")], "no label twice");
 }
 
 #[test]
