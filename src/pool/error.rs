@@ -230,10 +230,14 @@ impl<I: Iterator, A> Error for SubmitAllError<I, A> {
 }
 
 /// Why a task was not taken in. Gives the future back.
-pub struct SubmitError<F> {
-    pub(super) future: F,
-    pub(super) reason: Refusal,
-    pub(super) pool: Arc<str>,
+///
+/// It is boxed: the result of a task that was taken in has no room for its future.
+pub struct SubmitError<F>(Box<NotTaken<F>>);
+
+struct NotTaken<F> {
+    future: F,
+    reason: Refusal,
+    pool: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -265,40 +269,49 @@ impl Refusal {
 }
 
 impl<F> SubmitError<F> {
+    #[cold]
+    pub(super) fn new(future: F, reason: Refusal, pool: &Arc<str>) -> Self {
+        Self(Box::new(NotTaken { future, reason, pool: Arc::clone(pool) }))
+    }
+
+    pub(super) fn into_parts(self) -> (F, Refusal) {
+        (self.0.future, self.0.reason)
+    }
+
     /// The future, never polled.
     pub fn into_inner(self) -> F {
-        self.future
+        self.0.future
     }
 
     /// Whether there was no room.
     pub fn is_full(&self) -> bool {
-        matches!(self.reason, Refusal::Full { .. })
+        matches!(self.0.reason, Refusal::Full { .. })
     }
 
     /// Whether the pool takes nothing in any more.
     pub fn is_closed(&self) -> bool {
-        matches!(self.reason, Refusal::Closed)
+        matches!(self.0.reason, Refusal::Closed)
     }
 
     /// Whether there was no room within the limit.
     pub fn is_timeout(&self) -> bool {
-        matches!(self.reason, Refusal::TimedOut(_))
+        matches!(self.0.reason, Refusal::TimedOut(_))
     }
 
     /// Whether the task was too old before there was room for it, or was not to run before it would be.
     pub fn is_expired(&self) -> bool {
-        matches!(self.reason, Refusal::Expired)
+        matches!(self.0.reason, Refusal::Expired)
     }
 
     /// Whether the pool cannot do what was asked for: it has no queue of that name, or no
     /// [managed](super::PoolBuilder::managed) queue at all.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self.reason, Refusal::NoSuchQueue(_) | Refusal::Unmanaged)
+        matches!(self.0.reason, Refusal::NoSuchQueue(_) | Refusal::Unmanaged)
     }
 
     /// How the current context, or the pool's own, had ended, if that was it.
     pub fn context(&self) -> Option<&ContextError> {
-        match &self.reason {
+        match &self.0.reason {
             Refusal::Context(error) => Some(error),
             _ => None,
         }
@@ -307,7 +320,7 @@ impl<F> SubmitError<F> {
 
 impl<F> fmt::Display for SubmitError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.write(f, &self.pool)
+        self.0.reason.write(f, &self.0.pool)
     }
 }
 

@@ -311,7 +311,7 @@ fn with_delay<T>(handle: JoinHandle<T>, way: &impl Arrange) -> JoinHandle<T> {
 impl Shared {
     #[cold]
     pub(super) fn refuse<F>(&self, reason: Refusal, future: F) -> SubmitError<F> {
-        SubmitError { future, reason, pool: self.settings.name.clone() }
+        SubmitError::new(future, reason, &self.settings.name)
     }
 
     #[cold]
@@ -456,7 +456,7 @@ impl<F, M: Mode<F>, T: Way> Future for Submit<'_, F, M, T> {
             let Some(future) = this.future.take() else { return Poll::Pending };
             match shared.try_submit::<F, M, T>(future, this.way) {
                 Err(refused) if refused.is_full() => {
-                    *this.future = Some(refused.future);
+                    *this.future = Some(refused.into_inner());
                     let lane = this.way.lane();
                     let room = shared.room(lane);
                     if !room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(lane)) {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::error::{Refusal, SubmitAllError, SubmitError};
+use super::error::{Refusal, SubmitAllError};
 use super::handle::TaskId;
 use super::shared::Shared;
 use super::slot::Job;
@@ -134,7 +134,8 @@ impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
                 ) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(receipt)) => this.accepted.push(receipt),
-                    Poll::Ready(Err(SubmitError { future, reason, .. })) => {
+                    Poll::Ready(Err(refused)) => {
+                        let (future, reason) = refused.into_parts();
                         this.batch.push_front(future);
                         break reason;
                     }

@@ -66,7 +66,7 @@ where
     fn revive(self: Arc<Self>, pool: &Shared, terms: Terms) -> Result<TaskId, Refusal> {
         let task = Retried(Attempts::of(self));
         pool.try_submit::<Retried<M, F, E>, Detached, _>(task, &Arranged::on(terms))
-            .map_err(|refused| refused.reason)
+            .map_err(|refused| refused.into_parts().1)
     }
 }
 
