@@ -80,9 +80,9 @@ mod sealed {
 
     /// What may be named in the signature of a public trait.
     #[derive(Debug)]
-    pub enum Refused<F> {
-        Full(F),
-        Closed(F),
+    pub enum Refused {
+        Full,
+        Closed,
     }
 
     #[allow(missing_debug_implementations, reason = "not nameable outside")]
@@ -116,8 +116,11 @@ mod sealed {
     pub trait Pack<F> {
         type Accepted;
 
-        /// One attempt, past those in line.
-        fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>>;
+        /// One attempt, past those in line. The future, which must be there, is taken if, and only if, it is accepted.
+        fn offer<T: Arrange>(
+            intake: Intake<'_, T>,
+            future: &mut Option<F>,
+        ) -> Result<Self::Accepted, Refused>;
     }
 
     /// Tasks that can be taken in several at a time.
@@ -211,21 +214,12 @@ impl<T: Arrange> Door for Intake<'_, T> {
     }
 }
 
-impl<F> Refused<F> {
-    fn map<G>(self, map: impl FnOnce(F) -> G) -> Refused<G> {
-        match self {
-            Self::Full(future) => Refused::Full(map(future)),
-            Self::Closed(future) => Refused::Closed(map(future)),
-        }
-    }
-}
-
-impl<F> From<PushError<F>> for Refused<F> {
+impl From<PushError<()>> for Refused {
     #[inline]
-    fn from(error: PushError<F>) -> Self {
+    fn from(error: PushError<()>) -> Self {
         match error {
-            PushError::Full(future) => Self::Full(future),
-            PushError::Closed(future) => Self::Closed(future),
+            PushError::Full(()) => Self::Full,
+            PushError::Closed(()) => Self::Closed,
         }
     }
 }
@@ -238,7 +232,10 @@ where
     type Accepted = JoinHandle<F::Output>;
 
     #[inline]
-    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
+    fn offer<T: Arrange>(
+        intake: Intake<'_, T>,
+        future: &mut Option<F>,
+    ) -> Result<Self::Accepted, Refused> {
         if !intake.0.is_plain {
             return careful::joined(intake, future, None);
         }
@@ -254,7 +251,7 @@ where
     type Accepted = ();
 
     #[inline]
-    fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>> {
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: &mut Option<F>) -> Result<(), Refused> {
         if !intake.0.is_plain {
             return careful::detached(intake, future);
         }
@@ -315,12 +312,10 @@ impl Shared {
     }
 
     #[cold]
-    fn refused<F>(&self, refused: Refused<F>, lane: u16) -> SubmitError<F> {
+    fn refusal(&self, refused: &Refused, lane: u16) -> Refusal {
         match refused {
-            Refused::Full(future) => {
-                self.refuse(Refusal::Full { capacity: self.capacity(lane).unwrap_or(usize::MAX) }, future)
-            }
-            Refused::Closed(future) => self.refuse(Refusal::Closed, future),
+            Refused::Full => Refusal::Full { capacity: self.capacity(lane).unwrap_or(usize::MAX) },
+            Refused::Closed => Refusal::Closed,
         }
     }
 
@@ -331,15 +326,28 @@ impl Shared {
         future: F,
         way: &T,
     ) -> Result<M::Accepted, SubmitError<F>> {
-        if let Err(reason) = self.admissible(way) {
-            return Err(self.refuse(reason, future));
-        }
+        let mut future = Some(future);
+        self.offer::<F, M, T>(&mut future, way).map_err(|reason| match future {
+            Some(future) => self.refuse(reason, future),
+            // No offer is so bad as to keep what it refuses.
+            None => std::process::abort(),
+        })
+    }
+
+    /// One attempt, which respects those in line. The future, which must be there, is taken if, and only if, it is accepted.
+    #[inline(always)]
+    fn offer<F, M: Mode<F>, T: Way>(
+        &self,
+        future: &mut Option<F>,
+        way: &T,
+    ) -> Result<M::Accepted, Refusal> {
+        self.admissible(way)?;
         let offered = if self.room(way.lane()).is_crowded() {
             self.offer_between::<F, M, T>(future, way)
         } else {
             M::offer(Intake(self, way), future)
         };
-        offered.map_err(|refused| self.refused(refused, way.lane()))
+        offered.map_err(|refused| self.refusal(&refused, way.lane()))
     }
 
     /// Whether a submission may have any effect now.
@@ -351,13 +359,17 @@ impl Shared {
 
     /// While others wait for room, or have been invited: only into a place that is not theirs.
     #[cold]
-    fn offer_between<F, M: Mode<F>, T: Way>(&self, future: F, way: &T) -> Result<M::Accepted, Refused<F>> {
+    fn offer_between<F, M: Mode<F>, T: Way>(
+        &self,
+        future: &mut Option<F>,
+        way: &T,
+    ) -> Result<M::Accepted, Refused> {
         if self.backlog.is_closed() {
-            return Err(Refused::Closed(future));
+            return Err(Refused::Closed);
         }
         let lane = way.lane();
         if !self.room(lane).slip_in(|| self.free(lane)) {
-            return Err(Refused::Full(future));
+            return Err(Refused::Full);
         }
         let invitation = Invitation::new(self.room(lane), 0, || self.free(lane));
         let offered = M::offer(Intake(self, way), future);
@@ -453,17 +465,19 @@ impl<F, M: Mode<F>, T: Way> Future for Submit<'_, F, M, T> {
         let this = self.project();
         let shared = *this.shared;
         if this.slot.is_idle() {
-            let Some(future) = this.future.take() else { return Poll::Pending };
-            match shared.try_submit::<F, M, T>(future, this.way) {
-                Err(refused) if refused.is_full() => {
-                    *this.future = Some(refused.into_inner());
+            if this.future.is_none() {
+                return Poll::Pending;
+            }
+            match shared.offer::<F, M, T>(this.future, this.way) {
+                Ok(accepted) => return Poll::Ready(Ok(accepted)),
+                Err(Refusal::Full { .. }) => {
                     let lane = this.way.lane();
                     let room = shared.room(lane);
                     if !room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(lane)) {
                         return give_back(shared, this.future, Refusal::Closed);
                     }
                 }
-                done => return Poll::Ready(done),
+                Err(reason) => return give_back(shared, this.future, reason),
             }
         }
         wait::<F, M, T>(shared, this.way, this.future, this.limit, this.slot.as_ref(), cx)
@@ -499,26 +513,28 @@ pub(super) fn wait<F, M: Mode<F>, T: Way>(
             Turn::Closed => return give_back(shared, future, Refusal::Closed),
             Turn::Invited(overtaken) => {
                 let invitation = Invitation::new(room, overtaken, free);
-                let Some(taken) = future.take() else {
+                if future.is_none() {
                     invitation.leave();
                     return Poll::Pending;
-                };
+                }
                 if let Err(reason) = shared.admissible(way) {
                     invitation.leave();
-                    return Poll::Ready(Err(shared.refuse(reason, taken)));
+                    return give_back(shared, future, reason);
                 }
-                match M::offer(Intake(shared, way), taken) {
-                    Err(Refused::Full(refused)) => {
-                        *future = Some(refused);
+                match M::offer(Intake(shared, way), future) {
+                    Err(Refused::Full) => {
                         invitation.give_up();
                         if !room.line_up_again(slot, cx.waker(), overtaken, free) {
                             return give_back(shared, future, Refusal::Closed);
                         }
                     }
-                    other => {
+                    offered => {
                         invitation.leave();
                         *limit = None;
-                        return Poll::Ready(other.map_err(|refused| shared.refused(refused, lane)));
+                        return match offered {
+                            Ok(accepted) => Poll::Ready(Ok(accepted)),
+                            Err(refused) => give_back(shared, future, shared.refusal(&refused, lane)),
+                        };
                     }
                 }
             }

@@ -72,7 +72,7 @@ fn offer<F, M: ManyMode<F>>(
     shared: &Shared,
     batch: &mut VecDeque<F>,
     accepted: &mut Vec<M::Accepted>,
-) -> Result<(), Refused<()>> {
+) -> Result<(), Refused> {
     let Some(count) = NonZeroUsize::new(batch.len()) else { return Ok(()) };
     let from = accepted.len();
     accepted.reserve(count.get());
@@ -96,15 +96,13 @@ fn offer<F, M: ManyMode<F>>(
         }
         None => {
             while let Some(future) = batch.pop_front() {
-                match M::offer(Intake(shared, &Plain(())), future) {
+                let mut future = Some(future);
+                match M::offer(Intake(shared, &Plain(())), &mut future) {
                     Ok(receipt) => accepted.push(receipt),
                     Err(refused) => {
-                        let (future, reason) = match refused {
-                            Refused::Full(future) => (future, Refused::Full(())),
-                            Refused::Closed(future) => (future, Refused::Closed(())),
-                        };
-                        batch.push_front(future);
-                        return if accepted.len() > from { Ok(()) } else { Err(reason) };
+                        batch.extend(future);
+                        batch.rotate_right(1);
+                        return if accepted.len() > from { Ok(()) } else { Err(refused) };
                     }
                 }
             }
@@ -153,14 +151,14 @@ impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
                 break reason;
             }
             let offered = if shared.room.is_crowded() {
-                Err(Refused::Full(()))
+                Err(Refused::Full)
             } else {
                 offer::<I::Item, M>(shared, this.batch, this.accepted)
             };
             match offered {
                 Ok(()) => {}
-                Err(Refused::Closed(())) => break Refusal::Closed,
-                Err(Refused::Full(())) => {
+                Err(Refused::Closed) => break Refusal::Closed,
+                Err(Refused::Full) => {
                     *this.first = this.batch.pop_front();
                     if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(0)) {
                         this.batch.extend(this.first.take());

@@ -53,6 +53,16 @@ pub(crate) enum PushError<T> {
     Closed(T),
 }
 
+impl<T> PushError<T> {
+    /// Without the value.
+    pub(crate) fn bare(self) -> PushError<()> {
+        match self {
+            Self::Full(_) => PushError::Full(()),
+            Self::Closed(_) => PushError::Closed(()),
+        }
+    }
+}
+
 /// Why a pop failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PopError {

@@ -60,31 +60,31 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-/// Submits a task whose result its [`Joint`] waits for. A task that is not accepted is given back.
+/// Submits a task whose result its [`Joint`] waits for. It is taken if, and only if, it is accepted.
 #[inline]
 pub(in crate::pool) fn submit_joined<F>(
     pool: &impl Door,
-    future: F,
+    future: &mut Option<F>,
     extras: Option<Box<Extras>>,
-) -> Result<(Joint<F::Output>, TaskId), PushError<F>>
+) -> Result<(Joint<F::Output>, TaskId), PushError<()>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let cell = Cell::of(pool, future);
+    // It is there.
+    let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
+    let cell = Cell::of(pool, taken);
     // Before the push, which wakes a worker: if that panics, this side leaves the cell.
     let joint = Joint::new(cell);
-    let refused = match pool.push_with(|| Joined::job(cell, extras)) {
-        Ok(id) => return Ok((joint, id)),
-        Err(refused) => refused,
-    };
-    std::mem::forget(joint);
-    // SAFETY: no job was made, and the handle's side is forgotten, so that the cell is ours alone.
-    let future = unsafe { take_back(cell) };
-    Err(match refused {
-        PushError::Full(_) => PushError::Full(future),
-        PushError::Closed(_) => PushError::Closed(future),
-    })
+    match pool.push_with(|| Joined::job(cell, extras)) {
+        Ok(id) => Ok((joint, id)),
+        Err(refused) => {
+            std::mem::forget(joint);
+            // SAFETY: no job was made, and the handle's side is forgotten, so that the cell is ours alone.
+            *future = Some(unsafe { take_back(cell) });
+            Err(refused.bare())
+        }
+    }
 }
 
 /// A task whose result its [`Joint`] waits for, as a job to be queued.

@@ -22,7 +22,7 @@ use crate::shim::AtomicU64;
 use crate::sync::ring::{Popped, PushError};
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
-use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
+use std::mem::{MaybeUninit, align_of, size_of};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -100,30 +100,27 @@ pub(super) trait Door {
     fn withdrawn(&self) -> NonNull<AtomicU64>;
 }
 
-/// Submits a task that nobody waits for. A task that is not accepted is given back.
+/// Submits a task that nobody waits for. It is taken if, and only if, it is accepted.
 #[inline]
 pub(super) fn submit<F>(
     pool: &impl Door,
-    future: F,
+    future: &mut Option<F>,
     extras: Option<Box<Extras>>,
-) -> Result<TaskId, PushError<F>>
+) -> Result<TaskId, PushError<()>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     if !const { fits::<F>() } {
         return submit_placed(pool, future, extras);
     }
-    let future = ManuallyDrop::new(future);
-    let pushed = pool.push_with(|| {
-        // SAFETY: it fits. This is called once at most, and then the push succeeds: the future in its old place is not used
-        // again.
-        unsafe { Inline::job(std::ptr::read(&raw const *future), extras) }
+    // It goes from where it is into its cell of the queue: a small task costs hardly more than it is moved.
+    let pushed = pool.push_with(|| match future.take() {
+        // SAFETY: it fits.
+        Some(future) => unsafe { Inline::job(future, extras) },
+        // It is there.
+        None => Job::empty(),
     });
-    match pushed {
-        Ok(id) => Ok(id),
-        Err(PushError::Full(_)) => Err(PushError::Full(ManuallyDrop::into_inner(future))),
-        Err(PushError::Closed(_)) => Err(PushError::Closed(ManuallyDrop::into_inner(future))),
-    }
+    pushed.map_err(PushError::bare)
 }
 
 /// A task that nobody waits for, as a job to be queued.
@@ -143,20 +140,21 @@ where
 /// As [`submit`], for a future that is too large for the job, or is to be put back into the queue after it was polled.
 pub(super) fn submit_placed<F>(
     pool: &impl Door,
-    future: F,
+    future: &mut Option<F>,
     extras: Option<Box<Extras>>,
-) -> Result<TaskId, PushError<F>>
+) -> Result<TaskId, PushError<()>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let placed = place(future);
+    // It is there.
+    let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
+    let placed = place(taken);
     let pushed = pool.push_with(|| Apart::job(placed, extras));
-    // SAFETY: where no job was made, the place is ours alone.
-    let take_back = || unsafe { Placed::from_raw(placed) }.into_inner();
-    pushed.map_err(|refused| match refused {
-        PushError::Full(_) => PushError::Full(take_back()),
-        PushError::Closed(_) => PushError::Closed(take_back()),
-    })
+    if pushed.is_err() {
+        // SAFETY: no job was made: the place is ours alone.
+        *future = Some(unsafe { Placed::from_raw(placed) }.into_inner());
+    }
+    pushed.map_err(PushError::bare)
 }
 
 impl Job {

@@ -23,9 +23,9 @@ use std::sync::Arc;
 /// One attempt to submit a task that has a handle.
 pub(super) fn joined<T: Arrange, F>(
     intake: Intake<'_, T>,
-    future: F,
+    future: &mut Option<F>,
     link: Option<Arc<Link>>,
-) -> Result<JoinHandle<F::Output>, Refused<F>>
+) -> Result<JoinHandle<F::Output>, Refused>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -42,7 +42,7 @@ where
 }
 
 /// One attempt to submit a task that has none.
-pub(super) fn detached<T: Arrange, F>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>>
+pub(super) fn detached<T: Arrange, F>(intake: Intake<'_, T>, future: &mut Option<F>) -> Result<(), Refused>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -66,10 +66,10 @@ where
 
     fn offer<W: Arrange>(
         intake: Intake<'_, W>,
-        Retried(future): Retried<M, F, E>,
-    ) -> Result<Self::Accepted, Refused<Retried<M, F, E>>> {
-        let link = Some(future.link());
-        joined(intake, future, link).map_err(|refused| refused.map(Retried))
+        task: &mut Option<Retried<M, F, E>>,
+    ) -> Result<Self::Accepted, Refused> {
+        let link = task.as_ref().map(|Retried(attempts)| attempts.link());
+        inside(task, |Retried(attempts)| attempts, Retried, |attempts| joined(intake, attempts, link))
     }
 }
 
@@ -84,18 +84,37 @@ where
 
     fn offer<W: Arrange>(
         intake: Intake<'_, W>,
-        Retried(future): Retried<M, F, E>,
-    ) -> Result<TaskId, Refused<Retried<M, F, E>>> {
-        let link = Some(future.link());
-        offer(
-            intake,
-            Mute { future },
-            link,
-            |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
-            |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
+        task: &mut Option<Retried<M, F, E>>,
+    ) -> Result<TaskId, Refused> {
+        let link = task.as_ref().map(|Retried(attempts)| attempts.link());
+        inside(
+            task,
+            |Retried(future)| Mute { future },
+            |Mute { future }| Retried(future),
+            |mute| {
+                offer(
+                    intake,
+                    mute,
+                    link,
+                    |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
+                    |door, future, extras| slot::submit_placed(door, future, extras).map(|id| (id, id)),
+                )
+            },
         )
-        .map_err(|refused| refused.map(|mute| Retried(mute.future)))
     }
+}
+
+/// Offers what is inside a task in its place.
+fn inside<O, I, R>(
+    outer: &mut Option<O>,
+    open: impl FnOnce(O) -> I,
+    close: impl FnOnce(I) -> O,
+    offer: impl FnOnce(&mut Option<I>) -> R,
+) -> R {
+    let mut inner = outer.take().map(open);
+    let offered = offer(&mut inner);
+    *outer = inner.map(close);
+    offered
 }
 
 /// Takes jobs in and wakes nobody: the ledger's lock may be held.
@@ -151,15 +170,15 @@ impl<'a> QuietDoor<'a> {
 #[cold]
 fn offer<T: Arrange, F: Future, A>(
     intake: Intake<'_, T>,
-    future: F,
+    future: &mut Option<F>,
     link: Option<Arc<Link>>,
-    bare: impl FnOnce(&QuietDoor<'_>, F, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<F>>,
+    bare: impl FnOnce(&QuietDoor<'_>, &mut Option<F>, Option<Box<Extras>>) -> Result<(A, TaskId), PushError<()>>,
     wrapped: impl FnOnce(
         &QuietDoor<'_>,
-        Wrapped<F>,
+        &mut Option<Wrapped<F>>,
         Option<Box<Extras>>,
-    ) -> Result<(A, TaskId), PushError<Wrapped<F>>>,
-) -> Result<A, Refused<F>> {
+    ) -> Result<(A, TaskId), PushError<()>>,
+) -> Result<A, Refused> {
     let door = QuietDoor::new(intake);
     let shared = door.shared;
     let Some(wrapper) = &shared.settings.wrapper else {
@@ -167,16 +186,11 @@ fn offer<T: Arrange, F: Future, A>(
     };
     let link = link.unwrap_or_else(|| Arc::new(Link::new()));
     let parcel = Parcel::new();
-    let task = Wrapped::new(&parcel, wrapper, Arc::clone(&link));
+    let mut task = Some(Wrapped::new(&parcel, wrapper, Arc::clone(&link)));
     door.submit(shared.extras_with(Some(link)), |door, extras| {
         let mut place = parcel.task.lock();
-        match wrapped(door, task, extras) {
-            Ok(accepted) => {
-                *place = Some(future);
-                Ok(accepted)
-            }
-            Err(PushError::Full(_)) => Err(Refused::Full(future)),
-            Err(PushError::Closed(_)) => Err(Refused::Closed(future)),
-        }
+        let accepted = wrapped(door, &mut task, extras)?;
+        *place = future.take();
+        Ok(accepted)
     })
 }
