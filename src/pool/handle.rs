@@ -5,7 +5,7 @@
 use super::error::JoinError;
 use super::shared::Shared;
 use super::slot::Joint;
-use crate::shim::Arc;
+use crate::shim::{Arc, AtomicU64};
 use crate::task::block_on;
 use std::fmt;
 use std::future::Future;
@@ -41,9 +41,6 @@ impl fmt::Display for TaskId {
 pub struct JoinHandle<T> {
     joint: Joint<T>,
     id: TaskId,
-    cancel_on_drop: bool,
-    /// Where a delayed task waits.
-    delayed: Option<Box<Delayed>>,
 }
 
 /// A delayed task, whose place in the queue is free at once when it is cancelled.
@@ -52,10 +49,17 @@ pub(super) struct Delayed {
     pub(super) due: u64,
 }
 
+impl Delayed {
+    /// Where withdrawals are counted.
+    pub(super) fn withdrawn(&self) -> &AtomicU64 {
+        &self.pool.books.withdrawn
+    }
+}
+
 impl<T> JoinHandle<T> {
     #[inline]
     pub(super) fn new(joint: Joint<T>, id: TaskId) -> Self {
-        Self { joint, id, cancel_on_drop: false, delayed: None }
+        Self { joint, id }
     }
 
     pub(super) fn set_id(&mut self, id: TaskId) {
@@ -64,7 +68,7 @@ impl<T> JoinHandle<T> {
 
     /// Of a task that waits for its time.
     pub(super) fn delayed(mut self, delayed: Delayed) -> Self {
-        self.delayed = Some(Box::new(delayed));
+        self.joint.set_delayed(delayed);
         self
     }
 
@@ -85,7 +89,7 @@ impl<T> JoinHandle<T> {
     /// then, if it gets ready, its result stands. Says whether this call made the difference: false, if the task has
     /// ended or was cancelled before.
     pub fn cancel(&self) -> bool {
-        let Some(delayed) = &self.delayed else { return self.joint.cancel() };
+        let Some(delayed) = self.joint.delayed() else { return self.joint.cancel() };
         // If the future panics as it is dropped, its place is free all the same.
         let cancelled = catch_unwind(AssertUnwindSafe(|| self.joint.cancel()));
         if !matches!(cancelled, Ok(false)) {
@@ -105,7 +109,7 @@ impl<T> JoinHandle<T> {
 
     /// The same handle, which now cancels the task when it is dropped.
     pub fn cancel_on_drop(mut self) -> Self {
-        self.cancel_on_drop = true;
+        self.joint.tie();
         self
     }
 }
@@ -125,7 +129,7 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.cancel_on_drop {
+        if self.joint.is_tied() {
             self.cancel();
         }
     }

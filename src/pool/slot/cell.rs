@@ -42,14 +42,16 @@
 //! * **P5** The counter of withdrawn tasks outlives the job. A withdrawal counts between `CLAIMED` and `WITHDRAWN`, and a
 //!   job whose claim fails waits for `WITHDRAWN` before it lets go of anything.
 //! * **P6** The nudge is written by the job before `NUDGE`, and is dropped by whoever frees the cell if that is set.
+//! * **P7** What is the handle's own is read through `&` and written through `&mut` of it, before it has left; the job does not
+//!   look. The home is a delayed task's if, and only if, the handle's own says so.
 
 use super::joint::Joint;
-use super::stock::{Memory, place};
+use super::stock::{Memory, room};
 use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
 use crate::panics::contain;
 use crate::pool::error::JoinError;
 use crate::pool::extras::Extras;
-use crate::pool::handle::TaskId;
+use crate::pool::handle::{Delayed, TaskId};
 use crate::pool::nudge::Nudge;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
 use crate::sync::ring::PushError;
@@ -133,11 +135,29 @@ pub(super) struct Cell<F: Future> {
 
 pub(super) struct Head {
     pub(super) state: AtomicU32,
+    pub(super) own: UnsafeCell<Own>,
     pub(super) ops: &'static CellOps,
-    pub(super) withdrawn: NonNull<AtomicU64>,
+    pub(super) home: UnsafeCell<Home>,
     pub(super) join: UnsafeCell<Option<Waker>>,
     /// Stands for the body and the nudge, which are reached by their addresses: so that a checker sees who does.
     pub(super) guard: UnsafeCell<()>,
+}
+
+/// What the handle knows. It is here, and a handle so is two words, which are returned in registers.
+#[derive(Default)]
+pub(super) struct Own {
+    /// The result was given out.
+    pub(super) is_taken: bool,
+    /// The task is to be cancelled with the handle.
+    pub(super) is_tied: bool,
+    pub(super) is_delayed: bool,
+}
+
+/// What the handle needs to withdraw the task.
+pub(super) union Home {
+    /// Where that is counted.
+    pub(super) withdrawn: NonNull<AtomicU64>,
+    pub(super) delayed: ManuallyDrop<Box<Delayed>>,
 }
 
 /// The future, and then its result.
@@ -165,17 +185,22 @@ impl<F: Future> Cell<F> {
     /// A cell with a future in it. The pool outlives the job (P5).
     #[inline(always)]
     fn of(pool: &impl Door, future: F) -> NonNull<Self> {
-        place(Self {
-            head: Head {
+        let room = room::<Self>();
+        let cell = room.as_ptr();
+        // SAFETY: there is room for a cell, which is nobody else's. Its parts are written one by one, because together they
+        // would be put together elsewhere first.
+        unsafe {
+            (&raw mut (*cell).head).write(Head {
                 state: AtomicU32::new(0),
+                own: UnsafeCell::new(Own::default()),
                 ops: const { &Self::OPS },
-                withdrawn: pool.withdrawn(),
+                home: UnsafeCell::new(Home { withdrawn: pool.withdrawn() }),
                 join: UnsafeCell::new(None),
                 guard: UnsafeCell::new(()),
-            },
-            body: Body { future: ManuallyDrop::new(future) },
-            nudge: MaybeUninit::uninit(),
-        })
+            });
+            (&raw mut (*cell).body.future).write(ManuallyDrop::new(future));
+        }
+        room
     }
 
     const OPS: CellOps = CellOps {

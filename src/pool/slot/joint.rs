@@ -1,13 +1,16 @@
 //! The handle's side of a cell; its states and invariants are in [cell](super::cell).
 
 use super::cell::{
-    CANCEL, CLAIMED, Cell, DONE, Head, JOB_GONE, JOINT_GONE, NUDGE, TAKEN, WAKER, WITHDRAWN, store,
+    CANCEL, CLAIMED, Cell, DONE, Head, Home, JOB_GONE, JOINT_GONE, NUDGE, Own, TAKEN, WAKER, WITHDRAWN,
+    store,
 };
 use crate::pool::error::JoinError;
+use crate::pool::handle::Delayed;
 use crate::pool::nudge::Nudge;
 use crate::shim::Ordering;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::task::{Poll, Waker};
@@ -15,8 +18,6 @@ use std::task::{Poll, Waker};
 /// The handle's side of a cell.
 pub(in crate::pool) struct Joint<T> {
     head: NonNull<Head>,
-    /// The result was given out.
-    taken: bool,
     _result: PhantomData<T>,
 }
 
@@ -28,13 +29,75 @@ unsafe impl<T: Send> Sync for Joint<T> {}
 impl<T> Joint<T> {
     #[inline(always)]
     pub(super) fn new<F: Future<Output = T>>(cell: NonNull<Cell<F>>) -> Self {
-        Self { head: cell.cast(), taken: false, _result: PhantomData }
+        Self { head: cell.cast(), _result: PhantomData }
     }
 
     #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: alive until this side leaves (P4).
         unsafe { self.head.as_ref() }
+    }
+
+    #[inline(always)]
+    fn own(&self, look: impl FnOnce(&Own) -> bool) -> bool {
+        // SAFETY: through `&self` (P7).
+        self.head().own.with(|own| look(unsafe { &*own }))
+    }
+
+    #[inline(always)]
+    fn own_mut(&mut self, change: impl FnOnce(&mut Own)) {
+        // SAFETY: through `&mut self` (P7).
+        self.head().own.with_mut(|own| change(unsafe { &mut *own }));
+    }
+
+    /// Whether the task is to be cancelled with the handle.
+    #[inline(always)]
+    pub(in crate::pool) fn is_tied(&self) -> bool {
+        self.own(|own| own.is_tied)
+    }
+
+    /// The task is to be cancelled with the handle.
+    pub(in crate::pool) fn tie(&mut self) {
+        self.own_mut(|own| own.is_tied = true);
+    }
+
+    /// The task waits for its time.
+    pub(in crate::pool) fn set_delayed(&mut self, delayed: Delayed) {
+        drop(self.take_delayed());
+        let home = Home { delayed: ManuallyDrop::new(Box::new(delayed)) };
+        // SAFETY: through `&mut self` (P7), and there was nothing to drop.
+        self.head().home.with_mut(|place| unsafe { place.write(home) });
+        self.own_mut(|own| own.is_delayed = true);
+    }
+
+    /// Where a delayed task waits.
+    pub(in crate::pool) fn delayed(&self) -> Option<&Delayed> {
+        // SAFETY: as the handle's own says, through `&self` (P7).
+        self.own(|own| own.is_delayed)
+            .then(|| self.head().home.with(|home| unsafe { &*(&raw const **(*home).delayed) }))
+    }
+
+    /// It is not to be withdrawn any more.
+    fn take_delayed(&mut self) -> Option<Box<Delayed>> {
+        if !self.own(|own| own.is_delayed) {
+            return None;
+        }
+        self.own_mut(|own| own.is_delayed = false);
+        // SAFETY: as the handle's own has said, through `&mut self`, and once (P7).
+        Some(self.head().home.with_mut(|home| unsafe { ManuallyDrop::take(&mut (*home).delayed) }))
+    }
+
+    /// Counts that the task was withdrawn.
+    fn count_withdrawal(&self) {
+        // Relaxed: published by `WITHDRAWN`, for the job, and by `DONE`, for us.
+        match self.delayed() {
+            Some(delayed) => delayed.withdrawn().fetch_add(1, Ordering::Relaxed),
+            // SAFETY: the handle's own has said so (P7). The job is in the queue until it sees `WITHDRAWN`, so the counter is
+            // alive (P5).
+            None => self.head().home.with(|home| unsafe {
+                (*home).withdrawn.as_ref().fetch_add(1, Ordering::Relaxed)
+            }),
+        };
     }
 
     /// Whether the result is there.
@@ -46,7 +109,7 @@ impl<T> Joint<T> {
     #[inline]
     pub(in crate::pool) fn poll(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
         let head = self.head();
-        if self.taken {
+        if self.own(|own| own.is_taken) {
             return Poll::Pending;
         }
         // ORDERING: Acquire pairs with the Release of `DONE`: the result.
@@ -73,9 +136,9 @@ impl<T> Joint<T> {
         if state & DONE == 0 {
             return Poll::Pending;
         }
-        self.taken = true;
+        self.own_mut(|own| own.is_taken = true);
         let head = self.head();
-        // SAFETY: after `DONE` it is ours, and is given out once: see `taken` (P2). The pointer is the whole cell's.
+        // SAFETY: after `DONE` it is ours, and is given out once: see `is_taken` (P2). The pointer is the whole cell's.
         Poll::Ready(head.guard.with_mut(|_| unsafe {
             self.head.byte_add(head.ops.result).cast::<Result<T, JoinError>>().read()
         }))
@@ -104,9 +167,7 @@ impl<T> Joint<T> {
             }
             return true;
         }
-        // SAFETY: the job is in the queue until it sees `WITHDRAWN`, so the counter is alive (P5).
-        // Relaxed: published by the Release below, for the job, and by `DONE`, for us.
-        unsafe { head.withdrawn.as_ref() }.fetch_add(1, Ordering::Relaxed);
+        self.count_withdrawal();
         // ORDERING: Release pairs with the Acquire in `Joined::claim`.
         head.state.fetch_or(WITHDRAWN, Ordering::Release);
         // SAFETY: the claim is ours (P1).
@@ -129,17 +190,21 @@ impl<T> Joint<T> {
 impl<T> Drop for Joint<T> {
     #[inline]
     fn drop(&mut self) {
+        let taken = self.own(|own| own.is_taken);
+        let delayed = self.take_delayed();
         let head = self.head();
         // ORDERING: Acquire pairs with the Release of `JOB_GONE`: the job's last touch comes before the free.
         let mut state = head.state.load(Ordering::Acquire);
         if state & JOB_GONE == 0 {
-            let taken = if self.taken { TAKEN } else { 0 };
+            let bits = if taken { JOINT_GONE | TAKEN } else { JOINT_GONE };
             // ORDERING: Release hands our touches of the cell to the job, which then frees it.
-            state = head.state.fetch_or(JOINT_GONE | taken, Ordering::AcqRel);
+            state = head.state.fetch_or(bits, Ordering::AcqRel);
         }
         if state & JOB_GONE != 0 {
             // SAFETY: the other side has left (P4).
-            unsafe { (head.ops.free)(self.head, self.taken) };
+            unsafe { (head.ops.free)(self.head, taken) };
         }
+        // Last: the pool may go with it.
+        drop(delayed);
     }
 }

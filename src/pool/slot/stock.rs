@@ -26,14 +26,21 @@ const fn class<T>() -> Option<usize> {
     None
 }
 
+/// Memory for a value of its own, which is still to be written.
+#[inline(always)]
+pub(super) fn room<T>() -> NonNull<T> {
+    match const { class::<T>() } {
+        None => NonNull::from(Box::leak(Box::<T>::new_uninit())).cast(),
+        // A block of its class has room for a `T`, is aligned for it, and is nobody else's.
+        Some(class) => magazine::take(class).cast(),
+    }
+}
+
 /// Puts a value into memory of its own.
 #[inline(always)]
 pub(super) fn place<T>(value: T) -> NonNull<T> {
-    let Some(class) = (const { class::<T>() }) else {
-        return NonNull::from(Box::leak(Box::new(value)));
-    };
-    let memory = magazine::take(class).cast::<T>();
-    // SAFETY: a block of its class has room for a `T`, is aligned for it, and is nobody else's.
+    let memory = room();
+    // SAFETY: there is room for it.
     unsafe { memory.write(value) };
     memory
 }
@@ -41,13 +48,13 @@ pub(super) fn place<T>(value: T) -> NonNull<T> {
 /// Takes back the memory of a value, which is not dropped.
 ///
 /// # Safety
-/// It is of [`place`], with the same type, and not used any more.
+/// It is of [`room`], with the same type, and not used any more.
 #[inline(always)]
 pub(super) unsafe fn vacate<T>(memory: NonNull<T>) {
     match const { class::<T>() } {
         // SAFETY: it was a box's, which has the same layout whether or not its value is dropped with it.
         None => drop(unsafe { Box::from_raw(memory.cast::<ManuallyDrop<T>>().as_ptr()) }),
-        // SAFETY: by the caller; `place` has taken it from this class.
+        // SAFETY: by the caller; `room` has taken it from this class.
         Some(class) => unsafe { magazine::give(class, memory.cast()) },
     }
 }
