@@ -177,8 +177,13 @@ impl Shared {
     }
 
     /// What a task takes along: the submitter's context as the task is to see it, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn extras(&self) -> Option<Box<Extras>> {
+        if context::is_any() { self.capture() } else { None }
+    }
+
+    #[inline(never)]
+    fn capture(&self) -> Option<Box<Extras>> {
         let context = context::capture()?;
         let context = if self.settings.tied { context } else { context.detached() };
         let (context, propagated) = self.settings.carry.through(context);
@@ -426,7 +431,7 @@ impl Shared {
             self.note_end(task, extras, Some(ending));
         }
         self.books.swept(withdrawn);
-        job.resolve(Some(JoinError::dropped()));
+        job.resolve(Some(Box::new(JoinError::dropped())));
         if let Err(payload) = shell {
             self.panicked(task, &*payload);
             forget(payload);

@@ -14,7 +14,7 @@ use crate::shim::{Arc, AtomicU64};
 use crate::sync::ring::PushError;
 use crate::task::block_on;
 use crate::time::{Clock, Deadline, Sleep};
-use crate::wait::Slot;
+use crate::wait::{Aside, Slot};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -390,7 +390,7 @@ pin_project! {
         // Taken when it is accepted or given back.
         future: Option<F>,
         // Boxed, so that those who have none do not carry it.
-        limit: Option<Box<Limit>>,
+        limit: Aside<Box<Limit>>,
         #[pin]
         slot: Slot<u8>,
         mode: PhantomData<fn() -> M>,
@@ -441,9 +441,11 @@ impl<'a, F, M, T: Way> Submit<'a, F, M, T> {
     #[inline]
     pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>, way: T) -> Self {
         let expires = way.expires();
-        let limit = (limit.is_some() || expires.is_some())
-            .then(|| Box::new(Limit { limit, expires, sleep: None, expires_first: false }));
-        Self { shared, way, future: Some(future), limit, slot: Slot::new(), mode: PhantomData }
+        let mut aside = Aside::none();
+        if limit.is_some() || expires.is_some() {
+            *aside = Some(Box::new(Limit { limit, expires, sleep: None, expires_first: false }));
+        }
+        Self { shared, way, future: Some(future), limit: aside, slot: Slot::new(), mode: PhantomData }
     }
 }
 

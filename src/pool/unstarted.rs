@@ -63,10 +63,10 @@ impl Future for UnstartedTask {
         }
         match error {
             None => job.as_mut().resolve(None),
-            Some(Ok(cancelled)) => job.as_mut().resolve(Some(cancelled)),
+            Some(Ok(cancelled)) => job.as_mut().resolve(Some(Box::new(cancelled))),
             // What has no handle is empty now.
             Some(Err(payload)) if job.is_empty() => resume_unwind(payload),
-            Some(Err(payload)) => job.as_mut().resolve(Some(JoinError::panicked(payload))),
+            Some(Err(payload)) => job.as_mut().resolve(Some(Box::new(JoinError::panicked(payload)))),
         }
         Poll::Ready(())
     }

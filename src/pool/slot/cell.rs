@@ -470,12 +470,12 @@ where
 
     /// The last use of the cell by this side.
     #[inline]
-    fn resolve(&mut self, error: Option<JoinError>) {
+    fn resolve(&mut self, error: Option<Box<JoinError>>) {
         let head = self.head();
         if self.flags & LOST == 0 {
             if let Some(error) = error {
                 // SAFETY: we have the claim, the future is gone and left no result, and `DONE` is set below (P1, P2).
-                unsafe { store::<F::Output>(self.cell.cast(), Err(error)) };
+                unsafe { store::<F::Output>(self.cell.cast(), Err(*error)) };
             }
             if self.flags & NUDGED != 0 {
                 // SAFETY: written before (P6).

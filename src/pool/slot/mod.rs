@@ -77,7 +77,8 @@ struct Ops {
     /// Drops the future unless that was done. Says `Withdrawn` if there was none any more.
     discard: unsafe fn(NonNull<Job>) -> Option<Step>,
     /// Tells the handle how it ended: by a result (`None`) or not.
-    resolve: unsafe fn(NonNull<Job>, Option<JoinError>),
+    /// The error is boxed, so that the way of every task does not move it along.
+    resolve: unsafe fn(NonNull<Job>, Option<Box<JoinError>>),
 }
 
 /// A job that is over.
@@ -261,7 +262,7 @@ impl Job {
 
     /// The last word: wakes the handle with the result (`None`) or what there is in its place. The future must be gone.
     #[inline]
-    pub(super) fn resolve(self: Pin<&mut Self>, error: Option<JoinError>) {
+    pub(super) fn resolve(self: Pin<&mut Self>, error: Option<Box<JoinError>>) {
         let resolve = self.ops.resolve;
         if !self.is_empty() {
             // SAFETY: as in `poll`.
@@ -277,7 +278,7 @@ impl Drop for Job {
             // SAFETY: it is being dropped: nothing moves it any more.
             let mut job = unsafe { Pin::new_unchecked(self) };
             contain(|| job.as_mut().discard());
-            job.resolve(Some(JoinError::dropped()));
+            job.resolve(Some(Box::new(JoinError::dropped())));
         }
     }
 }

@@ -70,16 +70,16 @@ impl Hand {
     pub(super) fn finish_with(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
         let (mut shell, error) = match end {
             End::Again(delay) => match self.as_mut().put_back(shared, delay) {
-                Some(error) => (false, Some(error)),
+                Some(error) => (false, Some(Box::new(error))),
                 None => return,
             },
             End::Step(Step::Completed) => (false, None),
-            End::Step(Step::Cancelled) => (false, Some(JoinError::cancelled(None))),
+            End::Step(Step::Cancelled) => (false, Some(Box::new(JoinError::cancelled(None)))),
             End::Step(Step::Withdrawn) => (true, None),
-            End::Error(error) => (false, Some(*error)),
+            End::Error(error) => (false, Some(error)),
             End::Cut => {
                 shared.books.interrupted(self.index);
-                (false, Some(JoinError::cancelled(shared.reason())))
+                (false, Some(Box::new(JoinError::cancelled(shared.reason()))))
             }
         };
         let this = self.project();
@@ -96,7 +96,7 @@ impl Hand {
                 }
             }
         }
-        let ending = error.as_ref().map(JoinError::ending);
+        let ending = error.as_deref().map(JoinError::ending);
         if let Some(extras) = &mut this.task.extras {
             let ending = if shell { Some(Ending::Cancelled) } else { ending };
             shared.note_end(this.task.id, extras, ending);
@@ -105,7 +105,7 @@ impl Hand {
                     shared.books.failed(*this.index);
                 }
                 contain(|| {
-                    shared.bury(this.task.id, extras.attempts, link, &this.task.ticket, error.as_ref())
+                    shared.bury(this.task.id, extras.attempts, link, &this.task.ticket, error.as_deref())
                 });
             }
         }

@@ -69,7 +69,13 @@ pub(super) fn current() -> Context {
 #[allow(dead_code, reason = "asked by the rooms behind features")]
 #[inline]
 pub(crate) fn capture() -> Option<Context> {
-    if state() == NONE { None } else { with(Context::clone) }
+    if is_any() { with(Context::clone) } else { None }
+}
+
+/// Whether there is a current context: one thread-local load and a branch.
+#[inline]
+pub(crate) fn is_any() -> bool {
+    state() != NONE
 }
 
 /// Reads the current context. `read` must not call foreign code.

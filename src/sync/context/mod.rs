@@ -8,7 +8,7 @@ mod run;
 mod values;
 
 #[allow(unused_imports, reason = "rooms behind features ask it")]
-pub(crate) use current::{can_end, capture, check, deadline};
+pub(crate) use current::{can_end, capture, check, deadline, is_any};
 pub use error::ContextError;
 pub use run::{RunInContext, Scope};
 
