@@ -17,7 +17,7 @@ use crate::shim::Arc;
 use crate::sync::ring::PopError;
 use crate::sync::{Context as WorkContext, ContextError};
 use crate::time::{Deadline, Sleep};
-use crate::wait::Slot;
+use crate::wait::{Slot, overhear};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::{Future, pending};
@@ -75,6 +75,10 @@ pin_project! {
         // Fires when the pool's own context ends.
         base: Option<Watch>,
         idle: Idle,
+        // Whether the job may be about to give way: it was not polled before, or did so the last time.
+        may_yield: bool,
+        // Places that became free, and times that the job gave way, since those in line were last told.
+        untold: usize,
     }
 }
 
@@ -157,6 +161,8 @@ impl Worker {
             reachable: None,
             base: None,
             idle: Idle::default(),
+            may_yield: true,
+            untold: 0,
         };
         Self { shared, stage: Stage::Fresh, hand }
     }
@@ -188,6 +194,8 @@ impl Hand {
         if has_started {
             tell_stopped(shared, *this.index);
         }
+        // Those whom it was about to tell.
+        contain(|| shared.admit());
         contain(|| shared.worker_left(true));
     }
 
@@ -222,7 +230,19 @@ impl Hand {
             }
         }
         context = context.or(settings.base.as_ref());
-        match catch_unwind(AssertUnwindSafe(|| within(context, || job.poll(cx)))) {
+        // Only for the sake of those who wait for room: it costs futures that keep the waker a clone.
+        let listens = *this.may_yield && shared.room.is_crowded();
+        *this.may_yield = false;
+        let may_yield = this.may_yield;
+        let poll = || {
+            if !listens {
+                return within(context, || job.poll(cx));
+            }
+            let (polled, is_heard) = overhear(cx, |cx| within(context, || job.poll(cx)));
+            *may_yield = is_heard;
+            polled
+        };
+        match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(step)) => Poll::Ready(End::Step(step)),
             Err(payload) => {
@@ -230,6 +250,21 @@ impl Hand {
                 Poll::Ready(End::Error(Box::new(JoinError::panicked(payload))))
             }
         }
+    }
+
+    /// The job is pending: lets those in line know of free places, unless the job has woken itself and not for too long: then it
+    /// is back soon, and each who is told costs the executor as much as the job has.
+    #[inline]
+    fn tell_unless_back_soon(self: Pin<&mut Self>, shared: &Shared) {
+        let this = self.project();
+        if *this.may_yield {
+            *this.untold += 1;
+            if *this.untold < shared.batch {
+                return;
+            }
+        }
+        *this.untold = 0;
+        shared.admit();
     }
 
     /// The job is pending: sees to it that whatever else may end it wakes this worker.
@@ -463,8 +498,6 @@ impl Future for Worker {
             hand.as_mut().finish(shared, End::Cut);
         }
         let mut left = TURN;
-        // Places that became free since those in line were last told.
-        let mut freed = 0;
         loop {
             if !hand.job.is_empty() {
                 let mut polled = hand.as_mut().run(shared, cx);
@@ -474,7 +507,7 @@ impl Future for Worker {
                 let end = match polled {
                     Poll::Ready(end) => end,
                     Poll::Pending => {
-                        shared.admit();
+                        hand.as_mut().tell_unless_back_soon(shared);
                         match hand.as_mut().watch_base(shared, cx) {
                             None => return Poll::Pending,
                             Some(error) => {
@@ -508,9 +541,11 @@ impl Future for Worker {
                         searching = false;
                         contain(|| shared.crew.stop_searching(|| shared.backlog.is_poppable()));
                     }
-                    freed += 1;
-                    if freed >= shared.batch {
-                        freed = 0;
+                    let hand_now = hand.as_mut().project();
+                    *hand_now.may_yield = true;
+                    *hand_now.untold += 1;
+                    if *hand_now.untold >= shared.batch {
+                        *hand_now.untold = 0;
                         shared.admit();
                     }
                     if shared.is_aborted() {

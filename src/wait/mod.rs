@@ -3,7 +3,8 @@
 //! A [`Slot`] is a node that lives inside a waiting future. A [`List`] links slots; it is always guarded by a mutex of
 //! the component it belongs to. A [`Wakes`] collects wakers under that mutex and wakes them after it is released. A [`Latch`] is
 //! a lock for those who hardly ever wait, and [`prefetch`] asks for what its holder will touch. [`Places`] hold what is polled in
-//! one task, each polled only when [`Ready`] says that it was woken. An [`Aside`] holds what waits in a future that seldom does.
+//! one task, each polled only when [`Ready`] says that it was woken. An [`Aside`] holds what waits in a future that seldom does, and [`overhear`] finds
+//! out whether what is polled wakes its own task.
 //!
 //! # States of a slot
 //!
@@ -31,6 +32,8 @@ mod aside;
 mod latch;
 mod list;
 #[allow(dead_code, reason = "as above")]
+mod overhear;
+#[allow(dead_code, reason = "as above")]
 mod places;
 #[allow(dead_code, reason = "as above")]
 mod prefetch;
@@ -44,6 +47,8 @@ pub(crate) use aside::{Aside, Outlined};
 pub(crate) use latch::{Latch, Turn};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use list::{List, Outcome, Slot};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use overhear::overhear;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use places::Places;
 #[allow(unused_imports, reason = "as above")]
