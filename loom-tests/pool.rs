@@ -9,7 +9,7 @@ use loom::future::block_on;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,6 +29,18 @@ fn pool(workers: usize, queue: usize) -> (WorkerPool, Vec<Worker>) {
 fn one(queue: usize) -> (WorkerPool, Pin<Box<Worker>>) {
     let (pool, mut workers) = pool(1, queue);
     (pool, Box::pin(workers.remove(0)))
+}
+
+/// Wakes its own task, and is ready at the next poll.
+fn gives_way() -> impl Future<Output = ()> {
+    let mut is_back = false;
+    poll_fn(move |cx| {
+        if std::mem::replace(&mut is_back, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
 }
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -182,6 +194,30 @@ fn a_cancellation_reaches_a_running_task() {
         let data = Data::new();
         let handle: JoinHandle<()> = pool
             .try_submit(async move {
+                data.bump();
+                pending::<()>().await;
+                drop(data);
+            })
+            .unwrap();
+        let other = thread::spawn(move || block_on(worker));
+        handle.cancel();
+        assert!(block_on(handle).unwrap_err().is_cancelled());
+        assert_eq!(pool.stats().cancelled, 1);
+        drop(pool);
+        other.join().unwrap();
+    });
+}
+
+// Planted and caught: a task that has given way once is taken for one that always does, and is not reached when it waits.
+#[test]
+fn a_cancellation_reaches_a_task_that_has_given_way() {
+    bounded(3, || {
+        let (pool, worker) = one(1);
+        let data = Data::new();
+        let handle: JoinHandle<()> = pool
+            .try_submit(async move {
+                data.bump();
+                gives_way().await;
                 data.bump();
                 pending::<()>().await;
                 drop(data);

@@ -59,6 +59,10 @@ mod imp {
 
 pub(crate) use imp::*;
 
+/// For what one thread does at a time: a checker has nothing to look at, and would try every order of it.
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use core::sync::atomic::AtomicBool as UnmodelledBool;
+
 /// Values that each thread has one of, made of constants. The checkers run many threads on one of the machine's, so theirs
 /// are not the machine's.
 #[allow(unused_macros, reason = "the models of single rooms have no contexts")]

@@ -30,6 +30,7 @@
 //! | `submit`, with room | likewise | none in steady state: memory of up to 384 bytes for future, result and state is recycled; 1 for more |
 //! | `submit_all`, `execute_all` | likewise | 2 for all: a buffer, and the handles |
 //! | either, inside a [`Context`](crate::sync::Context) | likewise | 1 more, for the context |
+//! | a refusal | yes | 1: the error, which has the future, is boxed, so that results are small |
 //! | waiting for room | takes a lock | none |
 //! | a worker taking up and ending a task | yes, unless it wakes somebody | none |
 //! | [`JoinHandle`]: waiting, cancelling | yes, unless the task is suspended | none |

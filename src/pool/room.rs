@@ -7,7 +7,8 @@
 //! their number is bounded by the number of submitters.)
 //!
 //! A worker that has made room lets the waiting in once for a number of tasks, and at the latest when it lets go of its
-//! thread, because each invitation wakes somebody.
+//! thread, because each invitation wakes somebody. If it lets go of its thread because its task gives way (has woken itself in
+//! its poll), then it is back soon, and that counts as one task more.
 
 #![forbid(unsafe_code)]
 

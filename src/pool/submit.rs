@@ -232,10 +232,7 @@ where
     type Accepted = JoinHandle<F::Output>;
 
     #[inline]
-    fn offer<T: Arrange>(
-        intake: Intake<'_, T>,
-        future: &mut Option<F>,
-    ) -> Result<Self::Accepted, Refused> {
+    fn offer<T: Arrange>(intake: Intake<'_, T>, future: &mut Option<F>) -> Result<Self::Accepted, Refused> {
         if !intake.0.is_plain {
             return careful::joined(intake, future, None);
         }
@@ -336,11 +333,7 @@ impl Shared {
 
     /// One attempt, which respects those in line. The future, which must be there, is taken if, and only if, it is accepted.
     #[inline(always)]
-    fn offer<F, M: Mode<F>, T: Way>(
-        &self,
-        future: &mut Option<F>,
-        way: &T,
-    ) -> Result<M::Accepted, Refusal> {
+    fn offer<F, M: Mode<F>, T: Way>(&self, future: &mut Option<F>, way: &T) -> Result<M::Accepted, Refusal> {
         self.admissible(way)?;
         let offered = if self.room(way.lane()).is_crowded() {
             self.offer_between::<F, M, T>(future, way)

@@ -252,21 +252,6 @@ impl Hand {
         }
     }
 
-    /// The job is pending: lets those in line know of free places, unless the job has woken itself and not for too long: then it
-    /// is back soon, and each who is told costs the executor as much as the job has.
-    #[inline]
-    fn tell_unless_back_soon(self: Pin<&mut Self>, shared: &Shared) {
-        let this = self.project();
-        if *this.may_yield {
-            *this.untold += 1;
-            if *this.untold < shared.batch {
-                return;
-            }
-        }
-        *this.untold = 0;
-        shared.admit();
-    }
-
     /// The job is pending: sees to it that whatever else may end it wakes this worker.
     fn wait(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();

@@ -1,6 +1,6 @@
 //! Whether what is polled wakes its own task.
 
-use crate::shim::{AtomicBool, Ordering};
+use crate::shim::{Ordering, UnmodelledBool};
 use std::mem::ManuallyDrop;
 use std::ptr::from_ref;
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
@@ -8,13 +8,13 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 /// On the stack of the poll: the task's waker, and whether it was woken by reference.
 struct Ear<'a> {
     waker: &'a Waker,
-    has_heard: AtomicBool,
+    has_heard: UnmodelledBool,
 }
 
 /// Calls `poll`, and says whether the task was woken through that very waker meanwhile: by a future that gives way and is to be
 /// polled again. What is woken through a clone is not heard, and clones are clones of the task's own waker.
 pub(crate) fn overhear<R>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, bool) {
-    let ear = Ear { waker: cx.waker(), has_heard: AtomicBool::new(false) };
+    let ear = Ear { waker: cx.waker(), has_heard: UnmodelledBool::new(false) };
     // SAFETY: what may be done with a waker may be done with an ear by any thread: it is `Sync`. No owned waker comes of it that
     // could outlive the ear: this one is lent to `poll` and not dropped, and `clone` makes one of the task's.
     let waker = ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(from_ref(&ear).cast(), &EAR)) });

@@ -3,6 +3,7 @@
 mod batches;
 mod endings;
 mod foreign;
+mod giving_way;
 mod hand_back;
 mod handles;
 mod lanes;

@@ -20,7 +20,7 @@
 //! |---|---|---|
 //! | queued: none | first poll | running: `CLAIMED` |
 //! | queued: none | cancel | `CLAIMED CANCEL`, then (counted) `WITHDRAWN`, then (future dropped, result stored) `DONE` |
-//! | running | pending | `NUDGE`; a `CANCEL` that came before is seen at that moment |
+//! | running | pending | `NUDGE`; a `CANCEL` that came before is seen at that moment. Nothing, if the future has woken its own task: a `CANCEL` is seen at the next poll |
 //! | running | cancel | `CANCEL`; with `NUDGE` the worker is woken, and sees it before it polls again |
 //! | running | result, panic, `CANCEL` seen, limit, shutdown | `DONE` and `JOB_GONE`, at once if there is no `WAKER` |
 //! | any | handle dropped | `JOINT_GONE`, and `TAKEN` if it has the result |
@@ -55,6 +55,7 @@ use crate::pool::handle::{Delayed, TaskId};
 use crate::pool::nudge::Nudge;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
 use crate::sync::ring::PushError;
+use crate::wait::overhear;
 use std::future::Future;
 use std::marker::PhantomPinned;
 use std::mem::{ManuallyDrop, MaybeUninit, offset_of, size_of};
@@ -322,6 +323,9 @@ const LOST: u8 = 1 << 2;
 /// The worker's waker is in the cell.
 const NUDGED: u8 = 1 << 3;
 
+/// The future has woken its own task in its last poll.
+const YIELDS: u8 = 1 << 4;
+
 /// The data of a job whose future lives in a cell.
 struct Joined<F: Future> {
     cell: NonNull<Cell<F>>,
@@ -397,6 +401,7 @@ where
 
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let listens = self.flags & BEGUN == 0 || self.flags & YIELDS != 0;
         if self.flags & BEGUN == 0 {
             if !self.claim() {
                 return Poll::Ready(Step::Withdrawn);
@@ -405,11 +410,12 @@ where
         } else if self.head().state.load(Ordering::Relaxed) & CANCEL != 0 {
             return Poll::Ready(Step::Cancelled);
         }
-        // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
-        let polled = self
-            .head()
-            .guard
-            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) });
+        let body = &self.head().guard;
+        let poll = |cx: &mut Context<'_>| {
+            // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
+            body.with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) })
+        };
+        let (polled, yields) = if listens { overhear(cx, poll) } else { (poll(cx), false) };
         match polled {
             Poll::Ready(output) => {
                 // If the future panics when it is dropped, that is the result.
@@ -422,7 +428,15 @@ where
                 }
                 Poll::Ready(Step::Completed)
             }
-            Poll::Pending => self.pending(cx.waker()),
+            // It is polled again in any case, and a cancellation is seen then.
+            Poll::Pending if yields => {
+                self.flags |= YIELDS;
+                Poll::Pending
+            }
+            Poll::Pending => {
+                self.flags &= !YIELDS;
+                self.pending(cx.waker())
+            }
         }
     }
 

@@ -1,8 +1,7 @@
 //! The handle's side of a cell; its states and invariants are in [cell](super::cell).
 
 use super::cell::{
-    CANCEL, CLAIMED, Cell, DONE, Head, Home, JOB_GONE, JOINT_GONE, NUDGE, Own, TAKEN, WAKER, WITHDRAWN,
-    store,
+    CANCEL, CLAIMED, Cell, DONE, Head, Home, JOB_GONE, JOINT_GONE, NUDGE, Own, TAKEN, WAKER, WITHDRAWN, store,
 };
 use crate::pool::error::JoinError;
 use crate::pool::handle::Delayed;
@@ -72,9 +71,14 @@ impl<T> Joint<T> {
 
     /// Where a delayed task waits.
     pub(in crate::pool) fn delayed(&self) -> Option<&Delayed> {
-        // SAFETY: as the handle's own says, through `&self` (P7).
-        self.own(|own| own.is_delayed)
-            .then(|| self.head().home.with(|home| unsafe { &*(&raw const **(*home).delayed) }))
+        let is_delayed = self.own(|own| own.is_delayed);
+        is_delayed.then(|| {
+            self.head().home.with(|home| {
+                // SAFETY: as the handle's own says, through `&self` (P7).
+                let delayed = unsafe { &(*home).delayed };
+                &***delayed
+            })
+        })
     }
 
     /// It is not to be withdrawn any more.
@@ -94,9 +98,10 @@ impl<T> Joint<T> {
             Some(delayed) => delayed.withdrawn().fetch_add(1, Ordering::Relaxed),
             // SAFETY: the handle's own has said so (P7). The job is in the queue until it sees `WITHDRAWN`, so the counter is
             // alive (P5).
-            None => self.head().home.with(|home| unsafe {
-                (*home).withdrawn.as_ref().fetch_add(1, Ordering::Relaxed)
-            }),
+            None => self
+                .head()
+                .home
+                .with(|home| unsafe { (*home).withdrawn.as_ref().fetch_add(1, Ordering::Relaxed) }),
         };
     }
 

@@ -22,6 +22,21 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Hand {
+    /// The job is pending: lets those in line know of free places, unless the job has woken itself and not for too long: then it
+    /// is back soon, and each who is told costs the executor as much as the job has.
+    #[inline]
+    pub(super) fn tell_unless_back_soon(self: Pin<&mut Self>, shared: &Shared) {
+        let this = self.project();
+        if *this.may_yield {
+            *this.untold += 1;
+            if *this.untold < shared.batch {
+                return;
+            }
+        }
+        *this.untold = 0;
+        shared.admit();
+    }
+
     /// Puts the job back into the queue, unless there is an end to it meanwhile.
     fn put_back(self: Pin<&mut Self>, shared: &Shared, delay: Duration) -> Option<JoinError> {
         let this = self.project();

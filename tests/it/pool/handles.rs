@@ -193,3 +193,29 @@ fn a_delayed_task_that_panics_as_it_is_cancelled_leaves_its_place() {
     pool.try_execute(async {}).unwrap();
     drop(workers);
 }
+
+// WP3: what is not a pair of words is returned in memory, which costs small tasks more than they do.
+#[test]
+fn a_handle_is_two_words_and_so_is_it_with_the_room_for_an_error() {
+    let two = 2 * size_of::<usize>();
+    assert_eq!(size_of::<JoinHandle<[u8; 100]>>(), two);
+    assert_eq!(size_of::<Result<JoinHandle<u64>, cofferdam::pool::SubmitError<[u8; 100]>>>(), two);
+    assert_eq!(size_of::<Result<(), cofferdam::pool::SubmitError<[u8; 100]>>>(), size_of::<usize>());
+}
+
+// WP6
+#[test]
+fn a_handle_that_is_tied_to_a_delayed_task_withdraws_it_when_it_is_dropped() {
+    let (pool, _workers) = driven(WorkerPool::builder().workers(1).queue(1).managed());
+    let handle = pool.task(async {}).delay(SECOND).try_submit().unwrap().cancel_on_drop();
+    assert!(pool.try_execute(async {}).unwrap_err().is_full());
+    drop(handle);
+    assert_eq!(pool.stats().cancelled, 1);
+    pool.try_execute(async {}).unwrap();
+    let kept = pool.stats();
+    let (other, _workers) = driven(WorkerPool::builder().workers(1).queue(1).managed());
+    let handle = other.task(async {}).delay(SECOND).try_submit().unwrap();
+    drop(handle);
+    assert_eq!(other.stats().cancelled, 0, "only a tied one does");
+    assert_eq!(kept.cancelled, 1);
+}

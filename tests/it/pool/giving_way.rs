@@ -1,0 +1,128 @@
+//! Tasks that give way, and those who wait for room meanwhile.
+
+use super::*;
+use cofferdam::pool::Worker;
+
+/// Half of its places are told of at a time.
+const QUEUE: usize = 8;
+
+/// A pool whose queue is full of `task`, and how many of those in line were told.
+fn crowded<F>(workers: usize, task: impl Fn() -> F) -> (WorkerPool, Vec<Polled<Worker>>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (pool, workers) = pool(workers, QUEUE);
+    for _ in 0..QUEUE {
+        pool.try_execute(task()).unwrap();
+    }
+    (pool, workers.map(Polled::new).collect())
+}
+
+// WP2
+#[test]
+fn those_in_line_are_not_told_of_places_one_by_one_by_tasks_that_give_way() {
+    let (pool, mut workers) = crowded(1, yield_now);
+    let worker = &mut workers[0];
+    let mut waiting: Vec<_> = (0..QUEUE).map(|_| Polled::new(pool.execute(async {}))).collect();
+    for waiting in &mut waiting {
+        assert!(waiting.poll().is_none());
+    }
+    let told = |waiting: &[Polled<_>]| waiting.iter().filter(|waiting| waiting.wakes() > 0).count();
+    // The first task is begun and gives way; then it ends and the second one does.
+    for taken in 1..=2 {
+        assert_eq!(told(&waiting), 0, "it is back soon");
+        assert!(worker.poll().is_none());
+        assert_eq!(pool.stats().running, 1);
+        assert_eq!(pool.stats().completed, taken - 1);
+    }
+    // Two places, and twice given way.
+    assert_eq!(told(&waiting), 2);
+}
+
+// WP2
+#[test]
+fn a_task_that_gives_way_again_and_again_does_not_keep_its_place_from_those_in_line() {
+    let (pool, mut workers) = crowded(1, || async {
+        loop {
+            yield_now().await;
+        }
+    });
+    let mut waiting = Polled::new(pool.execute(async {}));
+    assert!(waiting.poll().is_none());
+    // Its place, and thrice given way.
+    for _ in 0..3 {
+        assert_eq!(waiting.wakes(), 0);
+        assert!(workers[0].poll().is_none());
+    }
+    assert_eq!(waiting.wakes(), 1);
+    assert!(waiting.poll().unwrap().is_ok());
+}
+
+// WP2
+#[test]
+fn those_in_line_are_told_at_once_of_the_place_of_a_task_that_waits() {
+    let (pool, mut workers) = crowded(1, || async {
+        yield_now().await;
+        pending().await
+    });
+    let mut waiting = Polled::new(pool.execute(async {}));
+    assert!(waiting.poll().is_none());
+    assert!(workers[0].poll().is_none());
+    assert_eq!(waiting.wakes(), 0, "it has given way");
+    assert!(workers[0].poll().is_none());
+    assert_eq!(waiting.wakes(), 1, "it waits");
+}
+
+// WP2
+#[test]
+fn a_worker_that_is_dropped_tells_those_in_line_of_what_it_was_about_to() {
+    let (pool, mut workers) = crowded(2, yield_now);
+    let mut waiting = Polled::new(pool.execute(async {}));
+    assert!(waiting.poll().is_none());
+    assert!(workers[0].poll().is_none());
+    assert_eq!(waiting.wakes(), 0);
+    drop(workers.remove(0));
+    assert_eq!(waiting.wakes(), 1);
+}
+
+// WP6
+#[test]
+fn a_task_that_gives_way_is_cancelled_in_place_of_its_next_poll() {
+    let (pool, workers) = pool(1, 1);
+    let mut worker = Polled::new(workers.into_future());
+    let polls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&polls);
+    let handle = pool
+        .try_submit(async move {
+            loop {
+                seen.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        })
+        .unwrap();
+    assert!(worker.poll().is_none());
+    assert!(worker.poll().is_none());
+    assert!(handle.cancel());
+    assert!(worker.poll().is_none());
+    assert_eq!(polls.load(Ordering::Relaxed), 2);
+    assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
+}
+
+// WP6
+#[test]
+fn a_task_that_gives_way_and_then_waits_is_reached_by_its_cancellation() {
+    let (pool, workers) = pool(1, 1);
+    let mut worker = Polled::new(workers.into_future());
+    let handle = pool
+        .try_submit(async {
+            yield_now().await;
+            pending::<()>().await
+        })
+        .unwrap();
+    assert!(settle(&mut worker).is_none());
+    let before = worker.wakes();
+    assert!(handle.cancel());
+    assert!(worker.wakes() > before);
+    assert!(worker.poll().is_none());
+    assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
+}
