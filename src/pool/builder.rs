@@ -19,7 +19,7 @@ use crate::observe::{Observe, Observers};
 use crate::shim;
 use crate::sync::ring::Ring;
 use crate::sync::{Context, channel_on};
-use crate::task::Spawn;
+use crate::task::{Both, Carrier, Spawn};
 use crate::time::Clock;
 use std::any::TypeId;
 use std::fmt;
@@ -49,6 +49,7 @@ pub struct PoolBuilder {
     base: Option<Context>,
     on_panic: Option<OnPanic>,
     carry: Carry,
+    carrier: Option<Arc<dyn Carrier>>,
     wrapper: Option<Wrapper>,
     observers: Vec<Arc<dyn Observe<PoolEvent>>>,
     observed: bool,
@@ -98,6 +99,7 @@ impl PoolBuilder {
             base: None,
             on_panic: None,
             carry: Carry::default(),
+            carrier: None,
             wrapper: None,
             observers: Vec::new(),
             observed: false,
@@ -253,6 +255,39 @@ impl PoolBuilder {
         self
     }
 
+    /// Lets go along with each task what `carrier` finds to be current where it is submitted, and the task run amid that: a
+    /// span, a context of tracing. It is asked by whoever submits, in whatever way, also many at once; a task that is delayed
+    /// or repeated keeps what it was given, one that is [requeued](super::DeadLetters::requeue) gets what is current there.
+    /// A second call adds another one, inside the first. (The crate's own context goes along by itself.)
+    ///
+    /// With the feature `tracing` there is a ready-made one, `TracingCarrier`, with `opentelemetry` `OpenTelemetryCarrier`.
+    ///
+    /// A task then costs two allocations more (one if what is carried has no size), and batches go in one by one.
+    ///
+    /// ```
+    /// use cofferdam::pool::WorkerPool;
+    ///
+    /// thread_local!(static TENANT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    ///
+    /// let builder = WorkerPool::builder().carry(|| {
+    ///     let tenant = TENANT.get();
+    ///     move |poll: &mut dyn FnMut()| {
+    ///         let before = TENANT.replace(tenant);
+    ///         poll();
+    ///         TENANT.set(before);
+    ///     }
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn carry(mut self, carrier: impl Carrier) -> Self {
+        let carrier: Arc<dyn Carrier> = Arc::new(carrier);
+        self.carrier = Some(match self.carrier {
+            None => carrier,
+            Some(outer) => Arc::new(Both(outer, carrier)),
+        });
+        self
+    }
+
     /// Adds an observer of the pool's [events](PoolEvent): it is called on the thread that submits or runs the task, and
     /// a slow one slows the pool down. For those who want to look from elsewhere there are [`reports`](Self::reports). Each
     /// step of a task then takes a lock, and a task costs an allocation more.
@@ -355,6 +390,7 @@ impl PoolBuilder {
             base: self.base,
             on_panic: self.on_panic,
             carry: self.carry,
+            carrier: self.carrier,
             wrapper: self.wrapper,
             ledger,
             letters: Letters::new(self.dead_letters),
@@ -487,6 +523,7 @@ impl fmt::Debug for PoolBuilder {
             .field("base", &self.base)
             .field("on_panic", &self.on_panic.is_some())
             .field("carry", &self.carry)
+            .field("carrier", &self.carrier.is_some())
             .field("wrap", &self.wrapper.is_some())
             .field("observers", &self.observers.len())
             .field("reports", &self.reports)

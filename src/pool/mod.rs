@@ -85,6 +85,7 @@ mod extras;
 mod handle;
 mod ledger;
 mod link;
+mod load;
 mod managed;
 mod message;
 mod named;

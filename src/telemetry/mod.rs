@@ -42,12 +42,12 @@ pub use scope::{LabelValues, Log, Scope, Watch};
 pub use sink::LogFacade;
 #[cfg(feature = "metrics")]
 pub use sink::MetricsFacade;
-#[cfg(feature = "opentelemetry")]
-pub use sink::OpenTelemetry;
 #[cfg(feature = "prometheus")]
 pub use sink::PrometheusText;
+#[cfg(feature = "opentelemetry")]
+pub use sink::{OpenTelemetry, OpenTelemetryCarrier};
 #[cfg(feature = "tracing")]
-pub use sink::TracingFacade;
+pub use sink::{TracingCarrier, TracingFacade};
 
 use crate::shim::{Ordering, serial};
 use hub::{Hub, Watched};

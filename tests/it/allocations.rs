@@ -584,6 +584,13 @@ fn a_pool_allocates_for_its_tasks_what_it_says() {
     assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 1));
     assert_eq!(per_task(|builder| builder.history(4)), (2, 2));
     assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 5));
+    // What is carried, and where it is kept.
+    assert_eq!(per_task(|builder| builder.carry(|| |poll: &mut dyn FnMut()| poll())), (1, 1));
+    let place = || {
+        let place = std::thread::current().id();
+        move |poll: &mut dyn FnMut()| drop((place, poll()))
+    };
+    assert_eq!(per_task(|builder| builder.carry(place)), (2, 2));
 }
 
 // The memory of tasks is recycled, up to futures of 256 bytes, handle included.

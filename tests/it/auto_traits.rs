@@ -58,6 +58,11 @@ table! {
 
     // task, observe
     task::BoxTask                               => yes no  yes;
+    task::Carrying<u8>                          => yes yes yes;
+    task::Carrying<Local>                       => no  no  yes;
+    task::Errand<'static>                       => yes yes yes;
+    Box<dyn task::Carrier>                      => yes yes yes;
+    Box<dyn task::Carried>                      => yes no  yes;
     Observers<u8>                               => yes yes yes;
     Observers<Unshared>                         => yes yes yes;
     Observers<Local>                            => no  no  yes;
@@ -705,6 +710,8 @@ table! {
     telemetry::OpenTelemetry                    => yes yes yes;
     telemetry::PrometheusText                   => yes yes yes;
     telemetry::TracingFacade                    => yes yes yes;
+    telemetry::TracingCarrier                   => yes yes yes;
+    telemetry::OpenTelemetryCarrier             => yes yes yes;
 
     // health
     health::Health                              => yes yes yes;

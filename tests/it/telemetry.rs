@@ -1,5 +1,6 @@
 //! Telemetry: what is read, published, logged and traced.
 
+mod carriers;
 mod sinks;
 
 use cofferdam::limit::{Keyed, Quota, TokenBucket};

@@ -201,8 +201,7 @@ impl Ledger {
 impl TaskReport {
     /// The report of a task that a worker or a sweeper gives up now.
     pub(super) fn of(task: TaskId, extras: &mut Extras, ending: Option<Ending>, now: Instant) -> Self {
-        let failed = ending.is_none() && extras.link.as_ref().is_some_and(|link| link.failure().is_some());
-        let outcome = if failed { Outcome::Failed } else { Outcome::of(ending) };
+        let outcome = extras.outcome(ending);
         let (mut waited, mut ran) = (Duration::ZERO, Duration::ZERO);
         if let Some(times) = &mut extras.times {
             if extras.is_running {

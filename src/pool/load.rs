@@ -1,0 +1,61 @@
+//! What a task carries for others than the pool, and how the pool tells it of the task.
+
+#![forbid(unsafe_code)]
+
+use super::event::Outcome;
+use super::handle::TaskId;
+use crate::panics::contain;
+use crate::task::{Carried, Carrier, Errand, pick_up, surround};
+use std::sync::Arc;
+
+/// From the pick-up until its end, which comes before the handle is told.
+pub(super) struct Load {
+    carried: Box<dyn Carried>,
+    /// The name of the pool, which a task that is handed back outlives.
+    pool: Arc<str>,
+    begun: bool,
+}
+
+impl Load {
+    /// What there is to carry to this pool.
+    pub(super) fn pick_up(carrier: &dyn Carrier, pool: &Arc<str>) -> Option<Self> {
+        Some(Self { carried: pick_up(carrier)?, pool: Arc::clone(pool), begun: false })
+    }
+
+    /// The task is taken up, for the first time if it has not been told before.
+    pub(super) fn begin(&mut self, task: TaskId) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let errand = errand(&self.pool, task, 1);
+            contain(|| self.carried.begin(&errand));
+        }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Does `body` amid what is carried.
+    #[cold]
+    pub(super) fn around<R>(&self, body: impl FnMut() -> R) -> R {
+        surround(&*self.carried, body)
+    }
+
+    /// The task, which was begun so often, has ended.
+    pub(super) fn end(self, task: TaskId, attempts: u32, outcome: Outcome) {
+        let errand = errand(&self.pool, task, attempts);
+        contain(|| self.carried.end(&errand, outcome.as_str()));
+    }
+}
+
+fn errand(pool: &str, TaskId(number): TaskId, attempts: u32) -> Errand<'_> {
+    Errand { kind: "pool.task", name: pool, number: Some(number), attempts }
+}
+
+/// As [`Load::around`], if there is one.
+#[inline]
+pub(super) fn amid<R>(load: Option<&Load>, mut body: impl FnMut() -> R) -> R {
+    match load {
+        None => body(),
+        Some(load) => load.around(body),
+    }
+}
