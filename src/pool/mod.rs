@@ -103,6 +103,8 @@ mod submit_all;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 mod threads;
 mod unstarted;
+#[cfg(feature = "telemetry")]
+mod view;
 mod worker;
 mod workers;
 mod wrap;
@@ -112,7 +114,7 @@ pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitAllError, SubmitError};
 pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
-pub use ledger::{ContextStats, TaskRecord, TaskStatus};
+pub use ledger::{ContextStats, LiveTask, TaskRecord, TaskStatus};
 pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, MessageError};
 pub use named::NamedQueue;
 pub use options::PoolTask;

@@ -171,8 +171,10 @@ impl<'a> QuietDoor<'a> {
         let accepted = match &self.shared.settings.ledger {
             None => push(self, extras)?.0,
             Some(ledger) => {
-                let context = extras.as_ref().and_then(|extras| extras.context.clone());
-                ledger.submit(context, || push(self, extras), || self.shared.backlog.len())?
+                let noted = extras
+                    .as_ref()
+                    .and_then(|extras| Some((extras.context.clone()?, extras.times.as_ref()?.submitted)));
+                ledger.submit(noted, || push(self, extras), || self.shared.backlog.len())?
             }
         };
         if let Some(call) = self.call.take() {
