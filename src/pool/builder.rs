@@ -297,7 +297,8 @@ impl PoolBuilder {
     }
 
     /// Lets observers be added later, by way of [`WorkerPool::observers`]; telemetry that watches the pool then has its durations,
-    /// too. It costs what an [`observer`](Self::observer) costs.
+    /// too. From the first one on it costs what an [`observer`](Self::observer) costs, and until then next to nothing. Tasks that
+    /// came before him are not told of.
     pub fn observed(mut self) -> Self {
         self.observed = true;
         self

@@ -83,8 +83,8 @@ pub(super) struct Shared {
     /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
     pub(super) batch: usize,
     pub(super) settings: Settings,
-    /// Whether a submission is nothing but a push: there is no ledger, no wrapper and no carrier.
-    pub(super) is_plain: bool,
+    /// Whether a submission is always nothing but a push: there is no ledger, no wrapper and no carrier.
+    plain: bool,
     /// Whether a task can be ended by its context.
     pub(super) heeds: bool,
     /// 1 once the pool was aborted.
@@ -122,7 +122,7 @@ impl Shared {
         };
         let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
-            is_plain: settings.ledger.is_none() && settings.wrapper.is_none() && settings.carrier.is_none(),
+            plain: settings.ledger.is_none() && settings.wrapper.is_none() && settings.carrier.is_none(),
             heeds: settings.tied || has_history,
             batch,
             backlog,
@@ -136,6 +136,19 @@ impl Shared {
             workers: AtomicUsize::new(workers),
             end: Mutex::new(End::default()),
         }
+    }
+
+    /// Whether a submission is nothing but a push.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain || self.is_unnoted()
+    }
+
+    /// Whether there is a ledger alone, and nobody wants to know now.
+    #[cold]
+    fn is_unnoted(&self) -> bool {
+        let Settings { ledger, wrapper, carrier, .. } = &self.settings;
+        wrapper.is_none() && carrier.is_none() && !ledger.as_ref().is_some_and(|ledger| ledger.is_wanted())
     }
 
     /// Places in the queue of that number; `None` for no bound. All but managed backlogs have one queue.
@@ -197,7 +210,7 @@ impl Shared {
     /// a place for what is carried.
     pub(super) fn extras_with(&self, link: Option<Arc<Link>>, has_load: bool) -> Option<Box<Extras>> {
         let extras = self.extras();
-        let ledger = self.settings.ledger.as_ref();
+        let ledger = self.settings.ledger.as_ref().filter(|ledger| ledger.is_wanted());
         if link.is_none() && ledger.is_none() && !has_load {
             return extras;
         }
@@ -249,7 +262,7 @@ impl Shared {
         job: impl FnMut() -> Job,
     ) -> Option<Result<(usize, TaskId), PushError<()>>> {
         match &self.backlog {
-            Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain => {
+            Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain() => {
                 let pushed = ring.push_many(count, job);
                 Some(pushed.map(|(count, position)| (count, TaskId(ring.ordinal(position)))))
             }
@@ -293,7 +306,7 @@ impl Shared {
     /// Notes that a task has ended, and tells what is carried with it; before the books do.
     #[cold]
     pub(super) fn note_end(&self, task: TaskId, extras: &mut Extras, ending: Option<Ending>) {
-        if let Some(ledger) = &self.settings.ledger {
+        if let Some(ledger) = self.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
             contain(|| {
                 let now = self.settings.clock.now();
                 let report = TaskReport::of(task, extras, ending, now);

@@ -239,7 +239,7 @@ where
 
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<Self::Accepted, Refused<F>> {
-        if !intake.0.is_plain {
+        if !intake.0.is_plain() {
             return careful::joined(intake, future, None);
         }
         let (joint, id) = slot::submit_joined(&intake, future, intake.0.extras())?;
@@ -255,7 +255,7 @@ where
 
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: F) -> Result<(), Refused<F>> {
-        if !intake.0.is_plain {
+        if !intake.0.is_plain() {
             return careful::detached(intake, future);
         }
         slot::submit(&intake, future, intake.0.extras())?;

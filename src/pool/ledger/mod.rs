@@ -70,6 +70,12 @@ impl Ledger {
         &self.observers
     }
 
+    /// Whether a task that is accepted now is to be noted: if not, nothing is told of it later, either.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.has_history || self.reports.is_some() || self.observers.is_watched()
+    }
+
     /// Whether each task must have a context of its own, by which it can be cancelled.
     pub(super) fn has_history(&self) -> bool {
         self.has_history

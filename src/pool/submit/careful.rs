@@ -168,7 +168,9 @@ impl<'a> QuietDoor<'a> {
         extras: Option<Box<Extras>>,
         push: impl FnOnce(&Self, Option<Box<Extras>>) -> Result<(A, TaskId), E>,
     ) -> Result<A, E> {
-        let accepted = match &self.shared.settings.ledger {
+        // As `extras` found it: one that is not noted then is not noted now.
+        let is_noted = extras.as_ref().is_some_and(|extras| extras.times.is_some());
+        let accepted = match self.shared.settings.ledger.as_ref().filter(|_| is_noted) {
             None => push(self, extras)?.0,
             Some(ledger) => {
                 let noted = extras

@@ -43,7 +43,7 @@ impl Hand {
         }
         let Some(mut back) = job.as_mut().park(&waker) else { return Some(JoinError::cancelled(None)) };
         shared.books.retried(*this.index);
-        if let Some(ledger) = &shared.settings.ledger {
+        if let Some(ledger) = shared.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
             contain(|| ledger.retrying(task.id, extras, delay, now));
         }
         back.set_extras(task.extras.take());
@@ -133,7 +133,7 @@ pub(super) fn begin_with(
     if extras.propagated && extras.attempts == 0 {
         shared.books.propagated();
     }
-    match &shared.settings.ledger {
+    match shared.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
         None => extras.attempts += 1,
         Some(ledger) => {
             contain(|| {

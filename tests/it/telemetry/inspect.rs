@@ -230,6 +230,7 @@ fn a_roster_shows_who_is_inside_what_he_does_and_since_when() {
         .collect();
     assert_eq!(inside, [("first", "waits", 3, 1), ("number 2", "reads", 2, 2)]);
     drop(first);
+    assert_eq!(view.present, 2);
     // The place of the first is somebody else's.
     let third = roster.enter("third");
     let names = || {
