@@ -20,10 +20,10 @@ fn at<R>(place: u32, body: impl FnOnce() -> R) -> R {
     result
 }
 
-fn carrier() -> impl Fn() -> Box<dyn Fn(&mut dyn FnMut()) + Send> + Send + Sync {
+fn carrier() -> impl Carrier {
     || {
         let place = HERE.get();
-        Box::new(move |poll: &mut dyn FnMut()| at(place, poll))
+        move |poll: &mut dyn FnMut()| at(place, poll)
     }
 }
 

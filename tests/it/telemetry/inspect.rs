@@ -84,7 +84,7 @@ fn a_semaphore_shows_who_waits_in_the_order_in_which_they_will_be_served() {
             time.advance(SECOND);
             waiting
         };
-        let mut waiting = vec![wait(2, Priority::Normal), wait(3, Priority::Normal), wait(4, Priority::High)];
+        let mut waiting = [wait(2, Priority::Normal), wait(3, Priority::Normal), wait(4, Priority::High)];
         let seen: Vec<_> = waiters(&semaphore).into_iter().map(|(permits, _)| permits).collect();
         assert_eq!(seen, expected, "{order:?}");
         let view = semaphore.inspect().look().expect("there");
