@@ -59,3 +59,35 @@ pub(super) fn amid<R>(load: Option<&Load>, mut body: impl FnMut() -> R) -> R {
         Some(load) => load.around(body),
     }
 }
+
+/// Two carriers: the first one's is the outer one.
+pub(super) struct Both(pub(super) Arc<dyn Carrier>, pub(super) Arc<dyn Carrier>);
+
+struct Two(Box<dyn Carried>, Box<dyn Carried>);
+
+impl Carrier for Both {
+    fn pick_up(&self) -> Option<Box<dyn Carried>> {
+        match (self.0.pick_up(), self.1.pick_up()) {
+            (Some(outer), Some(inner)) => Some(Box::new(Two(outer, inner))),
+            (outer, inner) => outer.or(inner),
+        }
+    }
+}
+
+impl Carried for Two {
+    fn begin(&mut self, errand: &Errand<'_>) {
+        let Self(outer, inner) = self;
+        contain(|| outer.begin(errand));
+        surround(&**outer, || inner.begin(errand));
+    }
+
+    fn around(&self, poll: &mut dyn FnMut()) {
+        self.0.around(&mut || self.1.around(poll));
+    }
+
+    fn end(self: Box<Self>, errand: &Errand<'_>, outcome: &'static str) {
+        let Self(outer, inner) = *self;
+        contain(|| inner.end(errand, outcome));
+        outer.end(errand, outcome);
+    }
+}

@@ -99,39 +99,6 @@ impl<F: Fn(&mut dyn FnMut()) + Send + 'static> Carried for F {
     }
 }
 
-/// Two carriers: the first one's is the outer one.
-#[allow(dead_code, reason = "made by rooms behind features")]
-pub(crate) struct Both(pub(crate) Arc<dyn Carrier>, pub(crate) Arc<dyn Carrier>);
-
-struct Two(Box<dyn Carried>, Box<dyn Carried>);
-
-impl Carrier for Both {
-    fn pick_up(&self) -> Option<Box<dyn Carried>> {
-        match (self.0.pick_up(), self.1.pick_up()) {
-            (Some(outer), Some(inner)) => Some(Box::new(Two(outer, inner))),
-            (outer, inner) => outer.or(inner),
-        }
-    }
-}
-
-impl Carried for Two {
-    fn begin(&mut self, errand: &Errand<'_>) {
-        let Self(outer, inner) = self;
-        contain(|| outer.begin(errand));
-        surround(&**outer, || inner.begin(errand));
-    }
-
-    fn around(&self, poll: &mut dyn FnMut()) {
-        self.0.around(&mut || self.1.around(poll));
-    }
-
-    fn end(self: Box<Self>, errand: &Errand<'_>, outcome: &'static str) {
-        let Self(outer, inner) = *self;
-        contain(|| inner.end(errand, outcome));
-        outer.end(errand, outcome);
-    }
-}
-
 /// What is current now.
 pub(crate) fn pick_up(carrier: &dyn Carrier) -> Option<Box<dyn Carried>> {
     contain(|| carrier.pick_up()).flatten()

@@ -17,9 +17,9 @@ mod spawn;
 pub(crate) use batch::{AsTheyCome, Finished, InOrder};
 #[cfg(any(feature = "group", feature = "resilience"))]
 pub use batch::{Ended, ItemError, Items};
-#[cfg(feature = "pool")]
-pub(crate) use carry::{Both, pick_up, surround};
 pub use carry::{Carried, Carrier, Carrying, Errand};
+#[cfg(feature = "pool")]
+pub(crate) use carry::{pick_up, surround};
 #[cfg(feature = "resilience")]
 pub(crate) use owned::{Begin, Outcome, Owned};
 #[cfg(any(feature = "group", feature = "health"))]

@@ -218,7 +218,6 @@ impl fmt::Debug for Inspector {
 #[cfg(feature = "serde")]
 mod written {
     use serde::{Serialize, Serializer};
-    use std::fmt::Display;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -226,7 +225,11 @@ mod written {
         serializer.serialize_str(name)
     }
 
-    pub(super) fn text<T: Display, S: Serializer>(what: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    #[cfg(feature = "resilience")]
+    pub(super) fn text<T: std::fmt::Display, S: Serializer>(
+        what: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(what)
     }
 
