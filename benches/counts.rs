@@ -7,10 +7,11 @@ use cofferdam::limit::{
     AdaptiveLimiter, AdmissionControl, AllOf, Answer, ConcurrencyLimiter, Fixed, FixedWindow, Joint, Keyed,
     MultiQuota, Quota, Several, SlidingCounter, SlidingWindow, Tiered, TokenBucket,
 };
-use cofferdam::pool::WorkerPool;
+use cofferdam::pool::{PoolBuilder, WorkerPool};
 use cofferdam::resilience::breaker::{Builder as BreakerBuilder, Window};
 use cofferdam::resilience::{Budget, Bulkhead, CircuitBreaker, Hedge, Retry, Stack, Timeout};
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
+use cofferdam::telemetry::{MetricsFacade, Telemetry};
 use cofferdam::testkit::ManualClock;
 use cofferdam::time::{Backoff, Clock};
 use cofferdam::tower::PolicyLayer;
@@ -313,6 +314,30 @@ const PATHS: &[Path] = &[
         let mut service = PolicyLayer::new(retry).layer(service_fn(|n: u64| ready(Ok::<_, ()>(n))));
         measured(|| assert!(poll(black_box(&mut service).call(1)).is_ready()));
     }),
+    ("semaphore_watched", || {
+        let (telemetry, semaphore) = (telemetry(), Arc::new(Semaphore::new(64)));
+        telemetry.watch("bench", &semaphore).expect("the first");
+        measured(|| drop(black_box(&semaphore).try_acquire()));
+    }),
+    ("bucket_allow_at_watched", || {
+        let (telemetry, (bucket, now)) = (telemetry(), bucket("1000000000/s burst 1000000000"));
+        telemetry.watch("bench", &bucket).expect("the first");
+        measured(|| assert!(black_box(&bucket).try_acquire_at(1, now).is_ok()));
+    }),
+    ("breaker_closed_ok_watched", || {
+        let (telemetry, breaker) = (telemetry(), CircuitBreaker::new());
+        telemetry.watch("bench", &breaker).expect("the first");
+        measured(|| drop(black_box(&breaker).call_sync(|| Ok::<_, ()>(1))));
+    }),
+    ("instrument_switched_off", || instrument(false)),
+    ("instrument_metrics", || instrument(true)),
+    ("pool_observable_execute", || {
+        pool_of(WorkerPool::builder().observed(), |pool| drop(pool.try_execute(async {})));
+    }),
+    ("pool_carrying_execute", || {
+        let builder = WorkerPool::builder().carry(|| |poll: &mut dyn FnMut()| poll());
+        pool_of(builder, |pool| drop(pool.try_execute(async {})));
+    }),
     ("pool_execute_and_run", || pool(|pool| drop(pool.try_execute(async {})))),
     ("pool_submit_and_join", || {
         pool(|pool| {
@@ -366,7 +391,6 @@ fn tiered(request: Request<'_>) {
     measured(|| assert!(black_box(&limiter).try_acquire_at(black_box(request), now).is_ok()));
 }
 
-/// One worker that is polled by hand after each submission.
 /// Success after success by the manual clock, with the window full.
 fn breaker_ok(builder: BreakerBuilder) {
     let breaker = builder.clock(manual().0).build().expect("a breaker");
@@ -375,8 +399,27 @@ fn breaker_ok(builder: BreakerBuilder) {
     measured(call);
 }
 
+/// With a recorder that does nothing.
+fn telemetry() -> Telemetry {
+    Telemetry::builder().metrics(MetricsFacade::to(metrics::NoopRecorder)).build().expect("a telemetry")
+}
+
+/// A call that is ready, looked at by the manual clock.
+fn instrument(on: bool) {
+    let builder = Telemetry::builder().metrics(MetricsFacade::to(metrics::NoopRecorder));
+    let telemetry = builder.clock(manual().0).build().expect("a telemetry");
+    telemetry.set_enabled(on);
+    let stack = Stack::new().layer(telemetry.instrument("bench").expect("the first"));
+    measured(|| assert!(poll(black_box(&stack).call(|| ready(Ok::<_, ()>(1)))).is_ready()));
+}
+
 fn pool(submit: impl Fn(&WorkerPool)) {
-    let (pool, workers) = WorkerPool::builder().workers(1).queue(64).build().expect("a pool");
+    pool_of(WorkerPool::builder(), submit);
+}
+
+/// One worker that is polled by hand after each submission.
+fn pool_of(builder: PoolBuilder, submit: impl Fn(&WorkerPool)) {
+    let (pool, workers) = builder.workers(1).queue(64).build().expect("a pool");
     let mut workers: Vec<_> = workers.map(Box::pin).collect();
     let mut cx = Context::from_waker(Waker::noop());
     measured(|| {

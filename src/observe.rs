@@ -7,10 +7,11 @@
 #![forbid(unsafe_code)]
 
 use crate::panics::contain;
-use crate::shim::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::shim::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::OnceLock;
 
 /// Sees the events of a component.
 ///
@@ -38,15 +39,22 @@ impl<E: ?Sized, F: Fn(&E) + Send + Sync + 'static> Observe<E> for F {
     }
 }
 
-type List<E> = Arc<[Arc<dyn Observe<E>>]>;
-
 /// Those who observe one component.
+///
+/// Nobody is ever removed: so the list only grows at its end, and whoever goes through it takes no lock.
 pub struct Observers<E: 'static> {
-    /// Whether the list has anyone in it: the one branch of an unobserved component.
-    any: AtomicBool,
-    list: Mutex<Option<List<E>>>,
+    /// How many are in the list for good: 0 is the one branch of an unobserved component.
+    count: AtomicUsize,
+    first: Link<E>,
     ordered: Mutex<Ordered<E>>,
     panics: AtomicU64,
+}
+
+type Link<E> = OnceLock<Box<Node<E>>>;
+
+struct Node<E: 'static> {
+    observer: Box<dyn Observe<E>>,
+    next: Link<E>,
 }
 
 /// Events that must be seen in the order in which they were decided, whichever thread is first to report.
@@ -90,8 +98,8 @@ impl<E: 'static> Observers<E> {
     /// Nobody yet.
     pub fn new() -> Self {
         Self {
-            any: AtomicBool::new(false),
-            list: Mutex::new(None),
+            count: AtomicUsize::new(0),
+            first: OnceLock::new(),
             ordered: Mutex::new(Ordered { next: 0, held: BTreeMap::new(), delivering: false }),
             panics: AtomicU64::new(0),
         }
@@ -99,20 +107,30 @@ impl<E: 'static> Observers<E> {
 
     /// Adds an observer for all events from now on.
     pub fn add(&self, observer: impl Observe<E>) {
-        let mut list = self.list.lock();
-        let mut all: Vec<Arc<dyn Observe<E>>> = list.as_deref().unwrap_or_default().to_vec();
-        all.push(Arc::new(observer));
-        let old = list.replace(all.into());
-        self.any.store(true, Ordering::Release);
-        drop(list);
-        drop(old);
+        let mut node = Box::new(Node { observer: Box::new(observer), next: OnceLock::new() });
+        let mut place = &self.first;
+        loop {
+            place = match place.get() {
+                Some(there) => &there.next,
+                None => match place.set(node) {
+                    Ok(()) => break,
+                    // Somebody else was quicker.
+                    Err(back) => {
+                        node = back;
+                        continue;
+                    }
+                },
+            };
+        }
+        // ORDERING: Release: so many are in the list. Pairs with the load in `deliver`.
+        self.count.fetch_add(1, Ordering::Release);
     }
 
     /// Whether anyone is looking.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
-        self.any.load(Ordering::Relaxed)
+        // Relaxed: an observer added concurrently may miss this event.
+        self.count.load(Ordering::Relaxed) > 0
     }
 
     /// How many times an observer has panicked.
@@ -133,13 +151,21 @@ impl<E: 'static> Observers<E> {
     /// An observer that causes further events sees them after the present one, never inside it.
     pub fn emit_in_order(&self, order: u64, event: E) {
         let mut ordered = self.ordered.lock();
-        ordered.held.insert(order, event);
-        if std::mem::replace(&mut ordered.delivering, true) {
-            return;
+        let mut due = None;
+        if ordered.delivering || ordered.next != order {
+            ordered.held.insert(order, event);
+            if std::mem::replace(&mut ordered.delivering, true) {
+                return;
+            }
+        } else {
+            // Its turn, as mostly.
+            ordered.next += 1;
+            ordered.delivering = true;
+            due = Some(event);
         }
         drop(ordered);
         let mut turn = Turn(Some(&self.ordered));
-        while let Some(event) = turn.next() {
+        while let Some(event) = due.take().or_else(|| turn.next()) {
             if self.is_watched() {
                 self.deliver(&event);
             }
@@ -148,11 +174,29 @@ impl<E: 'static> Observers<E> {
 
     #[cold]
     fn deliver(&self, event: &E) {
-        let list = self.list.lock().clone();
-        for observer in list.as_deref().unwrap_or_default() {
-            if contain(|| observer.observe(event)).is_none() {
+        // ORDERING: Acquire: see `add`. Those who are added meanwhile, by an observer too, see the next event.
+        let mut left = self.count.load(Ordering::Acquire);
+        let mut at = self.first.get();
+        while let (Some(node), 1..) = (at, left) {
+            if contain(|| node.observer.observe(event)).is_none() {
                 self.panics.fetch_add(1, Ordering::Relaxed);
             }
+            left -= 1;
+            at = node.next.get();
+        }
+    }
+}
+
+/// What panics in an observer is contained, and leaves nothing of ours half done.
+impl<E: 'static> UnwindSafe for Observers<E> {}
+impl<E: 'static> RefUnwindSafe for Observers<E> {}
+
+/// In a loop: a long list must not cost stack.
+impl<E: 'static> Drop for Observers<E> {
+    fn drop(&mut self) {
+        let mut at = self.first.take();
+        while let Some(mut node) = at {
+            at = node.next.take();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Puts the parts together, runs them, takes them down in order, and reports.
 
-use crate::admin::{Admin, AdminAt};
+use crate::admin::{Admin, AdminAt, checks};
 use crate::args::{Args, Limits, Mode};
-use crate::background::Background;
+use crate::background::{Background, BackgroundStats};
 use crate::clients::Clients;
 use crate::connections::Connections;
 use crate::demo::Demo;
@@ -18,14 +18,16 @@ use crate::settings::{Breaks, Settings};
 use crate::signals;
 use crate::tally::{Counters, Outcome};
 use crate::target::{Listen, Target, told_apart};
-use crate::upstreams::{NAMES, Services};
+use crate::upstreams::{NAMES, ServiceSaw, Services};
+use cofferdam::health::{GracefulShutdown, Health};
 use cofferdam::sync::CancelToken;
 use cofferdam::telemetry::Telemetry;
+use cofferdam::telemetry::inspect::Roster;
 use futures_util::future::{Either, join, select};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Client connections at once.
@@ -64,6 +66,8 @@ struct Running<R> {
     gateway: Arc<Gateway<R>>,
     server: Server,
     admin: Option<Admin>,
+    /// If somebody looks.
+    health: Option<Health>,
     started: Instant,
     in_flight: u32,
 }
@@ -103,6 +107,7 @@ impl<R: Runtime> Running<R> {
             clock,
             unrouted: Counters::default(),
             turn: AtomicUsize::new(0),
+            inside: telemetry.as_ref().map(|_| Roster::on(runtime.clock())),
         });
         let handler = {
             let gateway = Arc::clone(&gateway);
@@ -111,13 +116,12 @@ impl<R: Runtime> Running<R> {
         let server = Server::start(runtime, address, CONNECTIONS, handler)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let admin = match admin.zip(telemetry.as_ref()) {
-            Some((at, telemetry)) => {
-                Some(Admin::start(runtime, at, telemetry, &gateway, &server, started).await?)
-            }
-            None => None,
-        };
-        Ok(Self { gateway, server, admin, started, in_flight: limits.in_flight })
+        let (mut health, mut page) = (None, None);
+        if let Some((at, telemetry)) = admin.zip(telemetry.as_ref()) {
+            let health = health.insert(checks(&gateway, &server)?);
+            page = Some(Admin::start(runtime, at, telemetry, health, &gateway, &server, started).await?);
+        }
+        Ok(Self { gateway, server, admin: page, health, started, in_flight: limits.in_flight })
     }
 
     fn elapsed(&self) -> Duration {
@@ -172,36 +176,20 @@ impl<R: Runtime> Running<R> {
         screen.draw(&Head { done, of, elapsed, rate }, &self.rows());
     }
 
-    /// Stops in order: no new connections, requests that have begun to their end, the log's last records, the upstreams'
-    /// connections. Then everything that was counted.
+    /// Stops in order: out of service, no new connections, requests that have begun to their end, the log's last records, the
+    /// upstreams' connections. Then everything that was counted.
     async fn shutdown(
         self,
         runtime: &R,
         load: Option<LoadReport>,
         services: Option<Services>,
     ) -> Result<Report, BoxError> {
-        let clock = runtime.clock();
-        let cut = self.server.shutdown(DRAIN).await;
-        let elapsed = self.elapsed();
-        let background = self.gateway.background.shutdown(DRAIN).await;
-        for upstream in &self.gateway.upstreams {
-            upstream.connections.close_idle();
+        let ended = Arc::new(Ended::default());
+        let steps = self.steps(runtime, services, &ended).run().await;
+        if !steps.is_clean() {
+            eprintln!("gateway: {}", steps.to_string().replace('\n', "; "));
         }
-        // Up to here it could be seen how it goes.
-        if let Some(admin) = &self.admin {
-            admin.shutdown(SETTLE).await;
-        }
-        let services_saw = services.as_ref().map(Services::saw);
-        if let Some(services) = services {
-            services.shutdown(SETTLE).await;
-        }
-        // What is left has nothing to wait for but its turn on the executor.
-        let settled = async {
-            while runtime.live_tasks() > 0 {
-                clock.sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let _ = clock.timeout(SETTLE, settled).await;
+        let lost = "the gateway has not stopped in time";
         let report = |upstream: &Upstream<R>| {
             let (changes, history) = upstream.guard.history();
             UpstreamReport {
@@ -217,21 +205,73 @@ impl<R: Runtime> Running<R> {
         };
         Ok(Report {
             runtime: R::NAME,
-            elapsed,
+            elapsed: *ended.elapsed.get().ok_or(lost)?,
             upstreams: self.gateway.upstreams.iter().map(report).collect(),
             unrouted: self.gateway.unrouted.arrived(),
             clients: self.gateway.clients.stats(),
-            background,
+            background: *ended.background.get().ok_or(lost)?,
             in_flight: self.in_flight,
             connections: self.server.connections(),
             malformed: self.server.malformed(),
-            cut,
+            cut: *ended.cut.get().ok_or(lost)?,
             open_connections: self.server.open_connections(),
             live_tasks: runtime.live_tasks(),
             load,
-            services_saw,
+            services_saw: ended.saw.get().cloned(),
         })
     }
+
+    /// From where work comes in to where it ends up; up to the last but two it can be seen how it goes.
+    fn steps(&self, runtime: &R, services: Option<Services>, ended: &Arc<Ended>) -> GracefulShutdown {
+        let clock = runtime.clock();
+        let (health, server, gateway) = (self.health.clone(), self.server.clone(), Arc::clone(&self.gateway));
+        let [first, second, third] = [(); 3].map(|()| Arc::clone(ended));
+        let (log, upstreams) = (Arc::clone(&gateway), Arc::clone(&gateway));
+        let (admin, runtime, started) = (self.admin.clone(), runtime.clone(), self.started);
+        GracefulShutdown::builder()
+            .clock(clock.clone())
+            .limit(2 * DRAIN + 5 * SETTLE)
+            .step("out of service", SETTLE, move || async move {
+                health.iter().for_each(|health| health.take_out_of_service("the gateway is stopping"));
+            })
+            .step("intake", DRAIN + SETTLE, move || async move {
+                let cut = server.shutdown(DRAIN).await;
+                let _ = (first.cut.set(cut), first.elapsed.set(gateway.clock.now() - started));
+            })
+            .step("access log", DRAIN + SETTLE, move || async move {
+                let _ = second.background.set(log.background.shutdown(DRAIN).await);
+            })
+            .step("idle connections", SETTLE, move || async move {
+                upstreams.upstreams.iter().for_each(|upstream| upstream.connections.close_idle());
+            })
+            .step("admin", 2 * SETTLE, move || async move {
+                if let Some(admin) = admin {
+                    admin.shutdown(SETTLE).await;
+                }
+            })
+            .step("services", 2 * SETTLE, move || async move {
+                if let Some(services) = services {
+                    let _ = third.saw.set(services.saw());
+                    services.shutdown(SETTLE).await;
+                }
+            })
+            // What is left has nothing to wait for but its turn on the executor.
+            .step("tasks", SETTLE, move || async move {
+                while runtime.live_tasks() > 0 {
+                    clock.sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .build()
+    }
+}
+
+/// What the steps of a shutdown leave behind.
+#[derive(Default)]
+struct Ended {
+    cut: OnceLock<u32>,
+    elapsed: OnceLock<Duration>,
+    background: OnceLock<BackgroundStats>,
+    saw: OnceLock<Vec<ServiceSaw>>,
 }
 
 async fn self_contained<R: Runtime>(

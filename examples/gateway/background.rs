@@ -6,7 +6,9 @@
 use crate::runtime::{Runtime, spawner};
 use crate::tally::{Record, Summary, Tally};
 use cofferdam::ConfigError;
+use cofferdam::health::Check;
 use cofferdam::pool::{PoolStats, WorkerPool};
+use cofferdam::telemetry::inspect::Inspector;
 use cofferdam::telemetry::{Telemetry, WatchError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,7 @@ pub(crate) struct Background {
     dropped: AtomicU64,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct BackgroundStats {
     /// Records added up.
     pub(crate) recorded: u64,
@@ -58,6 +61,16 @@ impl Background {
 
     pub(crate) fn watched(&self, telemetry: &Telemetry) -> Result<(), WatchError> {
         telemetry.watch("access log", &self.pool)
+    }
+
+    /// Lets people look into it.
+    pub(crate) fn inspected(&self, inspector: &Inspector) -> Result<(), WatchError> {
+        inspector.add("access log", &self.pool)
+    }
+
+    /// Whether it keeps up, for those who ask for the health.
+    pub(crate) fn check(&self, name: &'static str) -> Check {
+        Check::of(name, &self.pool)
     }
 
     /// What the pool is doing, and for how many records it had no room.

@@ -22,21 +22,23 @@ use crate::pace::{self, Pace};
 use crate::proxy::Failure;
 use crate::screen::{Circuit, Paint};
 use crate::settings::Settings;
-use crate::tally::{Change, History};
+use crate::tally::Change;
 use crate::toll::Toll;
+use cofferdam::health::Check;
 use cofferdam::limit::tiered::Request;
-use cofferdam::resilience::breaker::{BreakerEvent, BreakerStats, State};
+use cofferdam::resilience::breaker::{BreakerStats, State};
 use cofferdam::resilience::chaos::{ChaosStats, Plan};
 use cofferdam::resilience::config::BulkheadSettings;
 use cofferdam::resilience::{
     Bulkhead, Call, Chain, Chaos, CircuitBreaker, Component, Error, Hedge, HedgeStats, Layer, OnFailure,
     Operation, Policy, Retry, Stack, Timeout, Verdict,
 };
-use cofferdam::telemetry::Instrument;
+use cofferdam::telemetry::inspect::{BreakerChange, BreakerView, Inspect, Inspection, Inspector};
+use cofferdam::telemetry::{Instrument, WatchError};
 use cofferdam::time::Clock;
 use hyper::{HeaderMap, Response, StatusCode};
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 
 type Outcome = Result<Response<Body>, Error<Failure>>;
@@ -89,7 +91,9 @@ pub(crate) struct Guard {
     plan: Mutex<Plan>,
     seed: u64,
     counts: Counts,
-    history: Arc<History>,
+    /// Looks into the breaker.
+    circuit: Inspection<BreakerView>,
+    started: Instant,
 }
 
 impl Guard {
@@ -106,16 +110,8 @@ impl Guard {
             .has_skew()
             .then(|| settings.chaos.skew().seed(settings.seed).clock(clock.clone()).build().clock());
         let clock = skewed.as_ref().unwrap_or(clock);
-        let history = Arc::<History>::default();
-        let changes = Arc::clone(&history);
         let breaker = stack.breaker.clone().unwrap_or_default();
-        let breaker = breaker.builder()?.clock(clock.clone()).observer(move |event: &BreakerEvent| {
-            if let BreakerEvent::StateChanged { to, at, .. } = event {
-                let at = at.saturating_duration_since(started);
-                changes.push(Change { at, state: circuit(*to).word });
-            }
-        });
-        let breaker = breaker.build()?;
+        let breaker = breaker.builder()?.clock(clock.clone()).build()?;
         let bulkhead = stack.bulkhead.clone().unwrap_or(BulkheadSettings::new(limits.in_flight));
         let bulkhead = bulkhead.builder().clock(clock.clone()).build()?;
         let budget = stack.retry.as_ref().and_then(|retry| retry.budget.as_ref());
@@ -150,6 +146,7 @@ impl Guard {
         };
         let total = stack.total_timeout.map(|limit| Timeout::total(limit).clock(clock.clone()));
         let each = stack.attempt_timeout.map(|limit| Timeout::attempt(limit).clock(clock.clone()));
+        let circuit = breaker.inspect();
         Ok(Self {
             instrument: None,
             once: Stack::new().layer(total.clone()).breaker(breaker.clone()),
@@ -166,7 +163,8 @@ impl Guard {
             plan: Mutex::new(settings.chaos.clone()),
             seed: settings.seed,
             counts: Counts::default(),
-            history,
+            circuit,
+            started,
         })
     }
 
@@ -226,8 +224,26 @@ impl Guard {
         }
     }
 
+    /// How often the circuit has changed, and its last changes.
     pub(crate) fn history(&self) -> (u64, Vec<Change>) {
-        self.history.all()
+        let Some(view) = self.circuit.look() else { return (0, Vec::new()) };
+        let change = |change: &BreakerChange| Change {
+            at: change.at.saturating_duration_since(self.started),
+            state: circuit(change.to).word,
+            why: change.trigger.to_string(),
+        };
+        (view.changes, view.history.iter().map(change).collect())
+    }
+
+    /// Whether the circuit is open, for those who ask for the health.
+    pub(crate) fn check(&self, name: String) -> Check {
+        Check::of(name, &self.breaker)
+    }
+
+    /// Lets people look into its parts.
+    pub(crate) fn inspected(&self, inspector: &Inspector, name: &str) -> Result<(), WatchError> {
+        inspector.add(name, &self.breaker)?;
+        inspector.add(name, &self.bulkhead)
     }
 
     /// The policies, outermost first.
@@ -345,6 +361,7 @@ mod tests {
         let (changes, history) = guard.history();
         let words: Vec<_> = history.iter().map(|change| (change.at.as_secs(), change.state)).collect();
         assert_eq!(words, [(0, "open"), (1, "half-open"), (1, "open")]);
+        assert_eq!(history[0].why, "consecutive failures");
         assert_eq!((changes, guard.stats().attempts.attempts), (3, 6));
     }
 

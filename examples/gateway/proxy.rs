@@ -23,6 +23,7 @@ use crate::tally::{Counters, Outcome, Record};
 use bytes::Bytes;
 use cofferdam::limit::tiered::{Refusal, Tier};
 use cofferdam::resilience::{Error, Rejection};
+use cofferdam::telemetry::inspect::Roster;
 use cofferdam::time::Clock;
 use futures_util::FutureExt;
 use http_body_util::Full;
@@ -71,6 +72,8 @@ pub(crate) struct Gateway<R> {
     pub(crate) unrouted: Counters,
     /// Whose turn it is among upstreams of one prefix.
     pub(crate) turn: AtomicUsize,
+    /// The requests that are being dealt with, if somebody looks.
+    pub(crate) inside: Option<Roster>,
 }
 
 /// What an attempt sends.
@@ -128,6 +131,8 @@ impl<R: Runtime> Gateway<R> {
             arrival.end(Outcome::Refused);
             return response;
         };
+        let inside = self.inside.as_ref();
+        let inside = inside.map(|roster| roster.enter(format!("{} {}", parts.method, parts.uri.path())));
         let arrival = upstream.counters.arrive();
         let client = parts.headers.get(CLIENT).and_then(|name| name.to_str().ok());
         let (response, outcome) = match self.clients.admit(client, peer.ip()) {
@@ -147,6 +152,7 @@ impl<R: Runtime> Gateway<R> {
             }
         };
         arrival.end(outcome);
+        drop(inside);
         let latency = self.clock.now().saturating_duration_since(began);
         self.background.log(Record { upstream: upstream.index, outcome, latency });
         response

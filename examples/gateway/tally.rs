@@ -1,7 +1,6 @@
 //! What became of the requests: live counters of the request path, and the records that the worker pool adds up.
 
 use crate::histogram::Histogram;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -171,28 +170,8 @@ impl Tally {
 pub(crate) struct Change {
     pub(crate) at: Duration,
     pub(crate) state: &'static str,
-}
-
-/// The latest changes of one breaker, and how many there were.
-#[derive(Default)]
-pub(crate) struct History(Mutex<(u64, VecDeque<Change>)>);
-
-impl History {
-    const KEPT: usize = 24;
-
-    pub(crate) fn push(&self, change: Change) {
-        let mut history = lock(&self.0);
-        history.0 += 1;
-        if history.1.len() == Self::KEPT {
-            history.1.pop_front();
-        }
-        history.1.push_back(change);
-    }
-
-    pub(crate) fn all(&self) -> (u64, Vec<Change>) {
-        let history = lock(&self.0);
-        (history.0, history.1.iter().cloned().collect())
-    }
+    /// The reason, in words.
+    pub(crate) why: String,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ use super::carry::Carry;
 use super::crew::MAX_WORKERS;
 use super::event::PoolEvent;
 use super::ledger::Ledger;
+use super::load::Both;
 use super::managed::{LaneSpec, Managed, Scaler, Spec};
 use super::named::NamedQueue;
 use super::retry::Letters;
@@ -19,7 +20,7 @@ use crate::observe::{Observe, Observers};
 use crate::shim;
 use crate::sync::ring::Ring;
 use crate::sync::{Context, channel_on};
-use crate::task::Spawn;
+use crate::task::{Carrier, Spawn};
 use crate::time::Clock;
 use std::any::TypeId;
 use std::fmt;
@@ -49,6 +50,7 @@ pub struct PoolBuilder {
     base: Option<Context>,
     on_panic: Option<OnPanic>,
     carry: Carry,
+    carrier: Option<Arc<dyn Carrier>>,
     wrapper: Option<Wrapper>,
     observers: Vec<Arc<dyn Observe<PoolEvent>>>,
     observed: bool,
@@ -98,6 +100,7 @@ impl PoolBuilder {
             base: None,
             on_panic: None,
             carry: Carry::default(),
+            carrier: None,
             wrapper: None,
             observers: Vec::new(),
             observed: false,
@@ -253,6 +256,39 @@ impl PoolBuilder {
         self
     }
 
+    /// Lets go along with each task what `carrier` finds to be current where it is submitted, and the task run amid that: a
+    /// span, a context of tracing. It is asked by whoever submits, in whatever way, also many at once; a task that is delayed
+    /// or repeated keeps what it was given, one that is [requeued](super::DeadLetters::requeue) gets what is current there.
+    /// A second call adds another one, inside the first. (The crate's own context goes along by itself.)
+    ///
+    /// With the feature `tracing` there is a ready-made one, `TracingCarrier`, with `opentelemetry` `OpenTelemetryCarrier`.
+    ///
+    /// A task then costs two allocations more (one if what is carried has no size), and batches go in one by one.
+    ///
+    /// ```
+    /// use cofferdam::pool::WorkerPool;
+    ///
+    /// thread_local!(static TENANT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    ///
+    /// let builder = WorkerPool::builder().carry(|| {
+    ///     let tenant = TENANT.get();
+    ///     move |poll: &mut dyn FnMut()| {
+    ///         let before = TENANT.replace(tenant);
+    ///         poll();
+    ///         TENANT.set(before);
+    ///     }
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn carry(mut self, carrier: impl Carrier) -> Self {
+        let carrier: Arc<dyn Carrier> = Arc::new(carrier);
+        self.carrier = Some(match self.carrier {
+            None => carrier,
+            Some(outer) => Arc::new(Both(outer, carrier)),
+        });
+        self
+    }
+
     /// Adds an observer of the pool's [events](PoolEvent): it is called on the thread that submits or runs the task, and
     /// a slow one slows the pool down. For those who want to look from elsewhere there are [`reports`](Self::reports). Each
     /// step of a task then takes a lock, and a task costs an allocation more.
@@ -262,7 +298,8 @@ impl PoolBuilder {
     }
 
     /// Lets observers be added later, by way of [`WorkerPool::observers`]; telemetry that watches the pool then has its durations,
-    /// too. It costs what an [`observer`](Self::observer) costs.
+    /// too. From the first one on it costs what an [`observer`](Self::observer) costs, and until then next to nothing. Tasks that
+    /// came before him are not told of.
     pub fn observed(mut self) -> Self {
         self.observed = true;
         self
@@ -355,6 +392,7 @@ impl PoolBuilder {
             base: self.base,
             on_panic: self.on_panic,
             carry: self.carry,
+            carrier: self.carrier,
             wrapper: self.wrapper,
             ledger,
             letters: Letters::new(self.dead_letters),
@@ -487,6 +525,7 @@ impl fmt::Debug for PoolBuilder {
             .field("base", &self.base)
             .field("on_panic", &self.on_panic.is_some())
             .field("carry", &self.carry)
+            .field("carrier", &self.carrier.is_some())
             .field("wrap", &self.wrapper.is_some())
             .field("observers", &self.observers.len())
             .field("reports", &self.reports)

@@ -5,7 +5,7 @@
 use super::WorkerPool;
 use super::event::PoolEvent;
 use super::handle::TaskId;
-use super::ledger::{ContextStats, Ledger, TaskRecord, TaskStatus};
+use super::ledger::{ContextStats, Ledger, LiveTask, TaskRecord, TaskStatus};
 use super::reports::Reports;
 use crate::observe::Observers;
 use crate::shim::Arc;
@@ -31,6 +31,11 @@ impl WorkerPool {
     /// What the history says of all tasks that have not ended, and of the last that have, in the order of their numbers.
     pub fn history(&self) -> Vec<TaskRecord> {
         self.ledger().map(Ledger::records).unwrap_or_default()
+    }
+
+    /// The tasks that have not ended, the oldest first, with their ages; none if the pool keeps no history.
+    pub fn live_tasks(&self) -> Vec<LiveTask> {
+        self.ledger().map(|ledger| ledger.live(self.shared.settings.clock.now())).unwrap_or_default()
     }
 
     /// Cancels a task by its number, for this cause, which its handle is told. False if the pool keeps no history, or the

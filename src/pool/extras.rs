@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use super::error::Ending;
+use super::event::Outcome;
 use super::link::Link;
+use super::load::Load;
 use crate::sync::Context as WorkContext;
 use crate::sync::RunInContext;
 use std::future::Pending;
@@ -22,6 +25,8 @@ pub(super) struct Extras {
     pub(super) propagated: bool,
     /// By which the future speaks to the worker that polls it.
     pub(super) link: Option<Arc<Link>>,
+    /// What its submitter's carrier has picked up.
+    pub(super) load: Option<Load>,
     /// Wakes the task's [`Parked`](super::retry::Parked) when its context ends, while it waits for its next attempt.
     pub(super) watch: Option<Watch>,
     /// In a pool with a ledger.
@@ -31,6 +36,14 @@ pub(super) struct Extras {
     /// Whether a worker has it and has begun it.
     pub(super) is_running: bool,
     pub(super) worker: Option<usize>,
+}
+
+impl Extras {
+    /// How a task ends that its worker or a sweeper gives up so.
+    pub(super) fn outcome(&self, ending: Option<Ending>) -> Outcome {
+        let failed = ending.is_none() && self.link.as_ref().is_some_and(|link| link.failure().is_some());
+        if failed { Outcome::Failed } else { Outcome::of(ending) }
+    }
 }
 
 /// When things happened to a task.

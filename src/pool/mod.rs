@@ -86,6 +86,7 @@ mod extras;
 mod handle;
 mod ledger;
 mod link;
+mod load;
 mod managed;
 mod message;
 mod named;
@@ -103,6 +104,8 @@ mod submit_all;
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 mod threads;
 mod unstarted;
+#[cfg(feature = "telemetry")]
+mod view;
 mod worker;
 mod workers;
 mod wrap;
@@ -112,7 +115,7 @@ pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitAllError, SubmitError};
 pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
-pub use ledger::{ContextStats, TaskRecord, TaskStatus};
+pub use ledger::{ContextStats, LiveTask, TaskRecord, TaskStatus};
 pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, MessageError};
 pub use named::NamedQueue;
 pub use options::PoolTask;

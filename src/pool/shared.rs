@@ -26,6 +26,7 @@ use super::extras::{Extras, Times};
 use super::handle::TaskId;
 use super::ledger::Ledger;
 use super::link::Link;
+use super::load::{Load, amid};
 use super::managed::{Call, Managed, Terms};
 use super::retry::Letters;
 use super::room::Room;
@@ -37,6 +38,7 @@ use crate::panics::{contain, forget};
 use crate::shim::{AtomicUsize, Mutex, Ordering, load_seq_cst};
 use crate::sync::ring::PushError;
 use crate::sync::{Context, ContextError, context};
+use crate::task::Carrier;
 use crate::time::Clock;
 use crate::wait::{List, Outcome, wake_all};
 use crossbeam_utils::CachePadded;
@@ -64,6 +66,7 @@ pub(super) struct Settings {
     pub(super) base: Option<Context>,
     pub(super) on_panic: Option<OnPanic>,
     pub(super) carry: Carry,
+    pub(super) carrier: Option<Arc<dyn Carrier>>,
     pub(super) wrapper: Option<Wrapper>,
     pub(super) ledger: Option<Box<Ledger>>,
     pub(super) letters: Letters,
@@ -80,8 +83,8 @@ pub(super) struct Shared {
     /// Tasks after which a worker lets those in that wait for room, if it does not come to rest before.
     pub(super) batch: usize,
     pub(super) settings: Settings,
-    /// Whether a submission is nothing but a push: there is neither a ledger nor a wrapper.
-    pub(super) is_plain: bool,
+    /// Whether a submission is always nothing but a push: there is no ledger, no wrapper and no carrier.
+    plain: bool,
     /// Whether a task can be ended by its context.
     pub(super) heeds: bool,
     /// 1 once the pool was aborted.
@@ -119,7 +122,7 @@ impl Shared {
         };
         let has_history = settings.ledger.as_ref().is_some_and(|ledger| ledger.has_history());
         Self {
-            is_plain: settings.ledger.is_none() && settings.wrapper.is_none(),
+            plain: settings.ledger.is_none() && settings.wrapper.is_none() && settings.carrier.is_none(),
             heeds: settings.tied || has_history,
             batch,
             backlog,
@@ -133,6 +136,19 @@ impl Shared {
             workers: AtomicUsize::new(workers),
             end: Mutex::new(End::default()),
         }
+    }
+
+    /// Whether a submission is nothing but a push.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain || self.is_unnoted()
+    }
+
+    /// Whether there is a ledger alone, and nobody wants to know now.
+    #[cold]
+    fn is_unnoted(&self) -> bool {
+        let Settings { ledger, wrapper, carrier, .. } = &self.settings;
+        wrapper.is_none() && carrier.is_none() && !ledger.as_ref().is_some_and(|ledger| ledger.is_wanted())
     }
 
     /// Places in the queue of that number; `None` for no bound. All but managed backlogs have one queue.
@@ -190,11 +206,17 @@ impl Shared {
         Some(Box::new(Extras { context: Some(context), propagated, ..Extras::default() }))
     }
 
-    /// As [`extras`](Self::extras), with what the ledger needs, and with the way by which the future reaches its worker.
-    pub(super) fn extras_with(&self, link: Option<Arc<Link>>) -> Option<Box<Extras>> {
+    /// What the submitter's carrier picks up.
+    pub(super) fn load(&self) -> Option<Load> {
+        Load::pick_up(&**self.settings.carrier.as_ref()?, &self.settings.name)
+    }
+
+    /// As [`extras`](Self::extras), with what the ledger needs, with the way by which the future reaches its worker, and with
+    /// a place for what is carried.
+    pub(super) fn extras_with(&self, link: Option<Arc<Link>>, has_load: bool) -> Option<Box<Extras>> {
         let extras = self.extras();
-        let ledger = self.settings.ledger.as_ref();
-        if link.is_none() && ledger.is_none() {
+        let ledger = self.settings.ledger.as_ref().filter(|ledger| ledger.is_wanted());
+        if link.is_none() && ledger.is_none() && !has_load {
             return extras;
         }
         let mut extras = extras.unwrap_or_default();
@@ -245,7 +267,7 @@ impl Shared {
         job: impl FnMut() -> Job,
     ) -> Option<Result<(usize, TaskId), PushError<()>>> {
         match &self.backlog {
-            Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain => {
+            Backlog::Bounded(ring) if self.handover.is_none() && self.is_plain() => {
                 let pushed = ring.push_many(count, job);
                 Some(pushed.map(|(count, position)| (count, TaskId(ring.ordinal(position)))))
             }
@@ -286,15 +308,19 @@ impl Shared {
         Ok((id, Call { anyone: true, ..Call::default() }))
     }
 
-    /// Notes that a task has ended; before the books do.
+    /// Notes that a task has ended, and tells what is carried with it; before the books do.
     #[cold]
     pub(super) fn note_end(&self, task: TaskId, extras: &mut Extras, ending: Option<Ending>) {
-        let Some(ledger) = &self.settings.ledger else { return };
-        contain(|| {
-            let now = self.settings.clock.now();
-            let report = TaskReport::of(task, extras, ending, now);
-            ledger.ended(report, extras, now);
-        });
+        if let Some(ledger) = self.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
+            contain(|| {
+                let now = self.settings.clock.now();
+                let report = TaskReport::of(task, extras, ending, now);
+                ledger.ended(report, extras, now);
+            });
+        }
+        if let Some(load) = extras.load.take() {
+            load.end(task, extras.attempts, extras.outcome(ending));
+        }
     }
 
     /// Sees to it that those look whom a change of a managed backlog concerns.
@@ -424,7 +450,9 @@ impl Shared {
             }
         }
         let context = extras.as_ref().and_then(|extras| extras.context.as_ref());
-        let shell = catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard())));
+        let load = extras.as_ref().and_then(|extras| extras.load.as_ref());
+        let shell =
+            catch_unwind(AssertUnwindSafe(|| within(context, || amid(load, || job.as_mut().discard()))));
         let withdrawn = matches!(shell, Ok(Some(_)));
         if let Some(extras) = &mut extras {
             let ending = if withdrawn { Ending::Cancelled } else { Ending::Dropped };
@@ -442,12 +470,14 @@ impl Shared {
 
     /// Puts a job aside for those who asked for what is left.
     fn keep(&self, job: Job, mut extras: Option<Box<Extras>>, task: TaskId) {
+        // It goes on with the task, and ends with it.
+        let load = extras.as_mut().and_then(|extras| extras.load.take());
         if let Some(extras) = &mut extras {
             self.note_end(task, extras, Some(Ending::HandedBack));
         }
         let context = extras.and_then(|extras| extras.context);
         let context = context.or_else(|| self.settings.base.clone());
-        let task = UnstartedTask::new(job, context, task);
+        let task = UnstartedTask::new(job, context, load, task);
         let mut end = self.end.lock();
         let unwanted = if end.keepers > 0 {
             end.unstarted.push(task);

@@ -233,7 +233,7 @@ where
 
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: &mut Option<F>) -> Result<Self::Accepted, Refused> {
-        if !intake.0.is_plain {
+        if !intake.0.is_plain() {
             return careful::joined(intake, future, None);
         }
         let (joint, id) = slot::submit_joined(&intake, future, intake.0.extras())?;
@@ -249,7 +249,7 @@ where
 
     #[inline]
     fn offer<T: Arrange>(intake: Intake<'_, T>, future: &mut Option<F>) -> Result<(), Refused> {
-        if !intake.0.is_plain {
+        if !intake.0.is_plain() {
             return careful::detached(intake, future);
         }
         slot::submit(&intake, future, intake.0.extras())?;

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::error::JoinError;
+use super::event::Outcome;
 use super::handle::TaskId;
+use super::load::{Load, amid};
 use super::shared::{Shared, within};
 use super::shutdown::Shutdown;
 use super::slot::{Job, Step};
@@ -20,7 +22,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A task that a pool had accepted and never begun: a future that is the task, to be run elsewhere. Its handle, if it has one,
-/// gets the result, and can cancel it; the context in which it was submitted goes with it. Limits that the pool had set do not.
+/// gets the result, and can cancel it; the context in which it was submitted goes with it, and so
+/// does what was [carried](super::PoolBuilder::carry). Limits that the pool had set do not.
 ///
 /// A task without a handle that panics does so where it is polled; one with a handle tells that.
 ///
@@ -29,12 +32,14 @@ use std::task::{Context, Poll};
 pub struct UnstartedTask {
     job: Pin<Box<Job>>,
     context: Option<WorkContext>,
+    /// Until its end.
+    load: Option<Load>,
     id: TaskId,
 }
 
 impl UnstartedTask {
-    pub(super) fn new(job: Job, context: Option<WorkContext>, id: TaskId) -> Self {
-        Self { job: Box::pin(job), context, id }
+    pub(super) fn new(job: Job, context: Option<WorkContext>, load: Option<Load>, id: TaskId) -> Self {
+        Self { job: Box::pin(job), context, load, id }
     }
 
     /// The number that it had in its pool.
@@ -47,19 +52,33 @@ impl Future for UnstartedTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { job, context, .. } = &mut *self;
+        let Self { job, context, load, id } = &mut *self;
         if job.is_empty() {
             return Poll::Ready(());
         }
         let context = context.as_ref();
-        let error = match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().poll(cx)))) {
+        if let Some(load) = load {
+            load.begin(*id);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            within(context, || amid(load.as_ref(), || job.as_mut().poll(cx)))
+        }));
+        let error = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Step::Completed)) => None,
             Ok(Poll::Ready(Step::Cancelled | Step::Withdrawn)) => Some(Ok(JoinError::cancelled(None))),
             Err(payload) => Some(Err(payload)),
         };
         if error.is_some() {
-            contain(|| within(context, || job.as_mut().discard()));
+            contain(|| within(context, || amid(load.as_ref(), || job.as_mut().discard())));
+        }
+        if let Some(load) = load.take() {
+            let outcome = match &error {
+                None => Outcome::Completed,
+                Some(Ok(_)) => Outcome::Cancelled,
+                Some(Err(_)) => Outcome::Panicked,
+            };
+            load.end(*id, 1, outcome);
         }
         match error {
             None => job.as_mut().resolve(None),
@@ -69,6 +88,16 @@ impl Future for UnstartedTask {
             Some(Err(payload)) => job.as_mut().resolve(Some(Box::new(JoinError::panicked(payload)))),
         }
         Poll::Ready(())
+    }
+}
+
+impl Drop for UnstartedTask {
+    fn drop(&mut self) {
+        let Self { job, context, load, id } = self;
+        let Some(load) = load.take() else { return };
+        contain(|| within(context.as_ref(), || load.around(|| job.as_mut().discard())));
+        let attempts = u32::from(load.has_begun());
+        load.end(*id, attempts, Outcome::Dropped);
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::JoinError;
 use super::extras::{Extras, Watch};
 use super::handle::TaskId;
 use super::link::Request;
+use super::load::amid;
 use super::managed::{Alarm, Managed, Rest as Next, Ticket};
 use super::shared::{Shared, within};
 use super::slot::{Job, Step};
@@ -221,9 +222,11 @@ impl Hand {
     #[inline(always)]
     fn run(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();
-        let job = this.job;
+        let mut job = this.job;
         let settings = &shared.settings;
-        let mut context = this.task.context();
+        let extras = this.task.extras.as_deref();
+        let mut context = extras.and_then(|extras| extras.context.as_ref());
+        let load = extras.and_then(|extras| extras.load.as_ref());
         if let Some(context) = context.filter(|_| shared.heeds) {
             if let Err(error) = context.check() {
                 return Poll::Ready(cancelled(shared, error));
@@ -234,11 +237,12 @@ impl Hand {
         let listens = *this.may_yield && shared.room.is_crowded();
         *this.may_yield = false;
         let may_yield = this.may_yield;
+        let mut poll = |cx: &mut Context<'_>| within(context, || amid(load, || job.as_mut().poll(cx)));
         let poll = || {
             if !listens {
-                return within(context, || job.poll(cx));
+                return poll(cx);
             }
-            let (polled, is_heard) = overhear(cx, |cx| within(context, || job.poll(cx)));
+            let (polled, is_heard) = overhear(cx, poll);
             *may_yield = is_heard;
             polled
         };

@@ -1,7 +1,9 @@
-//! How work that must run by itself reaches an executor, how it owns what it borrows from, and what becomes of it.
+//! How work that must run by itself reaches an executor, what it takes along, how it owns what it
+//! borrows from, and what becomes of it.
 
 #[cfg(any(feature = "group", feature = "resilience"))]
 mod batch;
+mod carry;
 #[cfg(feature = "resilience")]
 mod owned;
 #[cfg(any(feature = "group", feature = "health", feature = "resilience"))]
@@ -15,6 +17,9 @@ mod spawn;
 pub(crate) use batch::{AsTheyCome, Finished, InOrder};
 #[cfg(any(feature = "group", feature = "resilience"))]
 pub use batch::{Ended, ItemError, Items};
+pub use carry::{Carried, Carrier, Carrying, Errand};
+#[cfg(feature = "pool")]
+pub(crate) use carry::{pick_up, surround};
 #[cfg(feature = "resilience")]
 pub(crate) use owned::{Begin, Outcome, Owned};
 #[cfg(any(feature = "group", feature = "health"))]

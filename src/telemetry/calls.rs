@@ -4,7 +4,7 @@ use super::hub::Outlets;
 use super::watch::while_there;
 use super::{CallOutcome, Metric, Readings, Scope, Source, Span, Telemetry, Timing, Watch, WatchError};
 use crate::panics::contain;
-use crate::resilience::{Attempt, Component, Error, Fork, Layer, Policy, Reason, Rejection, Single};
+use crate::resilience::{Attempt, Component, Error, Fork, Layer, Policy, Reason, Rejection, Single, relay};
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
 use crate::time::Clock;
 use crossbeam_utils::CachePadded;
@@ -114,6 +114,7 @@ struct Shared {
 #[derive(Default)]
 struct Books {
     begun: CachePadded<AtomicU64>,
+    /// Those that no histogram has counted.
     ended: CachePadded<[AtomicU64; 5]>,
     rejections: [AtomicU64; 9],
 }
@@ -130,15 +131,15 @@ impl Watch for Making {
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         let timings = CallOutcome::ALL.map(|outcome| scope.timing(&DURATION, &[outcome.as_str()]));
         self.timings.replace(timings);
-        let books = Arc::downgrade(&self.books);
-        while_there(move || books.upgrade(), read)
+        let (books, timings) = (Arc::downgrade(&self.books), self.timings.borrow().clone());
+        while_there(move || books.upgrade(), move |books, readings| read(books, &timings, readings))
     }
 }
 
-fn read(books: &Arc<Books>, readings: &mut Readings<'_>) {
+fn read(books: &Books, timings: &[Timing; 5], readings: &mut Readings<'_>) {
     let mut all = 0;
-    for (outcome, ended) in CallOutcome::ALL.iter().zip(&*books.ended) {
-        let ended = ended.load(Ordering::Acquire);
+    for ((outcome, ended), timing) in CallOutcome::ALL.iter().zip(&*books.ended).zip(timings) {
+        let ended = ended.load(Ordering::Acquire) + timing.counted();
         all += ended;
         readings.counter(&CALLS, &[outcome.as_str()], ended);
     }
@@ -192,7 +193,7 @@ impl<'a, A: Attempt> Policy<A> for &'a Instrument {
 
     #[inline]
     fn around(self, inner: A) -> Instrumented<'a, A> {
-        Instrumented { inner, call: Watched { shared: &self.shared, state: State::Idle } }
+        Instrumented { inner, call: Watched::new(&self.shared) }
     }
 }
 
@@ -208,54 +209,85 @@ pin_project! {
 /// One call, from outside. Dropped while it runs, it was cancelled.
 struct Watched<'a> {
     shared: &'a Shared,
-    state: State,
+    stage: Stage,
+    /// While it runs: when it began.
+    since: Option<Instant>,
+    span: Option<Box<dyn Span>>,
 }
 
-enum State {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
     Idle,
     /// Switched off when it began.
     Unseen,
-    Running {
-        since: Instant,
-        span: Option<Box<dyn Span>>,
-    },
+    Running,
 }
 
-impl Watched<'_> {
-    fn begin(&mut self) {
-        let shared = self.shared;
-        if !shared.on.load(Ordering::Relaxed) {
-            self.state = State::Unseen;
-            return;
-        }
-        shared.books.begun.fetch_add(1, Ordering::Relaxed);
-        let tracer = shared.outlets.tracer.as_ref();
-        let span = tracer.and_then(|tracer| contain(|| tracer.span(&shared.name)));
-        self.state = State::Running { since: shared.clock.now(), span };
+impl<'a> Watched<'a> {
+    #[inline]
+    fn new(shared: &'a Shared) -> Self {
+        Self { shared, stage: Stage::Idle, since: None, span: None }
     }
 
+    #[inline]
+    fn begin(&mut self) {
+        if self.shared.on.load(Ordering::Relaxed) {
+            self.run();
+        } else {
+            self.stage = Stage::Unseen;
+        }
+    }
+
+    #[inline(never)]
+    fn run(&mut self) {
+        let shared = self.shared;
+        self.stage = Stage::Running;
+        shared.books.begun.fetch_add(1, Ordering::Relaxed);
+        let tracer = shared.outlets.tracer.as_ref();
+        self.span = tracer.and_then(|tracer| contain(|| tracer.span(&shared.name)));
+        self.since = Some(shared.clock.now());
+    }
+
+    /// How it has ended, and that it may begin again.
+    #[inline]
+    fn end_with<T, E>(&mut self, result: &Result<T, Error<E>>) {
+        if self.stage == Stage::Running {
+            let rejection = result.as_ref().err().and_then(Error::rejection);
+            let text = rejection.map(|rejection| rejection as &dyn fmt::Display);
+            self.end(outcome_of(result), rejection, text);
+        }
+        self.stage = Stage::Idle;
+    }
+
+    #[inline(never)]
     fn end(&mut self, outcome: CallOutcome, rejection: Option<&Rejection>, error: Option<&dyn fmt::Display>) {
-        let State::Running { since, span } = std::mem::replace(&mut self.state, State::Idle) else { return };
+        self.stage = Stage::Idle;
+        let Some(since) = self.since.take() else { return };
         let Shared { books, timings, clock, .. } = self.shared;
         let took = clock.now().saturating_duration_since(since);
         let at = outcome as usize;
-        timings.get(at).into_iter().for_each(|timing| timing.record(took));
         if let Some(count) = rejection.and_then(|rejection| books.rejections.get(number(rejection))) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        // ORDERING: Release: who sees that it has ended sees that it had begun; see `read`.
-        if let Some(ended) = books.ended.get(at) {
-            ended.fetch_add(1, Ordering::Release);
+        // What a histogram counts need not be counted once more.
+        if !timings.get(at).is_some_and(|timing| timing.count(took)) {
+            if let Some(ended) = books.ended.get(at) {
+                // ORDERING: Release: who sees that it has ended sees that it had begun; see `read`.
+                ended.fetch_add(1, Ordering::Release);
+            }
         }
-        if let Some(span) = span {
+        if let Some(span) = self.span.take() {
             contain(move || span.end(outcome, error));
         }
     }
 }
 
 impl Drop for Watched<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.end(CallOutcome::Cancelled, None, None);
+        if self.stage == Stage::Running {
+            self.end(CallOutcome::Cancelled, None, None);
+        }
     }
 }
 
@@ -263,10 +295,11 @@ impl Drop for Watched<'_> {
 struct Inside<'a>(Option<&'a dyn Span>);
 
 impl<'a> Inside<'a> {
-    fn new(state: &'a State) -> Self {
-        let State::Running { span: Some(span), .. } = state else { return Self(None) };
-        contain(|| span.enter());
-        Self(Some(&**span))
+    fn new(span: Option<&'a dyn Span>) -> Self {
+        if let Some(span) = span {
+            contain(|| span.enter());
+        }
+        Self(span)
     }
 }
 
@@ -285,33 +318,26 @@ impl<A: Attempt> Attempt for Instrumented<'_, A> {
     #[inline]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
-        if let State::Idle = this.call.state {
+        if this.call.stage == Stage::Idle {
             this.call.begin();
         }
         let polled = {
-            let _inside = Inside::new(&this.call.state);
+            let _inside = Inside::new(this.call.span.as_deref());
             this.inner.poll_attempt(cx)
         };
-        let Poll::Ready(result) = polled else { return Poll::Pending };
-        let rejection = result.as_ref().err().and_then(Error::rejection);
-        let text = rejection.map(|rejection| rejection as &dyn fmt::Display);
-        this.call.end(outcome_of(&result), rejection, text);
-        this.call.state = State::Idle;
-        Poll::Ready(result)
+        relay(polled, |result| this.call.end_with(result))
     }
 
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         this.inner.cancel();
         this.call.end(CallOutcome::Cancelled, None, None);
-        this.call.state = State::Idle;
     }
 }
 
 impl<A: Fork> Fork for Instrumented<'_, A> {
     fn fork(&self) -> Option<Self> {
-        let call = Watched { shared: self.call.shared, state: State::Idle };
-        Some(Self { inner: self.inner.fork()?, call })
+        Some(Self { inner: self.inner.fork()?, call: Watched::new(self.call.shared) })
     }
 }
 

@@ -37,20 +37,26 @@ impl Distribution {
         Self { on, bounds, counts, nanos: AtomicU64::new(0), sinks }
     }
 
-    fn record(&self, duration: Duration) {
+    /// False if it is switched off.
+    fn record(&self, duration: Duration) -> bool {
         // Relaxed, here and below: these numbers guard no memory.
         if !self.on.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let at = self.bounds.nanos.partition_point(|bound| *bound < nanos);
         if let Some(count) = self.counts.get(at) {
             self.nanos.fetch_add(nanos, Ordering::Relaxed);
-            count.fetch_add(1, Ordering::Relaxed);
+            // ORDERING: Release: what was done before is seen by whoever sees the count; see `Timing::counted`.
+            count.fetch_add(1, Ordering::Release);
         }
-        for sink in &self.sinks {
-            contain(|| sink.record(duration.as_secs_f64()));
+        if !self.sinks.is_empty() {
+            let seconds = duration.as_secs_f64();
+            for sink in &self.sinks {
+                contain(|| sink.record(seconds));
+            }
         }
+        true
     }
 
     pub(super) fn snapshot(&self) -> HistogramSnapshot {
@@ -74,6 +80,21 @@ impl Timing {
         if let Some(distribution) = &self.0 {
             distribution.record(duration);
         }
+    }
+
+    /// As [`record`](Self::record); false if it is not counted.
+    #[cfg(feature = "resilience")]
+    #[inline]
+    pub(super) fn count(&self, duration: Duration) -> bool {
+        self.0.as_ref().is_some_and(|distribution| distribution.record(duration))
+    }
+
+    /// How many there were.
+    #[cfg(feature = "resilience")]
+    pub(super) fn counted(&self) -> u64 {
+        let Some(distribution) = &self.0 else { return 0 };
+        // ORDERING: Acquire: pairs with the addition in `record`.
+        distribution.counts.iter().map(|count| count.load(Ordering::Acquire)).sum()
     }
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | whatever you have | the three traits [`Metrics`], [`Logger`] and [`Tracer`] |
 //! | a test | a [`Collector`], which is all three |
-//! | your own eyes | [`Telemetry::samples`] |
+//! | your own eyes | [`Telemetry::samples`]; [`inspect`] for who waits, who holds, and how it came to that |
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod calls;
 mod collector;
 mod distribution;
 mod hub;
+pub mod inspect;
 mod metric;
 mod plug;
 mod publish;
@@ -42,12 +43,12 @@ pub use scope::{LabelValues, Log, Scope, Watch};
 pub use sink::LogFacade;
 #[cfg(feature = "metrics")]
 pub use sink::MetricsFacade;
-#[cfg(feature = "opentelemetry")]
-pub use sink::OpenTelemetry;
 #[cfg(feature = "prometheus")]
 pub use sink::PrometheusText;
+#[cfg(feature = "opentelemetry")]
+pub use sink::{OpenTelemetry, OpenTelemetryCarrier};
 #[cfg(feature = "tracing")]
-pub use sink::TracingFacade;
+pub use sink::{TracingCarrier, TracingFacade};
 
 use crate::shim::{Ordering, serial};
 use hub::{Hub, Watched};

@@ -251,6 +251,19 @@ impl<T> List<T> {
         }
     }
 
+    /// Visits what the first `most` waiters want, front to back.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn first(&mut self, most: usize, mut visit: impl FnMut(&mut T)) {
+        let mut at = self.head;
+        for _ in 0..most {
+            let Some(slot) = at else { return };
+            // SAFETY: linked, alive, lock held (W1, W2).
+            let node = unsafe { &mut *Self::node(slot) };
+            visit(&mut node.value);
+            at = node.next;
+        }
+    }
+
     /// Moves the first waiter to the end of another list of the same lock, handing its waker to `wakes`: woken, still
     /// waiting.
     #[inline]

@@ -14,6 +14,7 @@ use cofferdam::resilience::{
     Stack, Throttle, Timeout,
 };
 use cofferdam::sync::{CancelToken, Context, Gate, Semaphore, channel, oneshot};
+use cofferdam::telemetry::{MetricsFacade, Telemetry};
 use cofferdam::testkit::{ManualClock, Polled};
 use cofferdam::time::{Backoff, Clock, Deadline};
 use futures_util::FutureExt;
@@ -551,6 +552,34 @@ fn calls_through_the_presets_for_callers_who_wait_allocate_nothing_when_they_go_
 }
 
 // What a pool notes of a task, or does for it, is paid only where it was asked for.
+// S85
+#[test]
+fn what_is_watched_allocates_nothing_more_while_it_goes_well() {
+    let telemetry = Telemetry::builder().metrics(MetricsFacade::to(metrics::NoopRecorder)).build().unwrap();
+    let (breaker, retry) = (CircuitBreaker::new(), Retry::builder().max_attempts(3).build().unwrap());
+    let (semaphore, limiter) = (Arc::new(Semaphore::new(1)), TokenBucket::of(Quota::per_second(1_000_000)));
+    let open = CircuitBreaker::new();
+    open.trip().unwrap();
+    telemetry.watch("breaker", &breaker).unwrap();
+    telemetry.watch("open", &open).unwrap();
+    telemetry.watch("retry", &retry).unwrap();
+    telemetry.watch("semaphore", &semaphore).unwrap();
+    telemetry.watch("limiter", &limiter).unwrap();
+    let instrument = telemetry.instrument("calls").unwrap();
+    let stack = Stack::new().layer(instrument).layer(retry).layer(breaker);
+    let all = || {
+        let call = stack.call(|| std::future::ready(Ok::<_, ()>(1)));
+        assert!(call.now_or_never().unwrap().is_ok());
+        assert!(open.call_sync(|| Ok::<_, ()>(1)).is_err());
+        drop(semaphore.try_acquire());
+        assert!(limiter.try_acquire().is_ok());
+    };
+    all();
+    assert_eq!(allocations(|| (0..100).for_each(|_| all())), 0);
+    telemetry.set_enabled(false);
+    assert_eq!(allocations(|| (0..100).for_each(|_| all())), 0);
+}
+
 #[test]
 fn a_pool_allocates_for_its_tasks_what_it_says() {
     fn per_task(set: impl FnOnce(PoolBuilder) -> PoolBuilder) -> (u64, u64) {
@@ -582,8 +611,17 @@ fn a_pool_allocates_for_its_tasks_what_it_says() {
     assert_eq!(per_task(|builder| builder.dead_letters(9)), (0, 0));
     assert_eq!(per_task(|builder| builder.reports(4)), (1, 1));
     assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 1));
+    // Nobody observes.
+    assert_eq!(per_task(PoolBuilder::observed), (0, 0));
     assert_eq!(per_task(|builder| builder.history(4)), (2, 2));
     assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 5));
+    // What is carried, and where it is kept.
+    assert_eq!(per_task(|builder| builder.carry(|| |poll: &mut dyn FnMut()| poll())), (1, 1));
+    let place = || {
+        let place = std::thread::current().id();
+        move |poll: &mut dyn FnMut()| drop((place, poll()))
+    };
+    assert_eq!(per_task(|builder| builder.carry(place)), (2, 2));
 }
 
 // The memory of tasks is recycled, up to futures of 256 bytes, handle included.

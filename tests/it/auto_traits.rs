@@ -58,6 +58,11 @@ table! {
 
     // task, observe
     task::BoxTask                               => yes no  yes;
+    task::Carrying<u8>                          => yes yes yes;
+    task::Carrying<Local>                       => no  no  yes;
+    task::Errand<'static>                       => yes yes yes;
+    Box<dyn task::Carrier>                      => yes yes yes;
+    Box<dyn task::Carried>                      => yes no  yes;
     Observers<u8>                               => yes yes yes;
     Observers<Unshared>                         => yes yes yes;
     Observers<Local>                            => no  no  yes;
@@ -587,6 +592,7 @@ table! {
     pool::Outcome                               => yes yes yes;
     pool::TaskStatus                            => yes yes yes;
     pool::TaskRecord                            => yes yes yes;
+    pool::LiveTask                              => yes yes yes;
     pool::ContextStats                          => yes yes yes;
     pool::Reports                               => yes yes yes;
     pool::TaskFuture                            => yes no  yes;
@@ -705,6 +711,26 @@ table! {
     telemetry::OpenTelemetry                    => yes yes yes;
     telemetry::PrometheusText                   => yes yes yes;
     telemetry::TracingFacade                    => yes yes yes;
+    telemetry::TracingCarrier                   => yes yes yes;
+    telemetry::OpenTelemetryCarrier             => yes yes yes;
+    telemetry::inspect::Inspector               => yes yes yes;
+    telemetry::inspect::Inspected               => yes yes yes;
+    telemetry::inspect::Inspection<Local>       => yes yes yes;
+    telemetry::inspect::View                    => yes yes yes;
+    telemetry::inspect::BreakerView             => yes yes yes;
+    telemetry::inspect::BreakerChange           => yes yes yes;
+    telemetry::inspect::SemaphoreView           => yes yes yes;
+    telemetry::inspect::WaiterView              => yes yes yes;
+    telemetry::inspect::ConcurrencyView         => yes yes yes;
+    telemetry::inspect::LimiterView             => yes yes yes;
+    telemetry::inspect::PoolView                => yes yes yes;
+    telemetry::inspect::TaskView                => yes yes yes;
+    telemetry::inspect::Roster                  => yes yes yes;
+    telemetry::inspect::RosterView              => yes yes yes;
+    telemetry::inspect::Presence                => yes yes yes;
+    telemetry::inspect::Entry                   => yes yes yes;
+    telemetry::inspect::Held<u8>                => yes yes yes;
+    telemetry::inspect::Held<Local>             => no  no  yes;
 
     // health
     health::Health                              => yes yes yes;

@@ -2,7 +2,7 @@
 
 use crate::support::panic_message;
 use cofferdam::observe::{Observe, Observers};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 type Seen<E> = Arc<Mutex<Vec<E>>>;
@@ -190,4 +190,37 @@ fn an_event_whose_drop_panics_does_not_stop_those_after_it() {
     assert_eq!(panic_message(|| observers.emit_in_order(0, Event(0, true))), "the drop of 0");
     observers.emit_in_order(2, Event(2, false));
     assert_eq!(take(&seen), [0, 1, 2]);
+}
+
+#[test]
+fn observers_that_are_added_side_by_side_are_all_there() {
+    let observers = Arc::new(Observers::<u32>::new());
+    let seen = Arc::new(AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let seen = Arc::clone(&seen);
+                    observers.add(move |event: &u32| drop(seen.fetch_add(*event, Ordering::Relaxed)));
+                    observers.emit(|| 0);
+                }
+            });
+        }
+    });
+    observers.emit(|| 1);
+    assert_eq!(seen.load(Ordering::Relaxed), 400);
+}
+
+#[test]
+fn many_observers_are_dropped_without_much_stack() {
+    let observers = Observers::<u32>::new();
+    for _ in 0..5_000 {
+        observers.add(|_: &u32| {});
+    }
+    std::thread::Builder::new()
+        .stack_size(64 << 10)
+        .spawn(move || drop(observers))
+        .expect("a thread")
+        .join()
+        .expect("no overflow");
 }

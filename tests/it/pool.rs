@@ -1,6 +1,7 @@
 //! WP1-WP3, WP5-WP11: size and room, the ways in, the ways to end, shutdown, the books.
 
 mod batches;
+mod carried;
 mod endings;
 mod foreign;
 mod giving_way;

@@ -1,5 +1,7 @@
 //! Telemetry: what is read, published, logged and traced.
 
+mod carriers;
+mod inspect;
 mod sinks;
 
 use cofferdam::limit::{Keyed, Quota, TokenBucket};

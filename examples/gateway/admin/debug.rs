@@ -1,6 +1,6 @@
 //! All numbers that the page shows, as JSON: times in seconds, rates in things a second, sums since the gateway began.
 
-use super::health::Health;
+use super::health;
 use super::metrics::{attempts, injected};
 use super::{Desk, samples};
 use crate::limits::TIERS;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 const BUSIEST: usize = 8;
 
 impl<R: Runtime> Desk<R> {
-    pub(super) fn debug(&self, since: u64) -> Value {
+    pub(super) async fn debug(&self, since: u64) -> Value {
         let gateway = &self.gateway;
         let upstreams: Vec<_> = gateway.upstreams.iter().map(|one| upstream(gateway, one)).collect();
         let outcomes: Vec<_> = Outcome::ALL
@@ -24,7 +24,7 @@ impl<R: Runtime> Desk<R> {
             "runtime": R::NAME,
             "uptime": self.uptime().as_secs_f64(),
             "address": self.front.address().to_string(),
-            "health": Health::of(gateway, &self.front).said(),
+            "health": health::readiness(&self.health, gateway, &self.front).await.1,
             "connections": {
                 "open": self.front.open_connections(),
                 "accepted": self.front.connections(),
@@ -36,6 +36,8 @@ impl<R: Runtime> Desk<R> {
             "clients": clients(gateway),
             "pool": pool(gateway),
             "waiting": waiting(gateway),
+            // Of the crate's own making: who is inside and since when, how the circuits came to be as they are.
+            "components": self.inspector.look(),
             "samples": self.samples.newer(since),
         })
     }
@@ -110,7 +112,7 @@ fn upstream<R: Runtime>(gateway: &Gateway<R>, upstream: &Upstream<R>) -> Value {
 }
 
 fn change(change: &Change) -> Value {
-    json!({ "at": change.at.as_secs_f64(), "state": change.state })
+    json!({ "at": change.at.as_secs_f64(), "state": change.state, "why": change.why })
 }
 
 fn clients<R: Runtime>(gateway: &Gateway<R>) -> Value {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `GET /` | the page, which lives on `/debug` and turns knobs by `/control` |
 //! | `GET /metrics` | all of the telemetry, as text for Prometheus, or OpenMetrics for those who ask for it |
-//! | `GET /livez`, `/readyz` | for whoever starts and stops gateways |
+//! | `GET /livez`, `/readyz` | for whoever starts and stops gateways; see [`health`] |
 //! | `GET /debug?since=N` | everything as JSON; of what was seen second by second, what is newer |
 //! | `POST /control` | see [`control`]; who may, see [`access`] |
 //!
@@ -19,16 +19,19 @@ mod metrics;
 mod samples;
 
 pub(crate) use access::{AdminAt, Token};
+pub(crate) use health::checks;
 
 use crate::http::{Body, BoxError, CollectError, collect};
 use crate::proxy::Gateway;
 use crate::runtime::Runtime;
 use crate::server::Server;
 use access::Access;
+use cofferdam::health::Health;
 use cofferdam::sync::CancelToken;
+use cofferdam::telemetry::inspect::Inspector;
 use cofferdam::telemetry::{PrometheusText, Telemetry};
 use control::{Changes, Wrong};
-use health::Health;
+use futures_util::future::join;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -52,6 +55,7 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 const JSON: &str = "application/json";
 
 /// The running admin server.
+#[derive(Clone)]
 pub(crate) struct Admin {
     server: Server,
     stop: CancelToken,
@@ -64,6 +68,8 @@ struct Desk<R> {
     front: Server,
     text: PrometheusText,
     samples: Samples,
+    inspector: Inspector,
+    health: Health,
     access: Access,
     started: Instant,
 }
@@ -73,16 +79,27 @@ impl Admin {
         runtime: &R,
         at: &AdminAt,
         telemetry: &Telemetry,
+        health: &Health,
         gateway: &Arc<Gateway<R>>,
         front: &Server,
         started: Instant,
     ) -> Result<Self, BoxError> {
         let longest = metrics::watch_all(telemetry, gateway, front)?;
+        let inspector = Inspector::new();
+        for upstream in &gateway.upstreams {
+            upstream.guard.inspected(&inspector, &upstream.name)?;
+        }
+        gateway.background.inspected(&inspector)?;
+        if let Some(inside) = &gateway.inside {
+            inspector.add("requests", inside)?;
+        }
         let desk = Arc::new(Desk {
             gateway: Arc::clone(gateway),
             front: front.clone(),
             text: PrometheusText::new(telemetry),
             samples: Samples::new(gateway, longest),
+            inspector,
+            health: health.clone(),
             access: Access::new(at.address.ip(), at.token.clone()),
             started,
         });
@@ -98,6 +115,7 @@ impl Admin {
         let stop = CancelToken::new();
         let stopped = stop.clone();
         let clock = runtime.clock();
+        let checking = health.run();
         runtime.spawn(async move {
             let looking = async {
                 for second in 1.. {
@@ -105,7 +123,7 @@ impl Admin {
                     desk.samples.take(&desk.gateway, desk.uptime());
                 }
             };
-            let _ = stopped.run(looking).await;
+            let _ = stopped.run(join(looking, checking)).await;
         });
         Ok(Self { server, stop })
     }
@@ -142,7 +160,8 @@ impl<R: Runtime> Desk<R> {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             response
         } else {
-            self.look(parts.uri.path(), parts.uri.query().unwrap_or_default(), &parts.headers)
+            let query = parts.uri.query().unwrap_or_default();
+            self.look(parts.uri.path(), query, &parts.headers).await
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -153,7 +172,7 @@ impl<R: Runtime> Desk<R> {
         response
     }
 
-    fn look(&self, path: &str, query: &str, headers: &HeaderMap) -> Response<Body> {
+    async fn look(&self, path: &str, query: &str, headers: &HeaderMap) -> Response<Body> {
         match path {
             "/" => {
                 let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", PAGE);
@@ -166,16 +185,18 @@ impl<R: Runtime> Desk<R> {
                 self.text.render_openmetrics(),
             ),
             "/metrics" => answer(StatusCode::OK, PrometheusText::CONTENT_TYPE, self.text.render()),
-            "/livez" => said(StatusCode::OK, &json!({ "live": true })),
+            "/livez" => {
+                let (live, value) = health::liveness(&self.health);
+                said(probed(live), &value)
+            }
             "/readyz" => {
-                let health = Health::of(&self.gateway, &self.front);
-                let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                said(status, &health.said())
+                let (ready, value) = health::readiness(&self.health, &self.gateway, &self.front).await;
+                said(probed(ready), &value)
             }
             "/debug" => {
                 let since = query.split('&').find_map(|pair| pair.strip_prefix("since="));
                 match since.unwrap_or("0").parse() {
-                    Ok(since) => said(StatusCode::OK, &self.debug(since)),
+                    Ok(since) => said(StatusCode::OK, &self.debug(since).await),
                     Err(_) => wrong(&Wrong::new("since", since.unwrap_or_default(), "must be a number")),
                 }
             }
@@ -215,6 +236,11 @@ fn wants_openmetrics(headers: &HeaderMap) -> bool {
             .any(|known| range.eq_ignore_ascii_case(known))
     });
     known.next().is_some_and(|range| range.eq_ignore_ascii_case("application/openmetrics-text"))
+}
+
+/// The status of an answer to a probe.
+fn probed(well: bool) -> StatusCode {
+    if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 fn answer(status: StatusCode, media_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {

@@ -276,6 +276,12 @@ impl<A: Algorithm> Limiter<A> {
         move || Some(Self { inner: inner.upgrade()? })
     }
 
+    /// The clock of its times.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn clock(&self) -> &crate::time::Clock {
+        self.inner.epoch.clock()
+    }
+
     /// Where its state is: the same for all its handles.
     #[cfg(feature = "telemetry")]
     pub(crate) fn address(&self) -> usize {

@@ -6,7 +6,7 @@ use crate::pool::event::{Outcome, TaskReport};
 use crate::pool::handle::TaskId;
 use crate::sync::Context;
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,16 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
+    /// The status in one lower-case word, for logs and labels: of a task that has ended, its outcome.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Ended(outcome) => outcome.as_str(),
+        }
+    }
+
     /// Whether the task has ended.
     pub fn is_ended(self) -> bool {
         matches!(self, Self::Ended(_))
@@ -41,6 +51,22 @@ pub struct TaskRecord {
     pub attempts: u32,
     /// The report of its end, once it has ended.
     pub report: Option<TaskReport>,
+}
+
+/// A task of a pool that keeps a history, and that has not ended; see [`WorkerPool::live_tasks`](crate::pool::WorkerPool::live_tasks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiveTask {
+    /// The task.
+    pub task: TaskId,
+    /// Where it is.
+    pub status: TaskStatus,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// How long ago it was accepted.
+    pub age: Duration,
+    /// How long it has been where it is.
+    pub lasted: Duration,
 }
 
 /// What the contexts of a pool's tasks went through; see [`WorkerPool::context_stats`](crate::pool::WorkerPool::context_stats).
@@ -87,6 +113,9 @@ struct Live {
     context: Context,
     status: TaskStatus,
     attempts: u32,
+    accepted: Instant,
+    /// When it came where it is.
+    turned: Instant,
 }
 
 impl History {
@@ -101,14 +130,16 @@ impl History {
         }
     }
 
-    pub(super) fn submitted(&mut self, task: TaskId, context: Context) {
-        self.live.insert(task, Live { context, status: TaskStatus::Pending, attempts: 0 });
+    pub(super) fn submitted(&mut self, task: TaskId, context: Context, now: Instant) {
+        let status = TaskStatus::Pending;
+        self.live.insert(task, Live { context, status, attempts: 0, accepted: now, turned: now });
     }
 
-    pub(super) fn moved(&mut self, task: TaskId, status: TaskStatus, attempts: u32) {
+    pub(super) fn moved(&mut self, task: TaskId, status: TaskStatus, attempts: u32, now: Instant) {
         if let Some(live) = self.live.get_mut(&task) {
             live.status = status;
             live.attempts = attempts;
+            live.turned = now;
         }
     }
 
@@ -154,6 +185,19 @@ impl History {
         let mut all: Vec<_> = live.chain(self.ended.values().copied().map(ended)).collect();
         all.sort_unstable_by_key(|record| record.task);
         all
+    }
+
+    /// Those that have not ended, as they are at `now`, in no order.
+    pub(super) fn live(&self, now: Instant) -> Vec<LiveTask> {
+        let ago = |at| now.saturating_duration_since(at);
+        let live = self.live.iter().map(|(task, live)| LiveTask {
+            task: *task,
+            status: live.status,
+            attempts: live.attempts,
+            age: ago(live.accepted),
+            lasted: ago(live.turned),
+        });
+        live.collect()
     }
 
     pub(super) fn contexts(&self) -> ContextStats {

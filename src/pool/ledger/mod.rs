@@ -11,7 +11,7 @@
 
 mod history;
 
-pub use history::{ContextStats, TaskRecord, TaskStatus};
+pub use history::{ContextStats, LiveTask, TaskRecord, TaskStatus};
 
 use super::error::Ending;
 use super::event::{Outcome, PoolEvent, TaskReport};
@@ -70,6 +70,12 @@ impl Ledger {
         &self.observers
     }
 
+    /// Whether a task that is accepted now is to be noted: if not, nothing is told of it later, either.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.has_history || self.reports.is_some() || self.observers.is_watched()
+    }
+
     /// Whether each task must have a context of its own, by which it can be cancelled.
     pub(super) fn has_history(&self) -> bool {
         self.has_history
@@ -104,17 +110,17 @@ impl Ledger {
         self.show(number, event);
     }
 
-    /// Pushes a task and notes that.
+    /// Pushes a task and notes that. `noted`: its context, and when it came.
     pub(super) fn submit<T, E>(
         &self,
-        context: Option<Context>,
+        noted: Option<(Context, Instant)>,
         push: impl FnOnce() -> Result<(T, TaskId), E>,
         queued: impl FnOnce() -> usize,
     ) -> Result<T, E> {
         let mut notes = self.notes.lock();
         let (accepted, task) = push()?;
-        if let (Some(history), Some(context)) = (&mut notes.history, context) {
-            history.submitted(task, context);
+        if let (Some(history), Some((context, came))) = (&mut notes.history, noted) {
+            history.submitted(task, context, came);
         }
         let number = notes.number(&self.observers);
         let queued = if number.is_some() { queued() } else { 0 };
@@ -132,7 +138,7 @@ impl Ledger {
         let waited = now.saturating_duration_since(times.turned);
         times.turned = now;
         times.begun.get_or_insert(now);
-        let number = self.moved(task, TaskStatus::Running, attempt);
+        let number = self.moved(task, TaskStatus::Running, attempt, now);
         self.show(number, || PoolEvent::Started { task, attempt, waited, worker });
     }
 
@@ -144,14 +150,14 @@ impl Ledger {
             times.ran = times.ran.saturating_add(now.saturating_duration_since(times.turned));
             times.turned = now;
         }
-        let number = self.moved(task, TaskStatus::Retrying, attempt);
+        let number = self.moved(task, TaskStatus::Retrying, attempt, now);
         self.show(number, || PoolEvent::Retrying { task, attempt, delay });
     }
 
-    fn moved(&self, task: TaskId, status: TaskStatus, attempts: u32) -> Option<u64> {
+    fn moved(&self, task: TaskId, status: TaskStatus, attempts: u32, now: Instant) -> Option<u64> {
         let mut notes = self.notes.lock();
         if let Some(history) = &mut notes.history {
-            history.moved(task, status, attempts);
+            history.moved(task, status, attempts, now);
         }
         notes.number(&self.observers)
     }
@@ -189,6 +195,14 @@ impl Ledger {
         self.notes.lock().history.as_ref().map(History::records).unwrap_or_default()
     }
 
+    /// Those that have not ended, the oldest first.
+    pub(super) fn live(&self, now: Instant) -> Vec<LiveTask> {
+        let mut live =
+            self.notes.lock().history.as_ref().map(|history| history.live(now)).unwrap_or_default();
+        live.sort_unstable_by_key(|task| (std::cmp::Reverse(task.age), task.task));
+        live
+    }
+
     pub(super) fn context(&self, task: TaskId) -> Option<Context> {
         self.notes.lock().history.as_ref()?.context(task)
     }
@@ -201,8 +215,7 @@ impl Ledger {
 impl TaskReport {
     /// The report of a task that a worker or a sweeper gives up now.
     pub(super) fn of(task: TaskId, extras: &mut Extras, ending: Option<Ending>, now: Instant) -> Self {
-        let failed = ending.is_none() && extras.link.as_ref().is_some_and(|link| link.failure().is_some());
-        let outcome = if failed { Outcome::Failed } else { Outcome::of(ending) };
+        let outcome = extras.outcome(ending);
         let (mut waited, mut ran) = (Duration::ZERO, Duration::ZERO);
         if let Some(times) = &mut extras.times {
             if extras.is_running {

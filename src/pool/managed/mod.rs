@@ -389,6 +389,14 @@ impl Managed {
         plan.lanes.get(usize::from(lane)).map(|lane| lane.stats(now.max(plan.now)))
     }
 
+    /// How long the task has waited that has waited longest, of those of all lanes that are due.
+    #[cfg(feature = "telemetry")]
+    pub(super) fn oldest(&self) -> Option<std::time::Duration> {
+        let now = self.epoch.nanos();
+        let plan = self.plan.lock();
+        plan.lanes.iter().filter_map(|lane| lane.stats(now.max(plan.now)).oldest).max()
+    }
+
     /// Places of the lane that has the fewest.
     pub(super) fn least_capacity(&self) -> usize {
         self.plan.lock().lanes.iter().map(|lane| lane.capacity).min().unwrap_or(usize::MAX)

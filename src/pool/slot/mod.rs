@@ -204,6 +204,11 @@ impl Job {
         unsafe { self.get_unchecked_mut() }.extras.take()
     }
 
+    /// What else there is to it.
+    pub(super) fn extras_mut(&mut self) -> Option<&mut Extras> {
+        self.extras.as_deref_mut()
+    }
+
     /// Gives what else there is to it back to the job.
     pub(super) fn set_extras(&mut self, extras: Option<Box<Extras>>) {
         self.extras = extras;

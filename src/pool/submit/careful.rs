@@ -7,6 +7,7 @@ use super::{Detached, Joined, with_delay};
 use crate::pool::extras::Extras;
 use crate::pool::handle::{JoinHandle, TaskId};
 use crate::pool::link::Link;
+use crate::pool::load::Load;
 use crate::pool::managed::{Call, Terms};
 use crate::pool::retry::{Mute, Retried};
 use crate::pool::shared::Shared;
@@ -125,13 +126,31 @@ struct QuietDoor<'a> {
     now: u64,
     /// Whom the push concerns.
     call: Cell<Option<Call>>,
+    /// What is carried with the task that is accepted. One that is not gives it up when no lock is held.
+    load: Cell<Option<Load>>,
 }
 
 impl Door for QuietDoor<'_> {
     fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        let (id, call) = self.shared.push_quietly(self.terms, self.now, job)?;
-        self.call.set(Some(call));
-        Ok(id)
+        let mut job = Some(job);
+        let pushed = self.shared.push_quietly(self.terms, self.now, || match job.take() {
+            Some(job) => self.loaded(job()),
+            // It is made once.
+            None => Job::empty(),
+        });
+        let is_full = match pushed {
+            Ok((id, call)) => {
+                self.call.set(Some(call));
+                return Ok(id);
+            }
+            Err(refused) => matches!(refused, PushError::Full(_)),
+        };
+        match job {
+            Some(job) if is_full => Err(PushError::Full(job)),
+            Some(job) => Err(PushError::Closed(job)),
+            // It is made only where it is accepted.
+            None => Ok(TaskId(0)),
+        }
     }
 
     fn withdrawn(&self) -> NonNull<AtomicU64> {
@@ -142,7 +161,23 @@ impl Door for QuietDoor<'_> {
 impl<'a> QuietDoor<'a> {
     fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
         let now = shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
-        Self { shared, terms: way.terms(), now, call: Cell::new(None) }
+        Self { shared, terms: way.terms(), now, call: Cell::new(None), load: Cell::new(shared.load()) }
+    }
+
+    /// The job, with what is carried.
+    fn loaded(&self, mut job: Job) -> Job {
+        if let Some(extras) = job.extras_mut() {
+            extras.load = self.load.take();
+        }
+        job
+    }
+
+    /// What goes with a task that speaks to its worker by that link.
+    fn extras(&self, link: Option<Arc<Link>>) -> Option<Box<Extras>> {
+        let load = self.load.take();
+        let has_load = load.is_some();
+        self.load.set(load);
+        self.shared.extras_with(link, has_load)
     }
 
     /// Does `push`, which submits a task with these extras by this door; notes it if there is a ledger; and sees to it that
@@ -152,11 +187,15 @@ impl<'a> QuietDoor<'a> {
         extras: Option<Box<Extras>>,
         push: impl FnOnce(&Self, Option<Box<Extras>>) -> Result<(A, TaskId), E>,
     ) -> Result<A, E> {
-        let accepted = match &self.shared.settings.ledger {
+        // As `extras` found it: one that is not noted then is not noted now.
+        let is_noted = extras.as_ref().is_some_and(|extras| extras.times.is_some());
+        let accepted = match self.shared.settings.ledger.as_ref().filter(|_| is_noted) {
             None => push(self, extras)?.0,
             Some(ledger) => {
-                let context = extras.as_ref().and_then(|extras| extras.context.clone());
-                ledger.submit(context, || push(self, extras), || self.shared.backlog.len())?
+                let noted = extras
+                    .as_ref()
+                    .and_then(|extras| Some((extras.context.clone()?, extras.times.as_ref()?.submitted)));
+                ledger.submit(noted, || push(self, extras), || self.shared.backlog.len())?
             }
         };
         if let Some(call) = self.call.take() {
@@ -182,12 +221,12 @@ fn offer<T: Arrange, F: Future, A>(
     let door = QuietDoor::new(intake);
     let shared = door.shared;
     let Some(wrapper) = &shared.settings.wrapper else {
-        return Ok(door.submit(shared.extras_with(link), |door, extras| bare(door, future, extras))?);
+        return Ok(door.submit(door.extras(link), |door, extras| bare(door, future, extras))?);
     };
     let link = link.unwrap_or_else(|| Arc::new(Link::new()));
     let parcel = Parcel::new();
     let mut task = Some(Wrapped::new(&parcel, wrapper, Arc::clone(&link)));
-    door.submit(shared.extras_with(Some(link)), |door, extras| {
+    door.submit(door.extras(Some(link)), |door, extras| {
         let mut place = parcel.task.lock();
         let accepted = wrapped(door, &mut task, extras)?;
         *place = future.take();

@@ -8,6 +8,7 @@ use crate::pool::error::{Ending, JoinError};
 use crate::pool::event::PoolEvent;
 use crate::pool::extras::Extras;
 use crate::pool::handle::TaskId;
+use crate::pool::load::amid;
 use crate::pool::retry::Parked;
 use crate::pool::shared::{Shared, within};
 use crate::pool::slot::{Job, Step};
@@ -57,7 +58,7 @@ impl Hand {
         }
         let Some(mut back) = job.as_mut().park(&waker) else { return Some(JoinError::cancelled(None)) };
         shared.books.retried(*this.index);
-        if let Some(ledger) = &shared.settings.ledger {
+        if let Some(ledger) = shared.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
             contain(|| ledger.retrying(task.id, extras, delay, now));
         }
         back.set_extras(task.extras.take());
@@ -101,7 +102,9 @@ impl Hand {
         let mut job = this.job;
         if error.is_some() {
             let context = this.task.context().or(shared.settings.base.as_ref());
-            match catch_unwind(AssertUnwindSafe(|| within(context, || job.as_mut().discard()))) {
+            let load = this.task.extras.as_ref().and_then(|extras| extras.load.as_ref());
+            match catch_unwind(AssertUnwindSafe(|| within(context, || amid(load, || job.as_mut().discard()))))
+            {
                 // It was withdrawn while nobody looked.
                 Ok(Some(_)) => shell = true,
                 Ok(None) => {}
@@ -145,17 +148,21 @@ pub(super) fn begin_with(
     if extras.propagated && extras.attempts == 0 {
         shared.books.propagated();
     }
-    let Some(ledger) = &shared.settings.ledger else {
-        extras.attempts += 1;
-        return;
-    };
-    contain(|| {
-        let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
-        if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
-            extras.attempts += 1;
-            ledger.started(task, extras, worker, shared.settings.clock.now());
+    match shared.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
+        None => extras.attempts += 1,
+        Some(ledger) => {
+            contain(|| {
+                let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
+                if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
+                    extras.attempts += 1;
+                    ledger.started(task, extras, worker, shared.settings.clock.now());
+                }
+            });
         }
-    });
+    }
+    if let Some(load) = extras.load.as_mut().filter(|_| extras.attempts > 0) {
+        load.begin(task);
+    }
 }
 
 /// A task's context has ended. If it is the pool's own that has, then so does the pool.

@@ -211,6 +211,12 @@ impl CircuitBreaker {
         move || Some(Self { machine: machine.upgrade()? })
     }
 
+    /// The clock of its times.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn clock(&self) -> &Clock {
+        self.machine.epoch.clock()
+    }
+
     /// Where its state is: the same for all its handles.
     #[cfg(feature = "telemetry")]
     pub(crate) fn address(&self) -> usize {

@@ -322,6 +322,16 @@ impl Bulkhead {
         self.inner.limiter.weak()
     }
 
+    /// What gives its counts, and whether it is closed, for as long as it is there, and does not keep it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn downgrade(&self) -> impl Fn() -> Option<(BulkheadStats, bool)> + Send + Sync + use<> {
+        let (inner, request) = (Arc::downgrade(&self.inner), self.request);
+        move || {
+            let bulkhead = Self::of(inner.upgrade()?, request);
+            Some((bulkhead.stats(), bulkhead.inner.limiter.is_closed()))
+        }
+    }
+
     /// Shows all further events to `observer`, of all clones.
     pub fn observe(&self, observer: impl Observe<BulkheadEvent>) {
         self.inner.observers.add(observer);

@@ -10,6 +10,8 @@ mod event;
 mod order;
 mod permit;
 mod queue;
+#[cfg(feature = "telemetry")]
+mod waiters;
 
 pub use acquire::{Acquire, AcquireTimeout};
 pub use builder::SemaphoreBuilder;
@@ -303,7 +305,10 @@ impl Semaphore {
 
     /// Everything at one moment.
     pub fn stats(&self) -> SemaphoreStats {
-        let queue = self.queue.lock();
+        self.stats_of(&self.queue.lock())
+    }
+
+    fn stats_of(&self, queue: &Queue) -> SemaphoreStats {
         let free = free(self.word.load(Ordering::Relaxed));
         SemaphoreStats {
             capacity: queue.capacity,

@@ -214,6 +214,14 @@ impl Queue {
         self.claimed = claimed;
     }
 
+    /// The first `most` of each list, those who were woken before those who were not.
+    #[cfg(feature = "telemetry")]
+    pub(super) fn first_waiters(&mut self, most: usize, out: &mut Vec<Want>) {
+        for list in [&mut self.woken].into_iter().chain(&mut self.classes) {
+            list.first(most, |want| out.push(*want));
+        }
+    }
+
     /// Ends the waits of which `ends` says how. False if the batch is full; and how many of them had been woken.
     pub(super) fn settle(
         &mut self,

@@ -1,5 +1,7 @@
 //! Ready-made sinks, each behind the feature that is called as what it hands on to.
 
+#[cfg(any(feature = "opentelemetry", feature = "tracing"))]
+mod carriers;
 #[cfg(feature = "log")]
 mod log;
 #[cfg(feature = "metrics")]
@@ -11,6 +13,10 @@ mod prometheus;
 #[cfg(feature = "tracing")]
 mod tracing;
 
+#[cfg(feature = "opentelemetry")]
+pub use carriers::OpenTelemetryCarrier;
+#[cfg(feature = "tracing")]
+pub use carriers::TracingCarrier;
 #[cfg(feature = "log")]
 pub use log::LogFacade;
 #[cfg(feature = "metrics")]

@@ -499,3 +499,29 @@ fn a_clock_may_look_at_the_notes() {
     });
     assert_eq!(is_done.recv_timeout(10 * SECOND), Ok(7));
 }
+
+#[test]
+fn a_pool_that_may_be_observed_tells_of_the_tasks_that_come_when_it_is() {
+    let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(4).observed());
+    pool.try_execute(ready(())).unwrap();
+    settle(&mut workers);
+    // In a context, so that it carries something all the same.
+    let context = Context::background().with_value(7_u32);
+    context.scope_sync(|| pool.try_execute(ready(())).unwrap());
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let observers = pool.observers().expect("it may be");
+    observers.add(move |event: &PoolEvent| seen.lock().unwrap().push(*event));
+    settle(&mut workers);
+    assert_eq!(*events.lock().unwrap(), []);
+    pool.try_execute(ready(())).unwrap();
+    settle(&mut workers);
+    let events = events.lock().unwrap();
+    let [PoolEvent::Submitted { task, .. }, PoolEvent::Started { .. }, PoolEvent::Ended(report)] =
+        &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((task.number(), report.task.number()), (2, 2));
+    assert_eq!(balanced(pool.stats()).completed, 3);
+}
