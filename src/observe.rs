@@ -7,10 +7,10 @@
 #![forbid(unsafe_code)]
 
 use crate::panics::contain;
-use crate::shim::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::shim::{AtomicBool, AtomicU64, Mutex, Ordering, serial};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Sees the events of a component.
 ///
@@ -38,15 +38,73 @@ impl<E: ?Sized, F: Fn(&E) + Send + Sync + 'static> Observe<E> for F {
     }
 }
 
-type List<E> = Arc<[Arc<dyn Observe<E>>]>;
+type List<E> = Arc<[Seat<E>]>;
+
+/// An observer, and the number by which it is found when it goes.
+struct Seat<E> {
+    id: u64,
+    /// A function and not an [`Observe`], which would want events that live for ever.
+    observer: Arc<dyn Fn(&E) + Send + Sync>,
+}
+
+impl<E> Clone for Seat<E> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, observer: Arc::clone(&self.observer) }
+    }
+}
 
 /// Those who observe one component.
-pub struct Observers<E: 'static> {
-    /// Whether the list has anyone in it: the one branch of an unobserved component.
+pub struct Observers<E> {
+    /// Not there before somebody has looked: the one branch of an unobserved component.
+    audience: OnceLock<Arc<Audience<E>>>,
+    ordered: Mutex<Ordered<E>>,
+}
+
+/// Who looks. Shared with those who may [stop](Attached), so that they keep nothing of the component.
+struct Audience<E> {
+    /// Whether the list has anyone in it.
     any: AtomicBool,
     list: Mutex<Option<List<E>>>,
-    ordered: Mutex<Ordered<E>>,
     panics: AtomicU64,
+}
+
+impl<E> Audience<E> {
+    fn new() -> Self {
+        Self { any: AtomicBool::new(false), list: Mutex::new(None), panics: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    fn is_there(&self) -> bool {
+        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Changes the list. Observers that are not in it any more come back, to be dropped without the lock.
+    fn change(&self, change: impl FnOnce(&mut Vec<Seat<E>>)) -> Option<List<E>> {
+        let mut list = self.list.lock();
+        let mut all = list.as_deref().unwrap_or_default().to_vec();
+        change(&mut all);
+        self.any.store(!all.is_empty(), Ordering::Release);
+        list.replace(all.into())
+    }
+
+    fn add(&self, observer: impl Observe<E>) -> u64 {
+        let (id, observer) = (serial(), Arc::new(move |event: &E| observer.observe(event)));
+        drop(self.change(|all| all.push(Seat { id, observer })));
+        id
+    }
+
+    #[cold]
+    fn deliver(&self, event: &E) {
+        let list = self.list.lock().clone();
+        for Seat { observer, .. } in list.as_deref().unwrap_or_default() {
+            if contain(|| observer(event)).is_none() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // It may be the last hold on one that has gone meanwhile.
+        contain(|| drop(list));
+    }
 }
 
 /// Events that must be seen in the order in which they were decided, whichever thread is first to report.
@@ -86,46 +144,77 @@ impl<E> Drop for Turn<'_, E> {
     }
 }
 
-impl<E: 'static> Observers<E> {
+impl<E> Observers<E> {
     /// Nobody yet.
     pub fn new() -> Self {
-        Self {
-            any: AtomicBool::new(false),
-            list: Mutex::new(None),
-            ordered: Mutex::new(Ordered { next: 0, held: BTreeMap::new(), delivering: false }),
-            panics: AtomicU64::new(0),
-        }
+        let ordered = Ordered { next: 0, held: BTreeMap::new(), delivering: false };
+        Self { audience: OnceLock::new(), ordered: Mutex::new(ordered) }
+    }
+
+    fn audience(&self) -> &Arc<Audience<E>> {
+        self.audience.get_or_init(|| Arc::new(Audience::new()))
     }
 
     /// Adds an observer for all events from now on.
     pub fn add(&self, observer: impl Observe<E>) {
-        let mut list = self.list.lock();
-        let mut all: Vec<Arc<dyn Observe<E>>> = list.as_deref().unwrap_or_default().to_vec();
-        all.push(Arc::new(observer));
-        let old = list.replace(all.into());
-        self.any.store(true, Ordering::Release);
-        drop(list);
-        drop(old);
+        self.audience().add(observer);
+    }
+
+    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if it is
+    /// just being called, the call's end does; and if nobody else looks, the component is unobserved again. It keeps nothing alive.
+    ///
+    /// ```
+    /// use cofferdam::observe::Observers;
+    ///
+    /// let observers = Observers::<u32>::new();
+    /// let attached = observers.attach(|event: &u32| println!("{event}"));
+    /// assert!(observers.is_watched());
+    /// drop(attached);
+    /// assert!(!observers.is_watched());
+    /// ```
+    pub fn attach(&self, observer: impl Observe<E>) -> Attached
+    where
+        E: 'static,
+    {
+        let id = self.audience().add(observer);
+        let audience = Arc::downgrade(self.audience());
+        Attached::new(move || {
+            let Some(audience) = audience.upgrade() else { return };
+            let gone = audience.change(|all| all.retain(|seat| seat.id != id));
+            drop(gone);
+        })
     }
 
     /// Whether anyone is looking.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
-        self.any.load(Ordering::Relaxed)
+        self.there().is_some()
     }
 
     /// How many times an observer has panicked.
     pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+        self.audience.get().map_or(0, |audience| audience.panics.load(Ordering::Relaxed))
     }
 
     /// Builds the event and shows it to everyone, if there is anyone.
     #[inline]
     pub fn emit(&self, event: impl FnOnce() -> E) {
-        if self.is_watched() {
-            self.deliver(&event());
+        if let Some(audience) = self.there() {
+            audience.deliver(&event());
         }
+    }
+
+    /// As [`emit`](Self::emit), of an event that is there already.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn show(&self, event: &E) {
+        if let Some(audience) = self.there() {
+            audience.deliver(event);
+        }
+    }
+
+    #[inline]
+    fn there(&self) -> Option<&Audience<E>> {
+        self.audience.get().map(|audience| &**audience).filter(|audience| audience.is_there())
     }
 
     /// Shows event number `order` (0, 1, 2, ... without gaps, over all callers) after all lower numbers: an event that
@@ -140,30 +229,18 @@ impl<E: 'static> Observers<E> {
         drop(ordered);
         let mut turn = Turn(Some(&self.ordered));
         while let Some(event) = turn.next() {
-            if self.is_watched() {
-                self.deliver(&event);
-            }
-        }
-    }
-
-    #[cold]
-    fn deliver(&self, event: &E) {
-        let list = self.list.lock().clone();
-        for observer in list.as_deref().unwrap_or_default() {
-            if contain(|| observer.observe(event)).is_none() {
-                self.panics.fetch_add(1, Ordering::Relaxed);
-            }
+            self.show(&event);
         }
     }
 }
 
-impl<E: 'static> Default for Observers<E> {
+impl<E> Default for Observers<E> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<E: 'static> fmt::Debug for Observers<E> {
+impl<E> fmt::Debug for Observers<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers")
             .field("watched", &self.is_watched())
@@ -171,3 +248,60 @@ impl<E: 'static> fmt::Debug for Observers<E> {
             .finish_non_exhaustive()
     }
 }
+
+/// An observer that is [there for a while](Observers::attach): as long as this is.
+#[must_use = "dropped, its observer goes with it"]
+pub struct Attached(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Attached {
+    /// Whose end is `detach`.
+    pub(crate) fn new(detach: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(detach)))
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(detach) = self.0.take() {
+            // Drops the observer, which is foreign.
+            contain(detach);
+        }
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").finish_non_exhaustive()
+    }
+}
+
+/// How a component is looked at by those who must not keep it: inside of an `impl` of its handle, which has the shared state in
+/// an `Arc`. `watchable!(inner.shared, [A], Self, |shared| ...)`: where that is, the parameters of the `impl`, and what is made of
+/// the state for a look. Without these it says only which component it is.
+#[cfg_attr(
+    not(any(feature = "telemetry", feature = "health")),
+    allow(unused_macros, reason = "nobody looks")
+)]
+macro_rules! watchable {
+    ($($shared:tt).+, [$($parameter:ident),*], $view:ty, $look:expr) => {
+        /// What gives a look at it for as long as it is there, and does not keep it.
+        #[cfg(any(feature = "telemetry", feature = "health"))]
+        #[allow(dead_code, reason = "used by one of the two or both")]
+        pub(crate) fn weak(&self) -> impl Fn() -> Option<$view> + use<$($parameter),*> {
+            let weak = std::sync::Arc::downgrade(&self.$($shared).+);
+            move || weak.upgrade().map($look)
+        }
+
+        $crate::observe::watchable!($($shared).+);
+    };
+    ($($shared:tt).+) => {
+        /// Where its state is: the same for all its handles.
+        #[cfg(feature = "telemetry")]
+        #[allow(dead_code, reason = "of those that nobody watches")]
+        pub(crate) fn address(&self) -> usize {
+            std::sync::Arc::as_ptr(&self.$($shared).+).addr()
+        }
+    };
+}
+#[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use watchable;
