@@ -57,7 +57,9 @@ use std::time::Duration;
 
 /// Watches components; see the [module](self).
 ///
-/// A cheap handle: clones are the same. Watching keeps no component alive: one that is gone is forgotten.
+/// A cheap handle: clones are the same. Watching keeps no component alive: one that is gone is forgotten. With the last handle
+/// goes all that looked at components for it, and where it told of them: they are again as if nobody had watched, but that what
+/// counts its decisions for it goes on counting.
 #[derive(Clone)]
 pub struct Telemetry {
     hub: Arc<Hub>,
@@ -97,11 +99,17 @@ impl Telemetry {
         let Some(place) = self.hub.reserve(C::COMPONENT, &name) else {
             return Err(WatchError { component: C::COMPONENT, name });
         };
-        let mut scope =
-            Scope { hub: &self.hub, component: C::COMPONENT, name: Arc::clone(&name), kept: Vec::new() };
+        let mut scope = Scope {
+            hub: &self.hub,
+            component: C::COMPONENT,
+            name: Arc::clone(&name),
+            kept: Vec::new(),
+            attached: Vec::new(),
+        };
         let source = component.watch(&mut scope);
-        let kept = scope.kept;
-        place.fill(Watched { component: C::COMPONENT, name, identity, serial: serial(), source, kept });
+        let Scope { kept, attached, .. } = scope;
+        let component = C::COMPONENT;
+        place.fill(Watched { component, name, identity, serial: serial(), source, kept, attached });
         Ok(())
     }
 

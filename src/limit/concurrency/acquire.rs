@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pin_project! {
     /// The future of [`ConcurrencyLimiter::acquire`] and its kin.
@@ -33,19 +33,22 @@ pin_project! {
         slot: Slot<Want>,
         alarm: Alarm,
         ends: Ends,
+        // When the wait began, if anybody wanted to know.
+        since: Option<Instant>,
     }
 
     impl<H: Handle> PinnedDrop for Acquire<H> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if this.slot.is_idle() {
-                return;
-            }
-            if let Some(inner) = this.handle.as_ref().map(|handle| &handle.limiter().inner) {
-                if let Some(line) = &inner.line {
+            let mut this = this.project();
+            let Some(inner) = this.handle.as_ref().map(|handle| &handle.limiter().inner) else { return };
+            match &inner.line {
+                _ if this.slot.is_idle() && this.queued.is_none() => return,
+                Some(line) => {
                     line.abandon(&inner.semaphore, this.slot.as_ref(), inner.lane(this.request.partition));
                 }
+                None => this.queued.set(None),
             }
+            inner.tell_cancelled(this.request.permits, *this.since);
         }
     }
 }
@@ -74,7 +77,8 @@ impl<H: Handle> Acquire<H> {
     #[inline]
     pub(super) fn new(handle: H, request: Request) -> Self {
         let ends = Ends { why: Why::Deadline, shed_at: u64::MAX, allowed: Duration::MAX };
-        Self { handle: Some(handle), request, queued: None, slot: Slot::new(), alarm: Alarm::default(), ends }
+        let (slot, alarm) = (Slot::new(), Alarm::default());
+        Self { handle: Some(handle), request, queued: None, slot, alarm, ends, since: None }
     }
 
     /// Waits at most `limit`, counted from the first poll that finds no permits.
@@ -105,15 +109,28 @@ impl<H: Handle> Future for Acquire<H> {
                     poll_line(&limiter.inner, line, slot, this.request, (this.alarm, this.ends), cx)
                 }
             };
-            ready!(polled)
+            match polled {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    if fresh {
+                        *this.since = limiter.inner.tell_queued(this.request);
+                    }
+                    return Poll::Pending;
+                }
+            }
         };
         let Some(handle) = this.handle.take() else { return Poll::Pending };
         let acquired = match outcome {
             Ok(()) => {
                 let lane = handle.limiter().inner.lane(this.request.partition);
-                Ok(Permit::new(handle, this.request.permits, lane))
+                let permit = Permit::new(handle, this.request.permits, lane);
+                permit.limiter().inner.tell_ended(this.request, None, *this.since);
+                Ok(permit)
             }
-            Err(kind) => Err(kind.into()),
+            Err(kind) => {
+                handle.limiter().inner.tell_ended(this.request, Some(&kind), *this.since);
+                Err(kind.into())
+            }
         };
         // Drops a waker, foreign code: if it panics the permit goes back.
         this.alarm.disarm();

@@ -5,21 +5,24 @@ pub mod adaptive;
 mod builder;
 mod discipline;
 mod error;
+mod event;
 mod lane;
 mod line;
 mod permit;
 
 pub use acquire::Acquire;
 pub use adaptive::{
-    AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2, Outcome,
-    Sample, Statistic, Vegas,
+    AdaptiveEvent, AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2,
+    LimitReason, Outcome, Sample, Statistic, Vegas,
 };
 pub use builder::ConcurrencyLimiterBuilder;
 pub use discipline::{Discipline, Partition, Request};
 pub use error::AcquireError;
+pub use event::ConcurrencyEvent;
 pub use permit::{Handle, OwnedPermit, Permit};
 
 use crate::ConfigError;
+use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Semaphore};
 use crate::time::Clock;
@@ -93,6 +96,7 @@ struct Inner {
     names: Box<[Cow<'static, str>]>,
     queue: Bounds,
     clock: Clock,
+    observers: Observers<ConcurrencyEvent>,
 }
 
 /// Of the queue. Relaxed: each is read for itself by whoever is about to wait.
@@ -133,6 +137,10 @@ impl Inner {
     fn lane(&self, partition: Partition) -> usize {
         let lane = usize::from(partition.0);
         if lane <= self.names.len() { lane } else { 0 }
+    }
+
+    fn waiting(&self) -> usize {
+        self.line.as_ref().map_or_else(|| self.semaphore.waiting(), Line::waiting)
     }
 }
 
@@ -296,7 +304,11 @@ impl ConcurrencyLimiter {
 
     #[inline]
     fn try_take(&self, request: Request) -> Result<(), AcquireError> {
-        if self.take(request) { Ok(()) } else { self.try_take_slowly(request) }
+        if !self.take(request) {
+            self.try_take_slowly(request)?;
+        }
+        self.inner.tell_ended(&request, None, None);
+        Ok(())
     }
 
     /// Says why not, or takes after all.
@@ -318,6 +330,7 @@ impl ConcurrencyLimiter {
                 _ => self.full(),
             },
         };
+        self.inner.tell_ended(&request, Some(&kind), None);
         Err(kind.into())
     }
 
@@ -382,7 +395,7 @@ impl ConcurrencyLimiter {
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
-        self.inner.line.as_ref().map_or_else(|| self.inner.semaphore.waiting(), Line::waiting)
+        self.inner.waiting()
     }
 
     /// Everything at about one moment.
@@ -425,6 +438,9 @@ impl ConcurrencyLimiter {
         if let Some(line) = &inner.line {
             line.follow_capacity(&inner.semaphore);
         }
+        if old != limit {
+            inner.observers.emit(|| ConcurrencyEvent::Resized { from: old, to: limit });
+        }
         old
     }
 
@@ -447,12 +463,7 @@ impl ConcurrencyLimiter {
         &self.inner.clock
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "health")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let inner = std::sync::Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
+    crate::observe::watchable!(inner, [], Self, |inner| Self { inner });
 
     /// Adds permits that [`ConcurrencyLimiterBuilder::initial`] held back, without changing the limit.
     ///
@@ -469,9 +480,12 @@ impl ConcurrencyLimiter {
 
     /// Ends all waits with an error and refuses all further requests. Permits that are out stay valid. Idempotent.
     pub fn close(&self) {
-        self.inner.semaphore.close();
+        let is_first = self.inner.semaphore.close_first();
         if let Some(line) = &self.inner.line {
             line.close();
+        }
+        if is_first {
+            self.inner.observers.emit(|| ConcurrencyEvent::Closed);
         }
     }
 

@@ -5,6 +5,7 @@ mod aliases;
 mod bucket;
 mod builder;
 mod engine;
+mod event;
 mod handle;
 mod inner;
 mod key;
@@ -23,6 +24,7 @@ mod trie;
 
 pub use acquire::Acquire;
 pub use builder::TieredBuilder;
+pub use event::TieredEvent;
 pub use handle::TierBucket;
 pub use refusal::{Refusal, WaitError};
 pub use request::Request;
@@ -145,13 +147,17 @@ impl Tiered {
     }
 
     fn decide(&self, request: &Request<'_>, now: u64, purpose: Purpose) -> Result<(), Refusal> {
-        if request.tokens == 0 {
+        let decision = if request.tokens == 0 {
             Ok(())
         } else if self.inner.somebody_waits() {
             self.inner.take_behind(request, now, purpose)
         } else {
             self.inner.take(request, now, purpose)
+        };
+        if purpose == Purpose::Take {
+            self.inner.tell_decided(request.tokens, &decision);
         }
+        decision
     }
 
     /// Waits until the request is admitted in all of its tiers.
@@ -310,18 +316,7 @@ impl Tiered {
         self.inner.name.as_deref()
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let inner = Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
+    crate::observe::watchable!(inner, [], Self, |inner| Self { inner });
 
     /// What it has done so far. Goes through all buckets, a shard at a time.
     pub fn stats(&self) -> TieredStats {
