@@ -118,7 +118,8 @@ mod resilience {
 
     impl Healthy for Bulkhead {
         fn reading(&self) -> Reading {
-            while_there(self.weak(), |limiter| {
+            while_there(self.weak(), |bulkhead| {
+                let limiter = bulkhead.limiter();
                 crowded(limiter.is_closed(), limiter.available() > 0, limiter.waiting())
             })
         }
@@ -132,7 +133,7 @@ mod pool {
 
     impl Healthy for WorkerPool {
         fn reading(&self) -> Reading {
-            while_there(self.weak_look(), |(stats, closed, places)| {
+            while_there(self.weak(), |(stats, closed, places)| {
                 let ready = stats.queued.saturating_sub(stats.delayed);
                 let full = places.is_some_and(|places| places > 0 && ready >= places as u64);
                 match () {

@@ -1,5 +1,6 @@
 //! Telemetry: what is read, published, logged and traced.
 
+mod leaving;
 mod sinks;
 
 use cofferdam::limit::{Keyed, Quota, TokenBucket};

@@ -1,6 +1,6 @@
 //! Circuit breakers.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::resilience::CircuitBreaker;
 use crate::resilience::breaker::{BreakerEvent, State};
 use crate::telemetry::{Level, Log, Metric, Readings, Scope, Source, Unit, Watch};
@@ -26,7 +26,7 @@ static IN_WINDOW: Metric = Metric::gauge("breaker_window_calls", "Calls in the w
 pub(super) static METRICS: [&Metric; 8] =
     [&CALLS, &SLOW, &RUNNING, &STATE, &CHANGES, &IN_A_ROW, &FAILURES, &IN_WINDOW];
 
-const STATES: [(State, &str); 8] = [
+pub(super) const STATES: [(State, &str); 8] = [
     (State::Closed, "closed"),
     (State::Open, "open"),
     (State::HalfOpen, "half_open"),
@@ -42,7 +42,7 @@ impl Watch for CircuitBreaker {
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         let log = scope.log();
-        self.observe(move |event: &BreakerEvent| tell(&log, event));
+        scope.keep(self.observers().attach(move |event: &BreakerEvent| tell(&log, event)));
         while_there(self.weak(), read)
     }
 
@@ -53,7 +53,7 @@ impl Watch for CircuitBreaker {
 
 fn read(breaker: &CircuitBreaker, readings: &mut Readings<'_>) {
     let stats = breaker.stats();
-    for (outcome, calls) in [
+    let sums = [
         ("success", stats.successes),
         ("failure", stats.failures),
         ("ignored", stats.ignored),
@@ -61,9 +61,8 @@ fn read(breaker: &CircuitBreaker, readings: &mut Readings<'_>) {
         ("rejected", stats.rejected),
         ("late", stats.late),
         ("unrecorded", stats.unrecorded),
-    ] {
-        readings.counter(&CALLS, &[outcome], calls);
-    }
+    ];
+    counters(readings, &CALLS, sums);
     readings.counter(&SLOW, &[], stats.slow);
     readings.count(&RUNNING, &[], stats.running);
     for (state, name) in STATES {

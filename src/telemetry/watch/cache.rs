@@ -1,6 +1,6 @@
 //! Caches.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::resilience::Cache;
 use crate::telemetry::{Metric, Readings, Scope, Source, Watch};
 use std::hash::Hash;
@@ -42,15 +42,14 @@ where
     E: Send + Sync + 'static,
 {
     let stats = cache.stats();
-    for (found, requests) in [
+    let sums = [
         ("hit", stats.hits),
         ("stale", stats.stale_hits),
         ("failure", stats.failure_hits),
         ("coalesced", stats.coalesced),
         ("miss", stats.misses.saturating_sub(stats.coalesced)),
-    ] {
-        readings.counter(&REQUESTS, &[found], requests);
-    }
+    ];
+    counters(readings, &REQUESTS, sums);
     readings.counter(&LOADS, &["ok"], stats.loads.saturating_sub(stats.failed_loads));
     readings.counter(&LOADS, &["failed"], stats.failed_loads);
     readings.counter(&EVICTIONS, &[], stats.evictions);

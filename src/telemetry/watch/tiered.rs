@@ -1,6 +1,6 @@
 //! Limiters by route.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::limit::Tiered;
 use crate::limit::tiered::Tier;
 use crate::telemetry::{Metric, Readings, Scope, Source, Unit, Watch};
@@ -43,16 +43,15 @@ impl Watch for Tiered {
 
 fn read(tiered: &Tiered, readings: &mut Readings<'_>) {
     let stats = tiered.stats();
-    for (outcome, requests) in [
+    let sums = [
         ("admitted", stats.admitted),
         ("granted", stats.granted),
         ("dropped", stats.dropped),
         ("cancelled", stats.cancelled),
-    ] {
-        readings.counter(&REQUESTS, &[outcome], requests);
-    }
-    for (tier, name) in [(Tier::Global, "global"), (Tier::Route, "route"), (Tier::Resource, "resource")] {
-        readings.counter(&HITS, &[name], stats.hits(tier));
+    ];
+    counters(readings, &REQUESTS, sums);
+    for (tier, name) in Tier::ALL.iter().zip(["global", "route", "resource", "sub_resource", "user"]) {
+        readings.counter(&HITS, &[name], stats.hits(*tier));
     }
     readings.count(&WAITING, &[], stats.waiting as u64);
     readings.gauge(&WAITED, &["average"], stats.average_wait().as_secs_f64());
