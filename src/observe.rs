@@ -73,12 +73,6 @@ impl<E> Audience<E> {
         Self { any: AtomicBool::new(false), list: Mutex::new(None), panics: AtomicU64::new(0) }
     }
 
-    #[inline]
-    fn is_there(&self) -> bool {
-        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
-        self.any.load(Ordering::Relaxed)
-    }
-
     /// Changes the list. Observers that are not in it any more come back, to be dropped without the lock.
     fn change(&self, change: impl FnOnce(&mut Vec<Seat<E>>)) -> Option<List<E>> {
         let mut list = self.list.lock();
@@ -94,7 +88,6 @@ impl<E> Audience<E> {
         id
     }
 
-    #[cold]
     fn deliver(&self, event: &E) {
         let list = self.list.lock().clone();
         for Seat { observer, .. } in list.as_deref().unwrap_or_default() {
@@ -188,7 +181,15 @@ impl<E> Observers<E> {
     /// Whether anyone is looking.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        self.there().is_some()
+        // Out of line where somebody has ever looked, so that all others pay for one load and a branch, and no more code than that.
+        self.audience.get().is_some() && self.is_anybody_there()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_anybody_there(&self) -> bool {
+        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
+        self.audience.get().is_some_and(|audience| audience.any.load(Ordering::Relaxed))
     }
 
     /// How many times an observer has panicked.
@@ -199,22 +200,25 @@ impl<E> Observers<E> {
     /// Builds the event and shows it to everyone, if there is anyone.
     #[inline]
     pub fn emit(&self, event: impl FnOnce() -> E) {
-        if let Some(audience) = self.there() {
-            audience.deliver(&event());
+        if self.is_watched() {
+            self.deliver(&event());
         }
     }
 
     /// As [`emit`](Self::emit), of an event that is there already.
     #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(crate) fn show(&self, event: &E) {
-        if let Some(audience) = self.there() {
-            audience.deliver(event);
+        if self.is_watched() {
+            self.deliver(event);
         }
     }
 
-    #[inline]
-    fn there(&self) -> Option<&Audience<E>> {
-        self.audience.get().map(|audience| &**audience).filter(|audience| audience.is_there())
+    #[cold]
+    #[inline(never)]
+    fn deliver(&self, event: &E) {
+        if let Some(audience) = self.audience.get() {
+            audience.deliver(event);
+        }
     }
 
     /// Shows event number `order` (0, 1, 2, ... without gaps, over all callers) after all lower numbers: an event that

@@ -1,5 +1,7 @@
 //! Telemetry: what is read, published, logged and traced.
 
+mod catalogue;
+mod counted;
 mod leaving;
 mod sinks;
 

@@ -4,9 +4,9 @@
 //! for each end. One that nobody observes is asked whether anybody does, and no more.
 
 use super::error::Kind;
-use super::{ConcurrencyLimiter, Inner, Request};
+use super::{ConcurrencyLimiter, Inner};
 use crate::observe::Observe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Something an observer of a [`ConcurrencyLimiter`] may want to know. Told of by the thread that caused it, outside the limiter's
 /// locks; events of several threads come in no particular order, those of one request as they happen.
@@ -89,14 +89,15 @@ impl ConcurrencyLimiter {
 impl Inner {
     /// A request that has ended: with its permits, or why without.
     #[inline]
-    pub(super) fn tell_ended(&self, request: &Request, refusal: Option<&Kind>, since: Option<Instant>) {
+    pub(super) fn tell_ended(&self, permits: u32, refusal: Option<&Kind>, since: u64) {
         if self.observers.is_watched() {
-            self.ended(request.permits, refusal, since);
+            self.ended(permits, refusal, since);
         }
     }
 
     #[cold]
-    fn ended(&self, permits: u32, refusal: Option<&Kind>, since: Option<Instant>) {
+    #[inline(never)]
+    fn ended(&self, permits: u32, refusal: Option<&Kind>, since: u64) {
         let waited = self.waited(since);
         self.observers.emit(|| match refusal {
             None => ConcurrencyEvent::Acquired { permits, waited },
@@ -108,27 +109,26 @@ impl Inner {
         });
     }
 
-    /// A request that waits from now on; since when, if anybody wants to know.
-    #[inline]
-    pub(super) fn tell_queued(&self, request: &Request) -> Option<Instant> {
-        if self.observers.is_watched() { self.queued(request.permits) } else { None }
-    }
-
+    /// A request that waits from now on; since when, if anybody wants to know: one more than the nanoseconds of the semaphore, or 0.
     #[cold]
-    fn queued(&self, permits: u32) -> Option<Instant> {
+    pub(super) fn tell_queued(&self, permits: u32) -> u64 {
+        if !self.observers.is_watched() {
+            return 0;
+        }
         let waiting = self.waiting();
         self.observers.emit(|| ConcurrencyEvent::Queued { permits, waiting });
-        Some(self.clock.now())
+        self.semaphore.epoch().nanos().saturating_add(1)
     }
 
-    pub(super) fn tell_cancelled(&self, permits: u32, since: Option<Instant>) {
+    pub(super) fn tell_cancelled(&self, permits: u32, since: u64) {
         if self.observers.is_watched() {
             let waited = self.waited(since);
             self.observers.emit(|| ConcurrencyEvent::Cancelled { permits, waited });
         }
     }
 
-    fn waited(&self, since: Option<Instant>) -> Duration {
-        since.map_or(Duration::ZERO, |since| self.clock.now().saturating_duration_since(since))
+    fn waited(&self, since: u64) -> Duration {
+        let Some(since) = since.checked_sub(1) else { return Duration::ZERO };
+        Duration::from_nanos(self.semaphore.epoch().nanos().saturating_sub(since))
     }
 }

@@ -307,7 +307,7 @@ impl ConcurrencyLimiter {
         if !self.take(request) {
             self.try_take_slowly(request)?;
         }
-        self.inner.tell_ended(&request, None, None);
+        self.inner.tell_ended(request.permits, None, 0);
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl ConcurrencyLimiter {
                 _ => self.full(),
             },
         };
-        self.inner.tell_ended(&request, Some(&kind), None);
+        self.inner.tell_ended(n, Some(&kind), 0);
         Err(kind.into())
     }
 

@@ -174,7 +174,7 @@ where
         // Told of already; or nothing was asked for.
         Err(KeyWaitError::TooManyKeys(_) | KeyWaitError::Ended(_)) => return,
     };
-    inner.tell_decided(key, Op::Take(n), &decided);
+    inner.tell_decided(key, Op::Take(n), decided);
 }
 
 /// A request whose wait has ended.

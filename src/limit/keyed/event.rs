@@ -95,41 +95,39 @@ pub(super) struct Watch<K> {
     keys: Observers<KeyedEvent<K>>,
 }
 
-impl<K> Watch<K> {
-    pub(super) fn new() -> Self {
-        Self { all: Observers::new(), keys: Observers::new() }
-    }
-}
-
 impl<K, A: Algorithm, S> Keyed<K, A, S> {
     /// Shows all events from now on to `observer`. For each request its key is then cloned.
     pub fn observe(&self, observer: impl Observe<KeyedEvent<K>>) {
-        self.inner.watch.all.add(observer);
+        self.inner.audience().all.add(observer);
     }
 
     /// Shows to `observer` from now on what becomes of keys, [`Forgotten`](KeyedEvent::Forgotten) and
-    /// [`TooManyKeys`](KeyedEvent::TooManyKeys), and none of what is decided for known ones: that costs these nothing.
+    /// [`TooManyKeys`](KeyedEvent::TooManyKeys), and none of what is decided for known ones.
     pub fn observe_keys(&self, observer: impl Observe<KeyedEvent<K>>) {
-        self.inner.watch.keys.add(observer);
+        self.inner.audience().keys.add(observer);
     }
 
     /// How many times an observer has panicked.
     pub fn observer_panics(&self) -> u64 {
-        let Watch { all, keys } = &self.inner.watch;
-        all.panics() + keys.panics()
+        self.inner.watch.get().map_or(0, |watch| watch.all.panics() + watch.keys.panics())
     }
 }
 
 impl<K, A: Algorithm, S> Inner<K, A, S> {
-    /// Whether requests are told of.
+    fn audience(&self) -> &Watch<K> {
+        self.watch.get_or_init(|| Box::new(Watch { all: Observers::new(), keys: Observers::new() }))
+    }
+
+    /// Whether requests are told of. The one branch of those that nobody has ever observed.
     #[inline(always)]
     pub(super) fn is_watched(&self) -> bool {
-        self.watch.all.is_watched()
+        self.watch.get().is_some_and(|watch| watch.all.is_watched())
     }
 
     /// A request of an observed limiter was decided on.
     #[cold]
-    pub(super) fn tell_decided<Q>(&self, key: &Q, op: Op, result: &Result<(), KeyDenied>)
+    #[inline(never)]
+    pub(super) fn tell_decided<Q>(&self, key: &Q, op: Op, result: Result<(), KeyDenied>)
     where
         Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     {
@@ -137,7 +135,7 @@ impl<K, A: Algorithm, S> Inner<K, A, S> {
         match result {
             Ok(()) => self.tell(|| KeyedEvent::Allowed { key: key.to_owned(), tokens }),
             Err(KeyDenied::Denied(denied)) => {
-                self.tell(|| KeyedEvent::Denied { key: key.to_owned(), denied: *denied });
+                self.tell(|| KeyedEvent::Denied { key: key.to_owned(), denied });
             }
             // Told of where that was found out.
             Err(KeyDenied::TooManyKeys(_)) => {}
@@ -146,32 +144,41 @@ impl<K, A: Algorithm, S> Inner<K, A, S> {
 
     /// What has become of a request.
     pub(super) fn tell(&self, event: impl FnOnce() -> KeyedEvent<K>) {
-        self.watch.all.emit(event);
+        if let Some(watch) = self.watch.get() {
+            watch.all.emit(event);
+        }
     }
 
     pub(super) fn tell_full(&self, key: Option<K>, full: TooManyKeys) {
-        if let Some(key) = key {
-            self.tell_key(|| KeyedEvent::TooManyKeys { key, full });
+        if let (Some(watch), Some(key)) = (self.watch.get(), key) {
+            watch.tell_key(|| KeyedEvent::TooManyKeys { key, full });
         }
     }
 
     /// Of an entry that was removed; drops it. Both not under a lock, as it is the user's.
+    #[inline]
     pub(super) fn tell_gone(&self, gone: Gone<K, A::State>) {
-        let Gone { entry, why } = gone;
-        self.tell_key(|| KeyedEvent::Forgotten { key: entry.key, why });
-    }
-
-    fn tell_key(&self, event: impl FnOnce() -> KeyedEvent<K>) {
-        let Watch { all, keys } = &self.watch;
-        if all.is_watched() || keys.is_watched() {
-            let event = event();
-            all.show(&event);
-            keys.show(&event);
+        if let Some(watch) = self.watch.get() {
+            let Gone { entry, why } = gone;
+            watch.tell_key(|| KeyedEvent::Forgotten { key: entry.key, why });
         }
     }
 
     /// How long somebody has waited who came at `since`.
     pub(super) fn waited(&self, since: u64) -> Duration {
         Duration::from_nanos(self.epoch.nanos().saturating_sub(since))
+    }
+}
+
+impl<K> Watch<K> {
+    #[cold]
+    #[inline(never)]
+    fn tell_key(&self, event: impl FnOnce() -> KeyedEvent<K>) {
+        let Self { all, keys } = self;
+        if all.is_watched() || keys.is_watched() {
+            let event = event();
+            all.show(&event);
+            keys.show(&event);
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::wait::{Latch, Panicked, Turn};
 use crossbeam_utils::CachePadded;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Records that are looked at on behalf of one new key, in each shard that may have an idle one, and once more to evict one. Each key that was used since it came
 /// into the order costs one look.
@@ -38,7 +38,7 @@ pub(super) struct Inner<K, A: Algorithm, S> {
     pub(super) when_full: WhenFull,
     pub(super) name: Option<Arc<str>>,
     rejected: AtomicU64,
-    pub(super) watch: Watch<K>,
+    pub(super) watch: OnceLock<Box<Watch<K>>>,
     /// What new keys are limited by, or will be in a moment.
     pub(super) current: Mutex<A>,
     /// Held by who changes it, until all keys have been changed.
@@ -142,7 +142,7 @@ where
             when_full,
             name,
             rejected: AtomicU64::new(0),
-            watch: Watch::new(),
+            watch: OnceLock::new(),
             changing: Mutex::new(()),
         }
     }
@@ -175,7 +175,7 @@ where
         cell.fetch(place.1);
         let result = self.apply_to(cell, key, place, now(), op);
         if self.is_watched() {
-            self.tell_decided(key, op, &result);
+            self.tell_decided(key, op, result);
         }
         result
     }

@@ -161,6 +161,15 @@ impl Budget {
 
     crate::observe::watchable!(inner, [], BudgetStats, |inner| inner.stats());
 
+    /// Calls and retries under way, where that is known.
+    #[cfg(feature = "testkit")]
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        match &self.inner.kind {
+            Kind::Share(share) => share.under_way(),
+            Kind::Quota(_) | Kind::Ratio(_) => (0, 0),
+        }
+    }
+
     /// A call begins; where its end counts, it has ended when what is returned is dropped.
     pub(super) fn call(&self) -> Option<Counted<'_>> {
         match &self.inner.kind {

@@ -431,6 +431,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let coalesced = tally.sum::<{ event::JOINED }>();
         CacheStats {
             entries: store.len(),
+            loading: self.inner.flights.parts().map(|part| part.lock().len()).sum(),
             weight: store.weight(),
             hits: tally.sum::<{ event::HITS }>(),
             stale_hits: tally.sum::<{ event::STALE }>(),

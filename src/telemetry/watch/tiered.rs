@@ -15,6 +15,7 @@ static HITS: Metric = Metric::counter(
     "Requests that were not admitted at once, by the tier that they would have had to wait for the longest.",
 )
 .labels(&["tier"]);
+static QUEUED: Metric = Metric::counter("tiered_queued", "Requests that had to wait.");
 static WAITING: Metric = Metric::gauge("tiered_waiting", "Requests that wait.");
 static WAITED: Metric =
     Metric::gauge("tiered_wait", "How long those waited who were granted: the average, and the longest.")
@@ -26,8 +27,8 @@ static EVICTED: Metric = Metric::counter("tiered_evicted", "Buckets that were fo
 static OVERFLOWED: Metric =
     Metric::counter("tiered_overflowed", "Times that a new key had to share an overflow bucket.");
 
-pub(super) static METRICS: [&Metric; 8] =
-    [&REQUESTS, &HITS, &WAITING, &WAITED, &BUCKETS, &ACTIVE, &EVICTED, &OVERFLOWED];
+pub(super) static METRICS: [&Metric; 9] =
+    [&REQUESTS, &HITS, &QUEUED, &WAITING, &WAITED, &BUCKETS, &ACTIVE, &EVICTED, &OVERFLOWED];
 
 impl Watch for Tiered {
     const COMPONENT: &'static str = "tiered";
@@ -53,6 +54,7 @@ fn read(tiered: &Tiered, readings: &mut Readings<'_>) {
     for (tier, name) in Tier::ALL.iter().zip(["global", "route", "resource", "sub_resource", "user"]) {
         readings.counter(&HITS, &[name], stats.hits(*tier));
     }
+    readings.counter(&QUEUED, &[], stats.queued);
     readings.count(&WAITING, &[], stats.waiting as u64);
     readings.gauge(&WAITED, &["average"], stats.average_wait().as_secs_f64());
     readings.gauge(&WAITED, &["longest"], stats.longest_wait.as_secs_f64());
