@@ -55,48 +55,40 @@ impl<E> Clone for Seat<E> {
 
 /// Those who observe one component.
 pub struct Observers<E> {
-    /// Not there before somebody has looked: the one branch of an unobserved component.
+    /// Whether there may be anyone: the one branch of an unobserved component. Set with the list locked by who adds an observer,
+    /// cleared with it locked by who finds nobody in it.
+    any: AtomicBool,
+    /// Not there before somebody has looked.
     audience: OnceLock<Arc<Audience<E>>>,
     ordered: Mutex<Ordered<E>>,
 }
 
 /// Who looks. Shared with those who may [stop](Attached), so that they keep nothing of the component.
 struct Audience<E> {
-    /// Whether the list has anyone in it.
-    any: AtomicBool,
-    list: Mutex<Option<List<E>>>,
+    list: Mutex<List<E>>,
     panics: AtomicU64,
 }
 
 impl<E> Audience<E> {
     fn new() -> Self {
-        Self { any: AtomicBool::new(false), list: Mutex::new(None), panics: AtomicU64::new(0) }
+        Self { list: Mutex::new(Arc::new([])), panics: AtomicU64::new(0) }
     }
 
-    /// Changes the list. Observers that are not in it any more come back, to be dropped without the lock.
-    fn change(&self, change: impl FnOnce(&mut Vec<Seat<E>>)) -> Option<List<E>> {
-        let mut list = self.list.lock();
-        let mut all = list.as_deref().unwrap_or_default().to_vec();
-        change(&mut all);
-        self.any.store(!all.is_empty(), Ordering::Release);
-        list.replace(all.into())
-    }
-
-    fn add(&self, observer: impl Observe<E>) -> u64 {
-        let (id, observer) = (serial(), Arc::new(move |event: &E| observer.observe(event)));
-        drop(self.change(|all| all.push(Seat { id, observer })));
-        id
-    }
-
-    fn deliver(&self, event: &E) {
-        let list = self.list.lock().clone();
-        for Seat { observer, .. } in list.as_deref().unwrap_or_default() {
+    fn show(&self, list: List<E>, event: &E) {
+        for Seat { observer, .. } in &*list {
             if contain(|| observer(event)).is_none() {
                 self.panics.fetch_add(1, Ordering::Relaxed);
             }
         }
         // It may be the last hold on one that has gone meanwhile.
         contain(|| drop(list));
+    }
+
+    /// Takes an observer out, who comes back to be dropped without the lock.
+    fn remove(&self, id: u64) -> List<E> {
+        let mut list = self.list.lock();
+        let left = list.iter().filter(|seat| seat.id != id).cloned().collect();
+        std::mem::replace(&mut *list, left)
     }
 }
 
@@ -141,16 +133,26 @@ impl<E> Observers<E> {
     /// Nobody yet.
     pub fn new() -> Self {
         let ordered = Ordered { next: 0, held: BTreeMap::new(), delivering: false };
-        Self { audience: OnceLock::new(), ordered: Mutex::new(ordered) }
-    }
-
-    fn audience(&self) -> &Arc<Audience<E>> {
-        self.audience.get_or_init(|| Arc::new(Audience::new()))
+        Self { any: AtomicBool::new(false), audience: OnceLock::new(), ordered: Mutex::new(ordered) }
     }
 
     /// Adds an observer for all events from now on.
     pub fn add(&self, observer: impl Observe<E>) {
-        self.audience().add(observer);
+        self.seat(observer);
+    }
+
+    fn seat(&self, observer: impl Observe<E>) -> (u64, &Arc<Audience<E>>) {
+        let audience = self.audience.get_or_init(|| Arc::new(Audience::new()));
+        let seat = Seat { id: serial(), observer: Arc::new(move |event: &E| observer.observe(event)) };
+        let id = seat.id;
+        let mut list = audience.list.lock();
+        let more = list.iter().cloned().chain([seat]).collect();
+        let old = std::mem::replace(&mut *list, more);
+        // Relaxed: it says that there is a list to look at, which is seen under its lock.
+        self.any.store(true, Ordering::Relaxed);
+        drop(list);
+        drop(old);
+        (id, audience)
     }
 
     /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if it is
@@ -169,27 +171,35 @@ impl<E> Observers<E> {
     where
         E: 'static,
     {
-        let id = self.audience().add(observer);
-        let audience = Arc::downgrade(self.audience());
-        Attached::new(move || {
-            let Some(audience) = audience.upgrade() else { return };
-            let gone = audience.change(|all| all.retain(|seat| seat.id != id));
-            drop(gone);
-        })
+        let (id, audience) = self.seat(observer);
+        let audience = Arc::downgrade(audience);
+        Attached::new(move || drop(audience.upgrade().map(|audience| audience.remove(id))))
     }
 
     /// Whether anyone is looking.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        // Out of line where somebody has ever looked, so that all others pay for one load and a branch, and no more code than that.
-        self.audience.get().is_some() && self.is_anybody_there()
+        self.may_be_watched() && self.listed().is_some()
     }
 
-    #[cold]
-    #[inline(never)]
-    fn is_anybody_there(&self) -> bool {
+    /// False if nobody is looking. True also if nobody is any more, until that is found out.
+    #[inline(always)]
+    pub(crate) fn may_be_watched(&self) -> bool {
         // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
-        self.audience.get().is_some_and(|audience| audience.any.load(Ordering::Relaxed))
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Who looks, if anyone does.
+    #[cold]
+    fn listed(&self) -> Option<(&Audience<E>, List<E>)> {
+        let audience = self.audience.get()?;
+        let list = audience.list.lock();
+        if list.is_empty() {
+            // Relaxed: as above. Who adds the next one sets it again, under the same lock.
+            self.any.store(false, Ordering::Relaxed);
+            return None;
+        }
+        Some((audience, Arc::clone(&list)))
     }
 
     /// How many times an observer has panicked.
@@ -200,7 +210,7 @@ impl<E> Observers<E> {
     /// Builds the event and shows it to everyone, if there is anyone.
     #[inline]
     pub fn emit(&self, event: impl FnOnce() -> E) {
-        if self.is_watched() {
+        if self.may_be_watched() {
             self.deliver(&event());
         }
     }
@@ -208,16 +218,15 @@ impl<E> Observers<E> {
     /// As [`emit`](Self::emit), of an event that is there already.
     #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(crate) fn show(&self, event: &E) {
-        if self.is_watched() {
+        if self.may_be_watched() {
             self.deliver(event);
         }
     }
 
     #[cold]
-    #[inline(never)]
     fn deliver(&self, event: &E) {
-        if let Some(audience) = self.audience.get() {
-            audience.deliver(event);
+        if let Some((audience, list)) = self.listed() {
+            audience.show(list, event);
         }
     }
 

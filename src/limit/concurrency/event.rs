@@ -90,7 +90,7 @@ impl Inner {
     /// A request that has ended: with its permits, or why without.
     #[inline]
     pub(super) fn tell_ended(&self, permits: u32, refusal: Option<&Kind>, since: u64) {
-        if self.observers.is_watched() {
+        if self.observers.may_be_watched() {
             self.ended(permits, refusal, since);
         }
     }
@@ -112,7 +112,7 @@ impl Inner {
     /// A request that waits from now on; since when, if anybody wants to know: one more than the nanoseconds of the semaphore, or 0.
     #[cold]
     pub(super) fn tell_queued(&self, permits: u32) -> u64 {
-        if !self.observers.is_watched() {
+        if !self.observers.may_be_watched() {
             return 0;
         }
         let waiting = self.waiting();
@@ -121,7 +121,7 @@ impl Inner {
     }
 
     pub(super) fn tell_cancelled(&self, permits: u32, since: u64) {
-        if self.observers.is_watched() {
+        if self.observers.may_be_watched() {
             let waited = self.waited(since);
             self.observers.emit(|| ConcurrencyEvent::Cancelled { permits, waited });
         }

@@ -302,23 +302,30 @@ impl ConcurrencyLimiter {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_take(&self, request: Request) -> Result<(), AcquireError> {
-        if !self.take(request) {
-            self.try_take_slowly(request)?;
+        if self.take(request) {
+            self.inner.tell_ended(request.permits, None, 0);
+            Ok(())
+        } else {
+            self.try_take_slowly(request)
         }
-        self.inner.tell_ended(request.permits, None, 0);
-        Ok(())
     }
 
     /// Says why not, or takes after all.
     #[cold]
     fn try_take_slowly(&self, request: Request) -> Result<(), AcquireError> {
+        let refusal = self.refuse_or_take(request);
+        self.inner.tell_ended(request.permits, refusal.as_ref(), 0);
+        refusal.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn refuse_or_take(&self, request: Request) -> Option<Kind> {
         let semaphore = &self.inner.semaphore;
         let n = request.permits;
-        let kind = match &self.inner.line {
+        Some(match &self.inner.line {
             None => match semaphore.try_take(n) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return None,
                 Err(error) if error.is_closed() => Kind::Closed,
                 Err(error) if error.exceeds_capacity() => Kind::Above { wanted: n, limit: self.limit() },
                 Err(_) => self.full(),
@@ -326,12 +333,10 @@ impl ConcurrencyLimiter {
             Some(_) if semaphore.is_closed() => Kind::Closed,
             Some(line) => match semaphore.most() {
                 most if n > most => Kind::Above { wanted: n, limit: self.limit() },
-                _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return Ok(()),
+                _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return None,
                 _ => self.full(),
             },
-        };
-        self.inner.tell_ended(n, Some(&kind), 0);
-        Err(kind.into())
+        })
     }
 
     fn full(&self) -> Kind {
@@ -525,7 +530,7 @@ impl Shortcut {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn try_acquire<H: Handle>(handle: H, request: Request) -> Result<Permit<H>, AcquireError> {
     handle.limiter().try_take(request)?;
     let lane = handle.limiter().inner.lane(request.partition);

@@ -98,30 +98,26 @@ pub(super) struct Watch<K> {
 impl<K, A: Algorithm, S> Keyed<K, A, S> {
     /// Shows all events from now on to `observer`. For each request its key is then cloned.
     pub fn observe(&self, observer: impl Observe<KeyedEvent<K>>) {
-        self.inner.audience().all.add(observer);
+        self.inner.watch.all.add(observer);
     }
 
     /// Shows to `observer` from now on what becomes of keys, [`Forgotten`](KeyedEvent::Forgotten) and
     /// [`TooManyKeys`](KeyedEvent::TooManyKeys), and none of what is decided for known ones.
     pub fn observe_keys(&self, observer: impl Observe<KeyedEvent<K>>) {
-        self.inner.audience().keys.add(observer);
+        self.inner.watch.keys.add(observer);
     }
 
     /// How many times an observer has panicked.
     pub fn observer_panics(&self) -> u64 {
-        self.inner.watch.get().map_or(0, |watch| watch.all.panics() + watch.keys.panics())
+        self.inner.watch.all.panics() + self.inner.watch.keys.panics()
     }
 }
 
 impl<K, A: Algorithm, S> Inner<K, A, S> {
-    fn audience(&self) -> &Watch<K> {
-        self.watch.get_or_init(|| Box::new(Watch { all: Observers::new(), keys: Observers::new() }))
-    }
-
-    /// Whether requests are told of. The one branch of those that nobody has ever observed.
+    /// Whether requests may have to be told of: the one branch of those that nobody observes.
     #[inline(always)]
     pub(super) fn is_watched(&self) -> bool {
-        self.watch.get().is_some_and(|watch| watch.all.is_watched())
+        self.watch.all.may_be_watched()
     }
 
     /// A request of an observed limiter was decided on.
@@ -144,23 +140,31 @@ impl<K, A: Algorithm, S> Inner<K, A, S> {
 
     /// What has become of a request.
     pub(super) fn tell(&self, event: impl FnOnce() -> KeyedEvent<K>) {
-        if let Some(watch) = self.watch.get() {
-            watch.all.emit(event);
-        }
+        self.watch.all.emit(event);
     }
 
     pub(super) fn tell_full(&self, key: Option<K>, full: TooManyKeys) {
-        if let (Some(watch), Some(key)) = (self.watch.get(), key) {
-            watch.tell_key(|| KeyedEvent::TooManyKeys { key, full });
+        if let Some(key) = key.filter(|_| self.watch.is_of_keys()) {
+            self.watch.tell_key(&KeyedEvent::TooManyKeys { key, full });
+        }
+    }
+
+    /// Of entries that were removed; drops them. Not under a lock, as they are the user's.
+    #[inline]
+    pub(super) fn tell_all_gone<const N: usize>(&self, gone: [Option<Gone<K, A::State>>; N]) {
+        if self.watch.is_of_keys() {
+            gone.into_iter().flatten().for_each(|gone| self.tell_gone(gone));
+        } else {
+            drop(gone);
         }
     }
 
     /// Of an entry that was removed; drops it. Both not under a lock, as it is the user's.
     #[inline]
     pub(super) fn tell_gone(&self, gone: Gone<K, A::State>) {
-        if let Some(watch) = self.watch.get() {
+        if self.watch.is_of_keys() {
             let Gone { entry, why } = gone;
-            watch.tell_key(|| KeyedEvent::Forgotten { key: entry.key, why });
+            self.watch.tell_key(&KeyedEvent::Forgotten { key: entry.key, why });
         }
     }
 
@@ -171,14 +175,20 @@ impl<K, A: Algorithm, S> Inner<K, A, S> {
 }
 
 impl<K> Watch<K> {
+    pub(super) fn new() -> Self {
+        Self { all: Observers::new(), keys: Observers::new() }
+    }
+
+    #[inline]
+    fn is_of_keys(&self) -> bool {
+        self.all.may_be_watched() | self.keys.may_be_watched()
+    }
+
     #[cold]
     #[inline(never)]
-    fn tell_key(&self, event: impl FnOnce() -> KeyedEvent<K>) {
+    fn tell_key(&self, event: &KeyedEvent<K>) {
         let Self { all, keys } = self;
-        if all.is_watched() || keys.is_watched() {
-            let event = event();
-            all.show(&event);
-            keys.show(&event);
-        }
+        all.show(event);
+        keys.show(event);
     }
 }

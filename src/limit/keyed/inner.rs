@@ -16,7 +16,7 @@ use crate::wait::{Latch, Panicked, Turn};
 use crossbeam_utils::CachePadded;
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Records that are looked at on behalf of one new key, in each shard that may have an idle one, and once more to evict one. Each key that was used since it came
 /// into the order costs one look.
@@ -38,7 +38,7 @@ pub(super) struct Inner<K, A: Algorithm, S> {
     pub(super) when_full: WhenFull,
     pub(super) name: Option<Arc<str>>,
     rejected: AtomicU64,
-    pub(super) watch: OnceLock<Box<Watch<K>>>,
+    pub(super) watch: Watch<K>,
     /// What new keys are limited by, or will be in a moment.
     pub(super) current: Mutex<A>,
     /// Held by who changes it, until all keys have been changed.
@@ -142,7 +142,7 @@ where
             when_full,
             name,
             rejected: AtomicU64::new(0),
-            watch: OnceLock::new(),
+            watch: Watch::new(),
             changing: Mutex::new(()),
         }
     }
@@ -173,10 +173,28 @@ where
         let place = self.find(key);
         let Some(cell) = self.cell(place.0) else { return Ok(()) };
         cell.fetch(place.1);
-        let result = self.apply_to(cell, key, place, now(), op);
         if self.is_watched() {
-            self.tell_decided(key, op, result);
+            return self.apply_and_tell(cell, key, place, now(), op);
         }
+        self.apply_to(cell, key, place, now(), op)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn apply_and_tell<Q>(
+        &self,
+        cell: &Cell<K, A>,
+        key: &Q,
+        place: (usize, Short),
+        now: u64,
+        op: Op,
+    ) -> Result<(), KeyDenied>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let result = self.apply_to(cell, key, place, now, op);
+        self.tell_decided(key, op, result);
         result
     }
 
@@ -252,7 +270,7 @@ where
                 let place = || place.take().or_else(|| self.room.reserve());
                 (shard.change_or_insert(hash, key, &mut owned, now, op, place), gone)
             });
-            gone.into_iter().flatten().for_each(|gone| self.tell_gone(gone));
+            self.tell_all_gone(gone);
             if let Some(result) = result {
                 return result.map_err(KeyDenied::Denied);
             }

@@ -186,7 +186,7 @@ fn enqueue(
         drop(queued);
         return Poll::Ready(Err(WaitError::Full(refusal)));
     }
-    let queued_for = inner.observers.is_watched().then(|| refusal.clone());
+    let queued_for = inner.observers.may_be_watched().then(|| refusal.clone());
     let want = Want {
         ticket,
         names,

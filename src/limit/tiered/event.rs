@@ -68,7 +68,6 @@ impl Tiered {
 
 impl Inner {
     /// A request was decided on the spot.
-    #[inline]
     pub(super) fn tell_decided(&self, tokens: u64, decision: &Result<(), Refusal>) {
         self.observers.emit(|| match decision {
             Ok(()) => TieredEvent::Admitted { tokens },
@@ -79,7 +78,7 @@ impl Inner {
     /// A request has ended that could have waited: since when, if it did.
     #[inline]
     pub(super) fn tell_ended(&self, tokens: u64, since: Option<u64>, result: &Result<(), WaitError>) {
-        if self.observers.is_watched() {
+        if self.observers.may_be_watched() {
             self.ended(tokens, since, result);
         }
     }

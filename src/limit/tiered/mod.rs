@@ -147,17 +147,29 @@ impl Tiered {
     }
 
     fn decide(&self, request: &Request<'_>, now: u64, purpose: Purpose) -> Result<(), Refusal> {
-        let decision = if request.tokens == 0 {
+        if purpose == Purpose::Take && self.inner.observers.may_be_watched() {
+            return self.decide_and_tell(request, now);
+        }
+        self.decide_untold(request, now, purpose)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_and_tell(&self, request: &Request<'_>, now: u64) -> Result<(), Refusal> {
+        let decision = self.decide_untold(request, now, Purpose::Take);
+        self.inner.tell_decided(request.tokens, &decision);
+        decision
+    }
+
+    #[inline]
+    fn decide_untold(&self, request: &Request<'_>, now: u64, purpose: Purpose) -> Result<(), Refusal> {
+        if request.tokens == 0 {
             Ok(())
         } else if self.inner.somebody_waits() {
             self.inner.take_behind(request, now, purpose)
         } else {
             self.inner.take(request, now, purpose)
-        };
-        if purpose == Purpose::Take {
-            self.inner.tell_decided(request.tokens, &decision);
         }
-        decision
     }
 
     /// Waits until the request is admitted in all of its tiers.
