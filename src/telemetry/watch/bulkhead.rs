@@ -50,7 +50,7 @@ impl Watch for Bulkhead {
                 let (at, waited) = refused(rejection);
                 counted.count(at, waited);
             }
-            BulkheadEvent::Finished { held, .. } => held.into_iter().for_each(|held| held_for.record(*held)),
+            BulkheadEvent::Finished { held, .. } => held.iter().for_each(|held| held_for.record(*held)),
             BulkheadEvent::Resized { from, to, .. } => {
                 log.write(Level::Info, "resized", &[("from", from), ("to", to)]);
             }

@@ -88,6 +88,7 @@ fn waits_are_told_of_with_their_length() {
     let (time, builder) = builder(Quota::per_second(1).burst(1));
     let limiter = builder.build().unwrap();
     let (all, keys) = observe(&limiter);
+    time.advance(ms(7));
     Polled::new(limiter.acquire("a")).poll().unwrap().unwrap();
     let (mut granted, mut dropped) = (Polled::new(limiter.acquire("a")), Polled::new(limiter.acquire("a")));
     assert!(granted.poll().is_none() && dropped.poll().is_none() && granted.poll().is_none());

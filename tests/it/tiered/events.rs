@@ -63,6 +63,7 @@ fn each_tier_that_refuses_is_named() {
 #[test]
 fn waits_are_told_of_with_their_length() {
     let (time, limiter, told) = observed();
+    time.advance(ms(7));
     let request = Request::new("GET", "/a").resource("7");
     Polled::new(limiter.acquire(request)).poll().unwrap().unwrap();
     let (mut granted, mut dropped) =
