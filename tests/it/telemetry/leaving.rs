@@ -54,7 +54,7 @@ fn what_looked_at_components_goes_with_the_telemetry() {
     drop(telemetry);
     assert!(sink.upgrade().is_none(), "no component holds what told of it");
     // They go on.
-    breaker.reset();
+    breaker.reset().expect("legal");
     drop((semaphore.try_acquire().expect("free"), bulkhead.try_acquire().expect("free")));
     drop((concurrency.try_acquire().expect("free"), adaptive.try_acquire().expect("free")));
     bucket.try_acquire().expect("there");
