@@ -7,11 +7,10 @@
 #![forbid(unsafe_code)]
 
 use crate::panics::contain;
-use crate::shim::{AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::shim::{AtomicBool, AtomicU64, Mutex, Ordering, serial};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Sees the events of a component.
 ///
@@ -39,22 +38,58 @@ impl<E: ?Sized, F: Fn(&E) + Send + Sync + 'static> Observe<E> for F {
     }
 }
 
+type List<E> = Arc<[Seat<E>]>;
+
+/// An observer, and the number by which it is found when it goes.
+struct Seat<E> {
+    id: u64,
+    /// A function and not an [`Observe`], which would want events that live for ever.
+    observer: Arc<dyn Fn(&E) + Send + Sync>,
+}
+
+impl<E> Clone for Seat<E> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, observer: Arc::clone(&self.observer) }
+    }
+}
+
 /// Those who observe one component.
-///
-/// Nobody is ever removed: so the list only grows at its end, and whoever goes through it takes no lock.
-pub struct Observers<E: 'static> {
-    /// How many are in the list for good: 0 is the one branch of an unobserved component.
-    count: AtomicUsize,
-    first: Link<E>,
+pub struct Observers<E> {
+    /// Whether there may be anyone: the one branch of an unobserved component. Set with the list locked by who adds an observer,
+    /// cleared with it locked by who finds nobody in it.
+    any: AtomicBool,
+    /// Not there before somebody has looked.
+    audience: OnceLock<Arc<Audience<E>>>,
     ordered: Mutex<Ordered<E>>,
+}
+
+/// Who looks. Shared with those who may [stop](Attached), so that they keep nothing of the component.
+struct Audience<E> {
+    list: Mutex<List<E>>,
     panics: AtomicU64,
 }
 
-type Link<E> = OnceLock<Box<Node<E>>>;
+impl<E> Audience<E> {
+    fn new() -> Self {
+        Self { list: Mutex::new(Arc::new([])), panics: AtomicU64::new(0) }
+    }
 
-struct Node<E: 'static> {
-    observer: Box<dyn Observe<E>>,
-    next: Link<E>,
+    fn show(&self, list: List<E>, event: &E) {
+        for Seat { observer, .. } in &*list {
+            if contain(|| observer(event)).is_none() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // It may be the last hold on one that has gone meanwhile.
+        contain(|| drop(list));
+    }
+
+    /// Takes an observer out, who comes back to be dropped without the lock.
+    fn remove(&self, id: u64) -> List<E> {
+        let mut list = self.list.lock();
+        let left = list.iter().filter(|seat| seat.id != id).cloned().collect();
+        std::mem::replace(&mut *list, left)
+    }
 }
 
 /// Events that must be seen in the order in which they were decided, whichever thread is first to report.
@@ -94,55 +129,104 @@ impl<E> Drop for Turn<'_, E> {
     }
 }
 
-impl<E: 'static> Observers<E> {
+impl<E> Observers<E> {
     /// Nobody yet.
     pub fn new() -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            first: OnceLock::new(),
-            ordered: Mutex::new(Ordered { next: 0, held: BTreeMap::new(), delivering: false }),
-            panics: AtomicU64::new(0),
-        }
+        let ordered = Ordered { next: 0, held: BTreeMap::new(), delivering: false };
+        Self { any: AtomicBool::new(false), audience: OnceLock::new(), ordered: Mutex::new(ordered) }
     }
 
     /// Adds an observer for all events from now on.
     pub fn add(&self, observer: impl Observe<E>) {
-        let mut node = Box::new(Node { observer: Box::new(observer), next: OnceLock::new() });
-        let mut place = &self.first;
-        loop {
-            place = match place.get() {
-                Some(there) => &there.next,
-                None => match place.set(node) {
-                    Ok(()) => break,
-                    // Somebody else was quicker.
-                    Err(back) => {
-                        node = back;
-                        continue;
-                    }
-                },
-            };
-        }
-        // ORDERING: Release: so many are in the list. Pairs with the load in `deliver`.
-        self.count.fetch_add(1, Ordering::Release);
+        self.seat(observer);
+    }
+
+    fn seat(&self, observer: impl Observe<E>) -> (u64, &Arc<Audience<E>>) {
+        let audience = self.audience.get_or_init(|| Arc::new(Audience::new()));
+        let seat = Seat { id: serial(), observer: Arc::new(move |event: &E| observer.observe(event)) };
+        let id = seat.id;
+        let mut list = audience.list.lock();
+        let more = list.iter().cloned().chain([seat]).collect();
+        let old = std::mem::replace(&mut *list, more);
+        // Relaxed: it says that there is a list to look at, which is seen under its lock.
+        self.any.store(true, Ordering::Relaxed);
+        drop(list);
+        drop(old);
+        (id, audience)
+    }
+
+    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if it is
+    /// just being called, the call's end does; and if nobody else looks, the component is unobserved again. It keeps nothing alive.
+    ///
+    /// ```
+    /// use cofferdam::observe::Observers;
+    ///
+    /// let observers = Observers::<u32>::new();
+    /// let attached = observers.attach(|event: &u32| println!("{event}"));
+    /// assert!(observers.is_watched());
+    /// drop(attached);
+    /// assert!(!observers.is_watched());
+    /// ```
+    pub fn attach(&self, observer: impl Observe<E>) -> Attached
+    where
+        E: 'static,
+    {
+        let (id, audience) = self.seat(observer);
+        let audience = Arc::downgrade(audience);
+        Attached::new(move || drop(audience.upgrade().map(|audience| audience.remove(id))))
     }
 
     /// Whether anyone is looking.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        // Relaxed: an observer added concurrently may miss this event.
-        self.count.load(Ordering::Relaxed) > 0
+        self.may_be_watched() && self.listed().is_some()
+    }
+
+    /// False if nobody is looking. True also if nobody is any more, until that is found out.
+    #[inline(always)]
+    pub(crate) fn may_be_watched(&self) -> bool {
+        // Relaxed: an observer added concurrently may miss this event; the list itself is read under its lock.
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Who looks, if anyone does.
+    #[cold]
+    fn listed(&self) -> Option<(&Audience<E>, List<E>)> {
+        let audience = self.audience.get()?;
+        let list = audience.list.lock();
+        if list.is_empty() {
+            // Relaxed: as above. Who adds the next one sets it again, under the same lock.
+            self.any.store(false, Ordering::Relaxed);
+            return None;
+        }
+        Some((audience, Arc::clone(&list)))
     }
 
     /// How many times an observer has panicked.
     pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+        self.audience.get().map_or(0, |audience| audience.panics.load(Ordering::Relaxed))
     }
 
     /// Builds the event and shows it to everyone, if there is anyone.
     #[inline]
     pub fn emit(&self, event: impl FnOnce() -> E) {
-        if self.is_watched() {
+        if self.may_be_watched() {
             self.deliver(&event());
+        }
+    }
+
+    /// As [`emit`](Self::emit), of an event that is there already.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn show(&self, event: &E) {
+        if self.may_be_watched() {
+            self.deliver(event);
+        }
+    }
+
+    #[cold]
+    fn deliver(&self, event: &E) {
+        if let Some((audience, list)) = self.listed() {
+            audience.show(list, event);
         }
     }
 
@@ -166,48 +250,18 @@ impl<E: 'static> Observers<E> {
         drop(ordered);
         let mut turn = Turn(Some(&self.ordered));
         while let Some(event) = due.take().or_else(|| turn.next()) {
-            if self.is_watched() {
-                self.deliver(&event);
-            }
-        }
-    }
-
-    #[cold]
-    fn deliver(&self, event: &E) {
-        // ORDERING: Acquire: see `add`. Those who are added meanwhile, by an observer too, see the next event.
-        let mut left = self.count.load(Ordering::Acquire);
-        let mut at = self.first.get();
-        while let (Some(node), 1..) = (at, left) {
-            if contain(|| node.observer.observe(event)).is_none() {
-                self.panics.fetch_add(1, Ordering::Relaxed);
-            }
-            left -= 1;
-            at = node.next.get();
+            self.show(&event);
         }
     }
 }
 
-/// What panics in an observer is contained, and leaves nothing of ours half done.
-impl<E: 'static> UnwindSafe for Observers<E> {}
-impl<E: 'static> RefUnwindSafe for Observers<E> {}
-
-/// In a loop: a long list must not cost stack.
-impl<E: 'static> Drop for Observers<E> {
-    fn drop(&mut self) {
-        let mut at = self.first.take();
-        while let Some(mut node) = at {
-            at = node.next.take();
-        }
-    }
-}
-
-impl<E: 'static> Default for Observers<E> {
+impl<E> Default for Observers<E> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<E: 'static> fmt::Debug for Observers<E> {
+impl<E> fmt::Debug for Observers<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observers")
             .field("watched", &self.is_watched())
@@ -215,3 +269,60 @@ impl<E: 'static> fmt::Debug for Observers<E> {
             .finish_non_exhaustive()
     }
 }
+
+/// An observer that is [there for a while](Observers::attach): as long as this is.
+#[must_use = "dropped, its observer goes with it"]
+pub struct Attached(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Attached {
+    /// Whose end is `detach`.
+    pub(crate) fn new(detach: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(detach)))
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(detach) = self.0.take() {
+            // Drops the observer, which is foreign.
+            contain(detach);
+        }
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").finish_non_exhaustive()
+    }
+}
+
+/// How a component is looked at by those who must not keep it: inside of an `impl` of its handle, which has the shared state in
+/// an `Arc`. `watchable!(inner.shared, [A], Self, |shared| ...)`: where that is, the parameters of the `impl`, and what is made of
+/// the state for a look. Without these it says only which component it is.
+#[cfg_attr(
+    not(any(feature = "telemetry", feature = "health")),
+    allow(unused_macros, reason = "nobody looks")
+)]
+macro_rules! watchable {
+    ($($shared:tt).+, [$($parameter:ident),*], $view:ty, $look:expr) => {
+        /// What gives a look at it for as long as it is there, and does not keep it.
+        #[cfg(any(feature = "telemetry", feature = "health"))]
+        #[allow(dead_code, reason = "used by one of the two or both")]
+        pub(crate) fn weak(&self) -> impl Fn() -> Option<$view> + use<$($parameter),*> {
+            let weak = std::sync::Arc::downgrade(&self.$($shared).+);
+            move || weak.upgrade().map($look)
+        }
+
+        $crate::observe::watchable!($($shared).+);
+    };
+    ($($shared:tt).+) => {
+        /// Where its state is: the same for all its handles.
+        #[cfg(feature = "telemetry")]
+        #[allow(dead_code, reason = "of those that nobody watches")]
+        pub(crate) fn address(&self) -> usize {
+            std::sync::Arc::as_ptr(&self.$($shared).+).addr()
+        }
+    };
+}
+#[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use watchable;

@@ -15,6 +15,8 @@ mod pool;
 mod semaphore;
 #[path = "stress/signals.rs"]
 mod signals;
+#[path = "stress/telemetry.rs"]
+mod telemetry;
 #[path = "stress/tiered.rs"]
 mod tiered;
 #[path = "stress/token_bucket.rs"]

@@ -14,6 +14,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "testkit")]
+mod at_rest;
 mod error;
 mod fan_out;
 mod home;

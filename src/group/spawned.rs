@@ -77,6 +77,8 @@ impl<T: Send + 'static> TaskGroup<T> {
         Self::at(Home::Pool(pool.clone()))
     }
 
+    crate::observe::watchable!(shared, [T], GroupStats, |shared| shared.stats());
+
     fn at(home: Home) -> Self {
         Self { shared: Arc::new(Shared::new()), home, settings: Settings::new(), kept: VecDeque::new() }
     }

@@ -270,10 +270,7 @@ impl Baseline {
         self.0.lock().stats()
     }
 
-    pub(super) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let weak = Arc::downgrade(&self.0);
-        move || Some(Self(weak.upgrade()?))
-    }
+    crate::observe::watchable!(0, [], Self, Self);
 }
 
 impl fmt::Debug for Baseline {

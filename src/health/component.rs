@@ -14,7 +14,12 @@ pub type Reading = Box<dyn Fn() -> Option<Finding> + Send + Sync>;
 /// | `CircuitBreaker` | shut down | open, forced open | half-open |
 /// | `WorkerPool` | closed | | somebody waits for room, its queue is full, or it has no worker |
 /// | `Semaphore`, `ConcurrencyLimiter`, `Bulkhead` | closed | | somebody waits, and nothing is free |
+/// | `AdaptiveLimiter` | closed | | somebody waits, and nothing is free |
 /// | `Limiter` | | | paused; or somebody waits, and nothing is free |
+/// | `Tiered` | | | its global bucket is paused; or somebody waits, and nothing is free there |
+/// | `AdmissionControl` | | | it turns calls away |
+/// | `KeyedBreaker` | | | at least one of its breakers is open |
+/// | `Budget` | | | not even one retry can be paid |
 /// | [`Baseline`] | | | it is not as it used to be |
 /// | [`ResourceLimits`] | above one | | close to one |
 pub trait Healthy {
@@ -71,8 +76,8 @@ impl Healthy for ResourceLimits {
 #[cfg(feature = "limit")]
 mod limit {
     use super::{Finding, Healthy, Reading, crowded, while_there};
-    use crate::limit::concurrency::ConcurrencyLimiter;
-    use crate::limit::{Algorithm, Limiter};
+    use crate::limit::concurrency::{AdaptiveLimiter, ConcurrencyLimiter};
+    use crate::limit::{AdmissionControl, Algorithm, Limiter, Tiered};
 
     impl<A: Algorithm> Healthy for Limiter<A> {
         fn reading(&self) -> Reading {
@@ -92,14 +97,47 @@ mod limit {
             })
         }
     }
+
+    impl Healthy for AdaptiveLimiter {
+        fn reading(&self) -> Reading {
+            while_there(self.weak(), |limiter| {
+                let stats = limiter.stats();
+                crowded(limiter.is_closed(), stats.available > 0, stats.waiting)
+            })
+        }
+    }
+
+    impl Healthy for Tiered {
+        fn reading(&self) -> Reading {
+            while_there(self.weak(), |limiter| {
+                let global = limiter.global();
+                if global.is_paused() {
+                    return Finding::degraded("paused");
+                }
+                crowded(false, global.available() > 0, limiter.stats().waiting)
+            })
+        }
+    }
+
+    impl Healthy for AdmissionControl {
+        fn reading(&self) -> Reading {
+            while_there(self.weak(), |admission| match admission.stats().probability {
+                turned_away if turned_away > 0.0 => {
+                    Finding::degraded(format!("{:.0} of 100 calls are turned away", 100.0 * turned_away))
+                }
+                _ => Finding::healthy(),
+            })
+        }
+    }
 }
 
 #[cfg(feature = "resilience")]
 mod resilience {
     use super::{Finding, Healthy, Reading, crowded, while_there};
     use crate::health::Status;
-    use crate::resilience::breaker::State;
-    use crate::resilience::{Bulkhead, CircuitBreaker};
+    use crate::resilience::breaker::{KeyedBreaker, State};
+    use crate::resilience::{Budget, Bulkhead, CircuitBreaker};
+    use std::hash::Hash;
 
     impl Healthy for CircuitBreaker {
         fn reading(&self) -> Reading {
@@ -116,9 +154,35 @@ mod resilience {
         }
     }
 
+    impl<K: Hash + Eq + Clone + Send + Sync + 'static> Healthy for KeyedBreaker<K> {
+        fn reading(&self) -> Reading {
+            while_there(self.weak(), |breakers| {
+                let (mut all, mut open) = (0_usize, 0_usize);
+                breakers.for_each(|_, breaker| {
+                    all += 1;
+                    open += usize::from(matches!(breaker.state(), State::Open | State::ForcedOpen));
+                });
+                match open {
+                    0 => Finding::healthy(),
+                    _ => Finding::degraded(format!("{open} of {all} circuit breakers are open")),
+                }
+            })
+        }
+    }
+
+    impl Healthy for Budget {
+        fn reading(&self) -> Reading {
+            while_there(self.weak(), |stats| match stats.available {
+                0 => Finding::degraded("no retry can be paid"),
+                _ => Finding::healthy(),
+            })
+        }
+    }
+
     impl Healthy for Bulkhead {
         fn reading(&self) -> Reading {
-            while_there(self.weak(), |limiter| {
+            while_there(self.weak(), |bulkhead| {
+                let limiter = bulkhead.limiter();
                 crowded(limiter.is_closed(), limiter.available() > 0, limiter.waiting())
             })
         }
@@ -132,7 +196,7 @@ mod pool {
 
     impl Healthy for WorkerPool {
         fn reading(&self) -> Reading {
-            while_there(self.weak_look(), |(stats, closed, places)| {
+            while_there(self.weak(), |(stats, closed, places)| {
                 let ready = stats.queued.saturating_sub(stats.delayed);
                 let full = places.is_some_and(|places| places > 0 && ready >= places as u64);
                 match () {

@@ -67,8 +67,9 @@ pub use denied::{Denied, WaitError};
 pub use feedback::Feedback;
 pub use gcra::Gcra;
 pub use keyed::{
-    AcquireKey, CreateError, Idle, KeyDenied, KeyState, KeyWaitError, Keyed, KeyedBuilder, KeyedMap,
-    KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys, WhenFull,
+    AcquireKey, CreateError, Forgotten, Idle, KeyDenied, KeyState, KeyWaitError, Keyed, KeyedBuilder,
+    KeyedEvent, KeyedMap, KeyedMapBuilder, KeyedMapStats, KeyedStats, Seeded, SeededHasher, TooManyKeys,
+    WhenFull,
 };
 pub use leaky::{Leaky, LeakyBucket};
 pub use limiter::{Acquire, Decided, Limiter, LimiterBuilder, LimiterEvent, LimiterStats, Reservation};

@@ -392,30 +392,10 @@ impl WorkerPool {
         self.shared.capacity(0)
     }
 
-    /// What gives the books for as long as the pool is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<PoolStats> + Send + Sync + use<> {
-        let shared = Arc::downgrade(&self.shared);
-        move || Some(shared.upgrade()?.stats())
-    }
-
-    /// What gives the books, whether it is closed, and its capacity, for as long as the pool is there.
-    #[cfg(feature = "health")]
-    pub(crate) fn weak_look(
-        &self,
-    ) -> impl Fn() -> Option<(PoolStats, bool, Option<usize>)> + Send + Sync + use<> {
-        let shared = Arc::downgrade(&self.shared);
-        move || {
-            let shared = shared.upgrade()?;
-            Some((shared.stats(), shared.backlog.is_closed(), shared.capacity(0)))
-        }
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
-    }
+    // The books, whether it is closed, and its capacity: no handle, which would keep it open.
+    crate::observe::watchable!(shared, [], (PoolStats, bool, Option<usize>), |shared| {
+        (shared.stats(), shared.backlog.is_closed(), shared.capacity(0))
+    });
 
     /// The name.
     pub fn name(&self) -> &str {

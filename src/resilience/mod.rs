@@ -35,7 +35,7 @@ mod timeout;
 pub use adaptive::*;
 pub use admission::Admission;
 pub use breaker::CircuitBreaker;
-pub use budget::{Budget, QuotaBudgetBuilder, RatioBudgetBuilder, ShareBudgetBuilder};
+pub use budget::{Budget, BudgetStats, QuotaBudgetBuilder, RatioBudgetBuilder, ShareBudgetBuilder};
 pub use bulkhead::*;
 pub use cache::Cache;
 pub use causes::{NotRetryable, causes};

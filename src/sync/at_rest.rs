@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Gate, Semaphore};
+use super::{Gate, Receiver, Semaphore, Sender};
 use crate::testkit::{AtRest, Busy};
 
 impl AtRest for Semaphore {
@@ -15,5 +15,17 @@ impl AtRest for Semaphore {
 impl AtRest for Gate {
     fn busy(&self, busy: &mut Busy) {
         busy.count("waiters", self.waiters() as u64);
+    }
+}
+
+impl<T> AtRest for Sender<T> {
+    fn busy(&self, busy: &mut Busy) {
+        busy.count("values", self.len() as u64);
+    }
+}
+
+impl<T> AtRest for Receiver<T> {
+    fn busy(&self, busy: &mut Busy) {
+        busy.count("values", self.len() as u64);
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Counter, Gauge, Histogram, Label, Logger, Metric, Metrics, Readings, Sample, Series, Source, Tracer,
     Value,
 };
+use crate::observe::Attached;
 use crate::shim::{AtomicBool, Mutex, Ordering};
 use crate::sync::CancelToken;
 use crate::time::Clock;
@@ -54,6 +55,9 @@ pub(super) struct Watched {
     pub(super) serial: u64,
     pub(super) source: Box<dyn Source>,
     pub(super) kept: Vec<Kept>,
+    /// What looks at the component for it: goes with it.
+    #[allow(dead_code, reason = "held, to be dropped in time")]
+    pub(super) attached: Vec<Attached>,
 }
 
 /// A histogram of a component.

@@ -9,7 +9,39 @@
 //! | whatever you have | the three traits [`Metrics`], [`Logger`] and [`Tracer`] |
 //! | a test | a [`Collector`], which is all three |
 //! | your own eyes | [`Telemetry::samples`]; [`inspect`] for who waits, who holds, and how it came to that |
+//!
+//! # What is measured
+//! | watched | metrics | what they cost the watched |
+//! |---|---|---|
+//! | CircuitBreaker | `breaker_calls{outcome}`, `breaker_slow_calls`, `breaker_running`, `breaker_state{state}`, `breaker_state_changes`, `breaker_resets`, `breaker_consecutive_failures`, `breaker_window_failure`, `breaker_window_calls` | nothing |
+//! | KeyedBreaker | `keyed_breaker_breakers{state}`, `keyed_breaker_keys`, `keyed_breaker_capacity`, `keyed_breaker_created`, `keyed_breaker_forgotten{why}`, `keyed_breaker_rejected` | nothing; reading goes through all breakers |
+//! | Retry | `retry_runs{outcome}`, `retry_retries` | nothing |
+//! | Hedge | `hedge_hedges{decision}`, `hedge_wins{winner}` | nothing |
+//! | Timeout | `timeout_timed_out` | nothing |
+//! | Fallback | `fallback_runs{outcome}` | nothing |
+//! | Budget | `budget_requests{outcome}`, `budget_available` | nothing |
+//! | Bulkhead | `bulkhead_calls{outcome}`, `bulkhead_limit`, `bulkhead_running`, `bulkhead_waiting`, `bulkhead_wait{outcome}`, `bulkhead_held` | each call is timed |
+//! | Cache | `cache_requests{found}`, `cache_loads{outcome}`, `cache_evictions`, `cache_entries`, `cache_loading`, `cache_weight` | nothing |
+//! | Registry | `registry_names`, `registry_capacity`, `registry_changes{change}` | nothing |
+//! | Limiter | `limiter_requests{outcome}`, `limiter_wait{outcome}`, `limiter_available`, `limiter_capacity`, `limiter_waiting`, `limiter_paused`, `limiter_clock_steps_back` | decisions are counted |
+//! | Keyed | `keyed_requests{outcome}`, `keyed_keys`, `keyed_capacity`, `keyed_overrides`, `keyed_waiting`, `keyed_inserted`, `keyed_forgotten{why}` | nothing |
+//! | KeyedMap | `keyed_map_keys`, `keyed_map_capacity`, `keyed_map_created`, `keyed_map_forgotten{why}`, `keyed_map_rejected` | nothing |
+//! | Tiered | `tiered_requests{outcome}`, `tiered_hits{tier}`, `tiered_queued`, `tiered_waiting`, `tiered_wait{of}`, `tiered_buckets`, `tiered_active_buckets`, `tiered_evicted`, `tiered_overflowed` | nothing; reading goes through all buckets |
+//! | AdmissionControl | `admission_calls{outcome}`, `admission_running`, `admission_shedding` | nothing |
+//! | ConcurrencyLimiter | `concurrency_requests{outcome}`, `concurrency_limit`, `concurrency_available`, `concurrency_in_flight`, `concurrency_waiting`, `concurrency_wait{outcome}` | each request is told of |
+//! | AdaptiveLimiter | `adaptive_requests{outcome}`, `adaptive_limit`, `adaptive_available`, `adaptive_in_flight`, `adaptive_waiting`, `adaptive_wait{outcome}`, `adaptive_windows{outcome}`, `adaptive_limit_changes{reason}`, `adaptive_probing` | likewise |
+//! | Semaphore | `semaphore_requests{outcome}`, `semaphore_capacity`, `semaphore_available`, `semaphore_in_use`, `semaphore_waiting`, `semaphore_wait{outcome}` | each acquisition takes the lock |
+//! | Sender, Receiver | `channel_values`, `channel_capacity`, `channel_senders`, `channel_receivers` | nothing |
+//! | WorkerPool | `pool_tasks{outcome}`, `pool_submitted`, `pool_failed`, `pool_retried`, `pool_workers`, `pool_queued`, `pool_delayed`, `pool_running`, `pool_waiting`, `pool_queue_wait`, `pool_run{outcome}` | nothing; durations, of one that is observed anyway |
+//! | TaskGroup | `group_members{outcome}`, `group_spawned`, `group_running`, `group_unread` | nothing |
+//! | calls, by Telemetry::instrument | `call_ended{outcome}`, `call_rejections{reason}`, `call_running`, `call_duration{outcome}` | two looks at the clock for each |
+//!
+//! Names are made by [one rule](Metric#naming). [`Telemetry::catalogue`] has all of them with what they mean.
+//!
+//! A group [in place](crate::group::InPlaceGroup), a generator, a merge and other streams are not watched: all that they know is
+//! in the one task that drives them, and only that task can ask.
 
+#![doc = include_str!("elsewhere.md")]
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -58,7 +90,9 @@ use std::time::Duration;
 
 /// Watches components; see the [module](self).
 ///
-/// A cheap handle: clones are the same. Watching keeps no component alive: one that is gone is forgotten.
+/// A cheap handle: clones are the same. Watching keeps no component alive: one that is gone is forgotten. With the last handle
+/// goes all that looked at components for it, and where it told of them: they are again as if nobody had watched, but that what
+/// counts its decisions for it goes on counting.
 #[derive(Clone)]
 pub struct Telemetry {
     hub: Arc<Hub>,
@@ -98,11 +132,17 @@ impl Telemetry {
         let Some(place) = self.hub.reserve(C::COMPONENT, &name) else {
             return Err(WatchError { component: C::COMPONENT, name });
         };
-        let mut scope =
-            Scope { hub: &self.hub, component: C::COMPONENT, name: Arc::clone(&name), kept: Vec::new() };
+        let mut scope = Scope {
+            hub: &self.hub,
+            component: C::COMPONENT,
+            name: Arc::clone(&name),
+            kept: Vec::new(),
+            attached: Vec::new(),
+        };
         let source = component.watch(&mut scope);
-        let kept = scope.kept;
-        place.fill(Watched { component: C::COMPONENT, name, identity, serial: serial(), source, kept });
+        let Scope { kept, attached, .. } = scope;
+        let component = C::COMPONENT;
+        place.fill(Watched { component, name, identity, serial: serial(), source, kept, attached });
         Ok(())
     }
 

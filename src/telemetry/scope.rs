@@ -3,6 +3,7 @@
 use super::distribution::Distribution;
 use super::hub::{Hub, Kept, Outlets};
 use super::{Level, Metric, Record, Source, Timing};
+use crate::observe::Attached;
 use crate::panics::contain;
 use crate::shim::{AtomicBool, Mutex, Ordering};
 use std::collections::BTreeSet;
@@ -62,6 +63,7 @@ pub struct Scope<'a> {
     pub(super) component: &'static str,
     pub(super) name: Arc<str>,
     pub(super) kept: Vec<Kept>,
+    pub(super) attached: Vec<Attached>,
 }
 
 impl Scope<'_> {
@@ -81,6 +83,11 @@ impl Scope<'_> {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         self.kept.push(Kept { metric, labels, distribution: Arc::clone(&distribution) });
         Timing(Some(distribution))
+    }
+
+    /// An observer that is to go when the telemetry goes, or the component.
+    pub fn keep(&mut self, attached: Attached) {
+        self.attached.push(attached);
     }
 
     /// Where lines of the log go.

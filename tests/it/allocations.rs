@@ -1,11 +1,11 @@
 //! What is promised to allocate nothing allocates nothing.
 
 use crate::support::allocations;
-use cofferdam::limit::concurrency::{Discipline, Statistic, Vegas};
-use cofferdam::limit::tiered::{Request, ResourceTiers};
+use cofferdam::limit::concurrency::{AdaptiveEvent, ConcurrencyEvent, Discipline, Statistic, Vegas};
+use cofferdam::limit::tiered::{Request, ResourceTiers, TieredEvent};
 use cofferdam::limit::{
-    AdaptiveLimiter, AdmissionControl, Algorithm, ConcurrencyLimiter, Fixed, Keyed, Leaky, Limiter, Quota,
-    Rate, Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
+    AdaptiveLimiter, AdmissionControl, Algorithm, ConcurrencyLimiter, Fixed, Keyed, KeyedEvent, Leaky,
+    Limiter, Quota, Rate, Several, SlidingCounter, SlidingLog, Spacing, Tiered, TokenBucket, WarmUp,
 };
 use cofferdam::observe::Observers;
 use cofferdam::pool::{PoolBuilder, PoolEvent, Priority, WorkerPool};
@@ -498,6 +498,49 @@ fn an_adaptive_limit_learns_without_allocating() {
         assert_eq!(count, 0, "{statistic:?}");
         assert!(limiter.stats().updates > 100);
     }
+}
+
+// What an observer is shown is made on the stack, unless it has a key that is made on the heap.
+#[test]
+fn limiters_that_are_observed_do_not_allocate_for_it() {
+    let time = ManualClock::new();
+    let fixed = ConcurrencyLimiter::builder(2).clock(time.clock()).build().expect("valid");
+    let found =
+        AdaptiveLimiter::builder(Vegas::new()).clock(time.clock()).min_samples(5).build().expect("valid");
+    let by_key =
+        Keyed::<u64>::builder(Quota::per_second(1).burst(1)).clock(time.clock()).build().expect("valid");
+    let by_route = Tiered::builder().clock(time.clock()).build().expect("valid");
+    let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = || {
+        let seen = Arc::clone(&seen);
+        move || drop(seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    };
+    let (one, two, three, four, five) = (count(), count(), count(), count(), count());
+    fixed.observe(move |_: &ConcurrencyEvent| one());
+    found.observe(move |_: &AdaptiveEvent| two());
+    found.observe_requests(move |_: &ConcurrencyEvent| three());
+    by_key.observe(move |_: &KeyedEvent<u64>| four());
+    by_route.observe(move |_: &TieredEvent| five());
+    let request = Request::new("GET", "/users/42");
+    let round = || {
+        let held = fixed.try_acquire_many(2).expect("free");
+        black_box(fixed.try_acquire().is_err());
+        assert!(FutureExt::now_or_never(fixed.acquire()).is_none(), "and dropped");
+        let mut wait = std::pin::pin!(fixed.acquire());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(wait.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        assert!(wait.poll(&mut context).is_ready());
+        let guard = found.try_acquire().expect("free");
+        time.advance(Duration::from_secs(1));
+        guard.success();
+        black_box((by_key.try_acquire(&1).is_ok(), by_key.try_acquire(&1).is_err()));
+        while by_route.try_acquire(request).is_ok() {}
+    };
+    round();
+    let before = seen.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(allocations(|| (0..50).for_each(|_| round())), 0);
+    assert!(seen.load(std::sync::atomic::Ordering::Relaxed) > before + 50 * 8, "all of them are told of");
 }
 
 #[test]

@@ -67,6 +67,8 @@ table! {
     Observers<Unshared>                         => yes yes yes;
     Observers<Local>                            => no  no  yes;
 
+    cofferdam::observe::Attached                => yes yes yes;
+
     // testkit
     testkit::ManualClock                        => yes yes yes;
     testkit::WakeCounter                        => yes yes yes;
@@ -191,6 +193,9 @@ table! {
     limit::Keyed<Local>                         => no  no  yes;
     limit::KeyedBuilder<Local, limit::Gcra>     => yes yes yes;
     limit::KeyedStats                           => yes yes yes;
+    limit::KeyedEvent<u8>                       => yes yes yes;
+    limit::KeyedEvent<Local>                    => no  no  yes;
+    limit::Forgotten                            => yes yes yes;
     limit::KeyState                             => yes yes yes;
     limit::KeyDenied                            => yes yes yes;
     limit::KeyWaitError                         => yes yes yes;
@@ -218,6 +223,7 @@ table! {
     concurrency::ConcurrencyLimiter             => yes yes yes;
     concurrency::ConcurrencyLimiterBuilder      => yes yes yes;
     concurrency::ConcurrencyStats               => yes yes yes;
+    concurrency::ConcurrencyEvent               => yes yes yes;
     concurrency::PartitionStats                 => yes yes yes;
     concurrency::Discipline                     => yes yes yes;
     concurrency::Partition                      => yes yes yes;
@@ -230,6 +236,8 @@ table! {
     concurrency::AdaptiveLimiter                => yes yes yes;
     concurrency::AdaptiveLimiterBuilder         => yes no  yes;
     concurrency::AdaptiveStats                  => yes yes yes;
+    concurrency::AdaptiveEvent                  => yes yes yes;
+    concurrency::LimitReason                    => yes yes yes;
     concurrency::adaptive::Guard<&'static AdaptiveLimiter>   => yes yes yes;
     concurrency::adaptive::OwnedGuard           => yes yes yes;
     concurrency::adaptive::Acquire<&'static AdaptiveLimiter> => yes no no;
@@ -247,6 +255,7 @@ table! {
     limit::Tiered                               => yes yes yes;
     limit::tiered::TieredBuilder                => yes yes yes;
     limit::tiered::TieredStats                  => yes yes yes;
+    limit::tiered::TieredEvent                  => yes yes yes;
     limit::tiered::TierBucket<'static>          => yes yes yes;
     limit::tiered::Request<'static>             => yes yes yes;
     limit::tiered::Route                        => yes yes yes;
@@ -424,6 +433,7 @@ table! {
     resilience::DetachingAttempt<'static, Pinned> => yes no  yes;
     resilience::DetachingAttempt<'static, Local>  => no  no  yes;
     resilience::Budget                          => yes yes yes;
+    resilience::BudgetStats                     => yes yes yes;
     resilience::QuotaBudgetBuilder              => yes yes yes;
     resilience::RatioBudgetBuilder              => yes yes yes;
 

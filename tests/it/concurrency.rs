@@ -3,6 +3,7 @@
 mod adaptive;
 mod algorithms;
 mod cancel;
+mod events;
 mod foreign;
 mod model;
 mod partitions;

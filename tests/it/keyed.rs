@@ -1,6 +1,7 @@
 //! Limits, breakers and semaphores by key, in virtual time.
 
 mod bounds;
+mod events;
 mod foreign;
 mod limits;
 mod map;

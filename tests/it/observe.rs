@@ -212,15 +212,72 @@ fn observers_that_are_added_side_by_side_are_all_there() {
 }
 
 #[test]
-fn many_observers_are_dropped_without_much_stack() {
+fn an_observer_that_is_attached_goes_with_what_holds_it() {
     let observers = Observers::<u32>::new();
-    for _ in 0..5_000 {
-        observers.add(|_: &u32| {});
+    let kept = keep(&observers);
+    let (seen, mark) = (Seen::default(), Arc::new(()));
+    let (there, gone) = (Arc::clone(&seen), Arc::downgrade(&mark));
+    let attached = observers.attach(move |event: &u32| {
+        let _held = &mark;
+        there.lock().unwrap().push(*event);
+    });
+    observers.emit(|| 1);
+    assert!(gone.upgrade().is_some());
+    drop(attached);
+    assert!(gone.upgrade().is_none(), "at once, and not with the next event");
+    observers.emit(|| 2);
+    assert_eq!((take(&seen), take(&kept)), (vec![1], vec![1, 2]), "others stay");
+}
+
+#[test]
+fn with_the_last_of_them_nobody_looks_any_more() {
+    let observers = Observers::<u32>::new();
+    let both = [observers.attach(|_: &u32| ()), observers.attach(|_: &u32| ())];
+    let [first, second] = both;
+    drop(first);
+    assert!(observers.is_watched());
+    drop(second);
+    assert!(!observers.is_watched());
+    observers.emit(|| unreachable!("nobody looks"));
+    let seen = keep(&observers);
+    observers.emit(|| 3);
+    assert_eq!(take(&seen), [3], "and somebody may again");
+}
+
+#[test]
+fn what_holds_an_observer_may_outlive_the_observed() {
+    let observers = Observers::<u32>::new();
+    let mark = Arc::new(());
+    let gone = Arc::downgrade(&mark);
+    let attached = observers.attach(move |_: &u32| drop(Arc::clone(&mark)));
+    drop(observers);
+    assert!(gone.upgrade().is_none(), "it keeps nothing");
+    drop(attached);
+}
+
+/// Panics when it is dropped.
+struct Rude;
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        panic!("rude");
     }
-    std::thread::Builder::new()
-        .stack_size(64 << 10)
-        .spawn(move || drop(observers))
-        .expect("a thread")
-        .join()
-        .expect("no overflow");
+}
+
+#[test]
+fn an_observer_may_go_in_the_midst_of_an_event_and_panic_as_it_goes() {
+    let observers = Arc::new(Observers::<u32>::new());
+    let attached = Arc::new(Mutex::new(None));
+    let (slot, rude) = (Arc::clone(&attached), Rude);
+    *attached.lock().unwrap() = Some(observers.attach(move |_: &u32| {
+        let _held = &rude;
+        drop(slot.lock().unwrap().take());
+    }));
+    let last = keep(&observers);
+    observers.emit(|| 1);
+    observers.emit(|| 2);
+    assert_eq!(take(&last), [1, 2]);
+    assert_eq!(observers.panics(), 0, "of its calls; there was one");
+    let rude = Rude;
+    drop(observers.attach(move |_: &u32| assert!(std::mem::size_of_val(&rude) == 0)));
 }

@@ -1,7 +1,10 @@
 //! Telemetry: what is read, published, logged and traced.
 
 mod carriers;
+mod catalogue;
+mod counted;
 mod inspect;
+mod leaving;
 mod sinks;
 
 use cofferdam::limit::{Keyed, Quota, TokenBucket};

@@ -1,6 +1,7 @@
 //! Limits of several tiers, in virtual time.
 
 mod decisions;
+mod events;
 mod hostile;
 mod memory;
 mod model;

@@ -203,18 +203,7 @@ impl AdmissionControl {
         Ok(f64::from_bits(self.inner.max.swap(max.to_bits(), Ordering::Relaxed)))
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let inner = Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
+    crate::observe::watchable!(inner, [], Self, |inner| Self { inner });
 
     /// What it has counted, and what follows from that now.
     pub fn stats(&self) -> AdmissionStats {

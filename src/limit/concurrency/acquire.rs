@@ -33,19 +33,22 @@ pin_project! {
         slot: Slot<Want>,
         alarm: Alarm,
         ends: Ends,
+        // When the wait began, if anybody wanted to know; see `tell_queued`.
+        since: u64,
     }
 
     impl<H: Handle> PinnedDrop for Acquire<H> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if this.slot.is_idle() {
-                return;
-            }
-            if let Some(inner) = this.handle.as_ref().map(|handle| &handle.limiter().inner) {
-                if let Some(line) = &inner.line {
+            let mut this = this.project();
+            let Some(inner) = this.handle.as_ref().map(|handle| &handle.limiter().inner) else { return };
+            match &inner.line {
+                _ if this.slot.is_idle() && this.queued.is_none() => return,
+                Some(line) => {
                     line.abandon(&inner.semaphore, this.slot.as_ref(), inner.lane(this.request.partition));
                 }
+                None => this.queued.set(None),
             }
+            inner.tell_cancelled(this.request.permits, *this.since);
         }
     }
 }
@@ -74,7 +77,8 @@ impl<H: Handle> Acquire<H> {
     #[inline]
     pub(super) fn new(handle: H, request: Request) -> Self {
         let ends = Ends { why: Why::Deadline, shed_at: u64::MAX, allowed: Duration::MAX };
-        Self { handle: Some(handle), request, queued: None, slot: Slot::new(), alarm: Alarm::default(), ends }
+        let (slot, alarm) = (Slot::new(), Alarm::default());
+        Self { handle: Some(handle), request, queued: None, slot, alarm, ends, since: 0 }
     }
 
     /// Waits at most `limit`, counted from the first poll that finds no permits.
@@ -93,32 +97,45 @@ impl<H: Handle> Future for Acquire<H> {
         let Some(limiter) = this.handle.as_ref().map(Handle::limiter) else { return Poll::Pending };
         let fresh = this.queued.is_none() && this.slot.is_idle();
         // All that a ready acquisition does.
-        let taken = fresh && !context::can_end() && limiter.take(*this.request);
-        let outcome = if taken {
-            Ok(())
-        } else {
-            let handle = this.handle.as_ref();
-            let polled = match &limiter.inner.line {
-                None => poll_queued(handle, this.queued.as_mut(), this.request, this.alarm, this.ends, cx),
-                Some(line) => {
-                    let slot = this.slot.as_ref();
-                    poll_line(&limiter.inner, line, slot, this.request, (this.alarm, this.ends), cx)
-                }
-            };
-            ready!(polled)
+        if fresh && !context::can_end() && limiter.take(*this.request) {
+            let Some(handle) = this.handle.take() else { return Poll::Pending };
+            return Poll::Ready(Ok(acquired(handle, this.request, 0)));
+        }
+        let handle = this.handle.as_ref();
+        let polled = match &limiter.inner.line {
+            None => poll_queued(handle, this.queued.as_mut(), this.request, this.alarm, this.ends, cx),
+            Some(line) => {
+                let slot = this.slot.as_ref();
+                poll_line(&limiter.inner, line, slot, this.request, (this.alarm, this.ends), cx)
+            }
+        };
+        let Poll::Ready(outcome) = polled else {
+            if fresh {
+                *this.since = limiter.inner.tell_queued(this.request.permits);
+            }
+            return Poll::Pending;
         };
         let Some(handle) = this.handle.take() else { return Poll::Pending };
         let acquired = match outcome {
-            Ok(()) => {
-                let lane = handle.limiter().inner.lane(this.request.partition);
-                Ok(Permit::new(handle, this.request.permits, lane))
+            Ok(()) => Ok(acquired(handle, this.request, *this.since)),
+            Err(kind) => {
+                handle.limiter().inner.tell_ended(this.request.permits, Some(&kind), *this.since);
+                Err(kind.into())
             }
-            Err(kind) => Err(kind.into()),
         };
         // Drops a waker, foreign code: if it panics the permit goes back.
         this.alarm.disarm();
         Poll::Ready(acquired)
     }
+}
+
+/// The guard of permits that are taken; which is told of when it is there, so that nothing is lost by it.
+#[inline(always)]
+fn acquired<H: Handle>(handle: H, request: &Request, since: u64) -> Permit<H> {
+    let lane = handle.limiter().inner.lane(request.partition);
+    let permit = Permit::new(handle, request.permits, lane);
+    permit.limiter().inner.tell_ended(request.permits, None, since);
+    permit
 }
 
 /// In the semaphore's queue.

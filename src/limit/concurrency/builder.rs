@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::{Bounds, ConcurrencyLimiter, Discipline, Inner};
 use crate::ConfigError;
+use crate::observe::Observers;
 use crate::sync::{Order, Semaphore};
 use crate::time::Clock;
 use std::borrow::Cow;
@@ -133,7 +134,8 @@ impl ConcurrencyLimiterBuilder {
         let line = rule.map(|rule| Line::new(rule, &shares, clock.clone()));
         let names = names.into_boxed_slice();
         let queue = Bounds::new(max_waiting, wait_limit);
-        let inner = Inner { semaphore: Arc::new(semaphore), line, discipline, names, queue, clock };
+        let (semaphore, observers) = (Arc::new(semaphore), Observers::new());
+        let inner = Inner { semaphore, line, discipline, names, queue, clock, observers };
         Ok(ConcurrencyLimiter { inner: Arc::new(inner) })
     }
 }

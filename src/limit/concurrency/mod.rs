@@ -5,21 +5,24 @@ pub mod adaptive;
 mod builder;
 mod discipline;
 mod error;
+mod event;
 mod lane;
 mod line;
 mod permit;
 
 pub use acquire::Acquire;
 pub use adaptive::{
-    AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2, Outcome,
-    Sample, Statistic, Vegas,
+    AdaptiveEvent, AdaptiveLimiter, AdaptiveLimiterBuilder, AdaptiveStats, Aimd, Algorithm, Fixed, Gradient2,
+    LimitReason, Outcome, Sample, Statistic, Vegas,
 };
 pub use builder::ConcurrencyLimiterBuilder;
 pub use discipline::{Discipline, Partition, Request};
 pub use error::AcquireError;
+pub use event::ConcurrencyEvent;
 pub use permit::{Handle, OwnedPermit, Permit};
 
 use crate::ConfigError;
+use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{self, Semaphore};
 use crate::time::Clock;
@@ -93,6 +96,7 @@ struct Inner {
     names: Box<[Cow<'static, str>]>,
     queue: Bounds,
     clock: Clock,
+    observers: Observers<ConcurrencyEvent>,
 }
 
 /// Of the queue. Relaxed: each is read for itself by whoever is about to wait.
@@ -133,6 +137,10 @@ impl Inner {
     fn lane(&self, partition: Partition) -> usize {
         let lane = usize::from(partition.0);
         if lane <= self.names.len() { lane } else { 0 }
+    }
+
+    fn waiting(&self) -> usize {
+        self.line.as_ref().map_or_else(|| self.semaphore.waiting(), Line::waiting)
     }
 }
 
@@ -294,19 +302,30 @@ impl ConcurrencyLimiter {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_take(&self, request: Request) -> Result<(), AcquireError> {
-        if self.take(request) { Ok(()) } else { self.try_take_slowly(request) }
+        if self.take(request) {
+            self.inner.tell_ended(request.permits, None, 0);
+            Ok(())
+        } else {
+            self.try_take_slowly(request)
+        }
     }
 
     /// Says why not, or takes after all.
     #[cold]
     fn try_take_slowly(&self, request: Request) -> Result<(), AcquireError> {
+        let refusal = self.refuse_or_take(request);
+        self.inner.tell_ended(request.permits, refusal.as_ref(), 0);
+        refusal.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn refuse_or_take(&self, request: Request) -> Option<Kind> {
         let semaphore = &self.inner.semaphore;
         let n = request.permits;
-        let kind = match &self.inner.line {
+        Some(match &self.inner.line {
             None => match semaphore.try_take(n) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return None,
                 Err(error) if error.is_closed() => Kind::Closed,
                 Err(error) if error.exceeds_capacity() => Kind::Above { wanted: n, limit: self.limit() },
                 Err(_) => self.full(),
@@ -314,11 +333,10 @@ impl ConcurrencyLimiter {
             Some(_) if semaphore.is_closed() => Kind::Closed,
             Some(line) => match semaphore.most() {
                 most if n > most => Kind::Above { wanted: n, limit: self.limit() },
-                _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return Ok(()),
+                _ if line.take_locked(semaphore, n, self.inner.lane(request.partition)) => return None,
                 _ => self.full(),
             },
-        };
-        Err(kind.into())
+        })
     }
 
     fn full(&self) -> Kind {
@@ -382,7 +400,7 @@ impl ConcurrencyLimiter {
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
-        self.inner.line.as_ref().map_or_else(|| self.inner.semaphore.waiting(), Line::waiting)
+        self.inner.waiting()
     }
 
     /// Everything at about one moment.
@@ -425,6 +443,9 @@ impl ConcurrencyLimiter {
         if let Some(line) = &inner.line {
             line.follow_capacity(&inner.semaphore);
         }
+        if old != limit {
+            inner.observers.emit(|| ConcurrencyEvent::Resized { from: old, to: limit });
+        }
         old
     }
 
@@ -447,12 +468,7 @@ impl ConcurrencyLimiter {
         &self.inner.clock
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "health")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let inner = std::sync::Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
+    crate::observe::watchable!(inner, [], Self, |inner| Self { inner });
 
     /// Adds permits that [`ConcurrencyLimiterBuilder::initial`] held back, without changing the limit.
     ///
@@ -469,9 +485,12 @@ impl ConcurrencyLimiter {
 
     /// Ends all waits with an error and refuses all further requests. Permits that are out stay valid. Idempotent.
     pub fn close(&self) {
-        self.inner.semaphore.close();
+        let is_first = self.inner.semaphore.close_first();
         if let Some(line) = &self.inner.line {
             line.close();
+        }
+        if is_first {
+            self.inner.observers.emit(|| ConcurrencyEvent::Closed);
         }
     }
 
@@ -511,7 +530,7 @@ impl Shortcut {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn try_acquire<H: Handle>(handle: H, request: Request) -> Result<Permit<H>, AcquireError> {
     handle.limiter().try_take(request)?;
     let lane = handle.limiter().inner.lane(request.partition);

@@ -4,9 +4,10 @@ use super::bell::Bell;
 use super::hash::Short;
 use super::inner::Inner;
 use super::shard::Op;
-use super::{KeyDenied, KeyWaitError, Keyed};
+use super::{KeyDenied, KeyWaitError, Keyed, KeyedEvent};
 use crate::limit::limiter::line::{Ask, Entry, Want};
 use crate::limit::{Algorithm, Denied};
+use crate::panics::contain;
 use crate::sync::context;
 use crate::wait::{Outcome, Slot};
 use pin_project_lite::pin_project;
@@ -47,6 +48,10 @@ pin_project! {
         n: u64,
         limit: Option<Duration>,
         state: State,
+        // When the wait began, in nanoseconds of the limiter.
+        since: u64,
+        // For an event, also when it is dropped: what is dropped has no more bounds than its type.
+        own: fn(&Q) -> K,
         #[pin]
         slot: Slot<Want>,
     }
@@ -62,7 +67,17 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if *this.state == State::Queued {
-                abandon(&this.limiter.inner, *this.place, *this.key, this.slot.as_ref());
+                let (inner, key, own) = (&this.limiter.inner, *this.key, *this.own);
+                abandon(inner, *this.place, key, this.slot.as_ref());
+                if inner.is_watched() {
+                    let (tokens, since) = (*this.n, *this.since);
+                    let cancelled = || {
+                        let waited = inner.waited(since);
+                        inner.tell(|| KeyedEvent::Cancelled { key: own(key), tokens, waited });
+                    };
+                    // The clone of a key is foreign, and this may be a panic already.
+                    contain(cancelled);
+                }
             }
         }
     }
@@ -71,14 +86,24 @@ pin_project! {
 impl<'a, K, Q, A, S> AcquireKey<'a, K, Q, A, S>
 where
     K: Hash + Eq + Borrow<Q>,
-    Q: ?Sized + Hash + Eq,
+    Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
     A: Algorithm,
     S: BuildHasher,
 {
     pub(super) fn new(limiter: &'a Keyed<K, A, S>, key: &'a Q, n: u64, limit: Option<Duration>) -> Self {
         let place = limiter.inner.find(key);
         limiter.inner.fetch(place);
-        Self { limiter, key, place, n, limit, state: State::Fresh, slot: Slot::new() }
+        Self {
+            limiter,
+            key,
+            place,
+            n,
+            limit,
+            state: State::Fresh,
+            since: 0,
+            own: Q::to_owned,
+            slot: Slot::new(),
+        }
     }
 }
 
@@ -96,7 +121,13 @@ where
         let (inner, key, place) = (&this.limiter.inner, *this.key, *this.place);
         match *this.state {
             State::Done => return Poll::Pending,
-            State::Queued => return poll_on(inner, place, key, this.slot.as_ref(), this.state, cx),
+            State::Queued => {
+                let polled = poll_on(inner, place, key, this.slot.as_ref(), this.state, cx);
+                if let (true, Poll::Ready(result)) = (inner.is_watched(), &polled) {
+                    tell_waited(inner, key, *this.n, *this.since, result);
+                }
+                return polled;
+            }
             State::Fresh => {}
         }
         let result = loop {
@@ -111,6 +142,8 @@ where
             match cell.change(|shard| shard.enqueue(place.1, key, slot, &mut waker, ask)) {
                 Some(Ok(Entry::Queued)) => {
                     *this.state = State::Queued;
+                    *this.since = ask.now;
+                    inner.tell(|| KeyedEvent::Queued { key: key.to_owned(), tokens: ask.n });
                     bell.serve(ask.now);
                     return Poll::Pending;
                 }
@@ -121,7 +154,47 @@ where
             }
         };
         *this.state = State::Done;
+        if inner.is_watched() {
+            tell_at_once(inner, key, *this.n, &result);
+        }
         Poll::Ready(result)
+    }
+}
+
+/// A request that did not wait.
+#[cold]
+fn tell_at_once<K, Q, A, S>(inner: &Inner<K, A, S>, key: &Q, n: u64, result: &Result<(), KeyWaitError>)
+where
+    Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    A: Algorithm,
+{
+    let decided = match result {
+        Ok(()) => Ok(()),
+        Err(KeyWaitError::Denied(denied)) => Err(KeyDenied::Denied(*denied)),
+        // Told of already; or nothing was asked for.
+        Err(KeyWaitError::TooManyKeys(_) | KeyWaitError::Ended(_)) => return,
+    };
+    inner.tell_decided(key, Op::Take(n), decided);
+}
+
+/// A request whose wait has ended.
+#[cold]
+fn tell_waited<K, Q, A, S>(
+    inner: &Inner<K, A, S>,
+    key: &Q,
+    tokens: u64,
+    since: u64,
+    result: &Result<(), KeyWaitError>,
+) where
+    Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    A: Algorithm,
+{
+    match result {
+        Ok(()) => {
+            let waited = inner.waited(since);
+            inner.tell(|| KeyedEvent::Granted { key: key.to_owned(), tokens, waited });
+        }
+        Err(_) => tell_at_once(inner, key, tokens, result),
     }
 }
 
@@ -224,7 +297,7 @@ fn abandon<K, Q, A, S>(
 impl<K, Q, A, S> fmt::Debug for AcquireKey<'_, K, Q, A, S>
 where
     K: Eq + Borrow<Q>,
-    Q: ?Sized + Eq,
+    Q: ?Sized + Eq + ToOwned<Owned = K>,
     A: Algorithm,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,10 +3,11 @@
 use super::ahead::Ahead;
 use super::builder::Knobs;
 use super::error::{KeyDenied, TooManyKeys};
+use super::event::Watch;
 use super::hash::{Short, shard_bits};
 use super::room::{Place, Room};
-use super::shard::{Op, Shard, Tried};
-use super::shelf::{Entry, Record, Search, Shelf};
+use super::shard::{Gone, Op, Shard, Tried};
+use super::shelf::{Record, Search, Shelf};
 use super::{KeyedStats, WhenFull};
 use crate::limit::{Algorithm, Decided};
 use crate::shim::{AtomicU64, Mutex, Ordering};
@@ -37,6 +38,7 @@ pub(super) struct Inner<K, A: Algorithm, S> {
     pub(super) when_full: WhenFull,
     pub(super) name: Option<Arc<str>>,
     rejected: AtomicU64,
+    pub(super) watch: Watch<K>,
     /// What new keys are limited by, or will be in a moment.
     pub(super) current: Mutex<A>,
     /// Held by who changes it, until all keys have been changed.
@@ -140,6 +142,7 @@ where
             when_full,
             name,
             rejected: AtomicU64::new(0),
+            watch: Watch::new(),
             changing: Mutex::new(()),
         }
     }
@@ -170,10 +173,32 @@ where
         let place = self.find(key);
         let Some(cell) = self.cell(place.0) else { return Ok(()) };
         cell.fetch(place.1);
+        if self.is_watched() {
+            return self.apply_and_tell(cell, key, place, now(), op);
+        }
         self.apply_to(cell, key, place, now(), op)
     }
 
-    /// As [`apply`](Self::apply), where the key is.
+    #[cold]
+    #[inline(never)]
+    fn apply_and_tell<Q>(
+        &self,
+        cell: &Cell<K, A>,
+        key: &Q,
+        place: (usize, Short),
+        now: u64,
+        op: Op,
+    ) -> Result<(), KeyDenied>
+    where
+        K: Borrow<Q>,
+        Q: ?Sized + Hash + Eq + ToOwned<Owned = K>,
+    {
+        let result = self.apply_to(cell, key, place, now, op);
+        self.tell_decided(key, op, result);
+        result
+    }
+
+    /// As [`apply`](Self::apply), where the key is. It is not told of: it may not be the end of it.
     #[inline(always)]
     pub(super) fn apply_at<Q>(
         &self,
@@ -245,8 +270,7 @@ where
                 let place = || place.take().or_else(|| self.room.reserve());
                 (shard.change_or_insert(hash, key, &mut owned, now, op, place), gone)
             });
-            // Not under the lock: what is dropped here is the user's.
-            drop(gone);
+            self.tell_all_gone(gone);
             if let Some(result) = result {
                 return result.map_err(KeyDenied::Denied);
             }
@@ -259,6 +283,7 @@ where
                     }
                     // Relaxed: a statistic.
                     self.rejected.fetch_add(1, Ordering::Relaxed);
+                    self.tell_full(owned, full);
                     return Err(full.into());
                 }
             }
@@ -317,10 +342,10 @@ where
         self.inherit(cell.change(|shard| shard.take(record.id, now)))
     }
 
-    fn inherit(&self, gone: Option<Entry<K, A::State>>) -> Option<Place<'_>> {
-        gone.and_then(|entry| {
+    fn inherit(&self, gone: Option<Gone<K, A::State>>) -> Option<Place<'_>> {
+        gone.and_then(|gone| {
             let place = self.room.inherit();
-            drop(entry);
+            self.tell_gone(gone);
             place
         })
     }
@@ -337,6 +362,7 @@ where
                 });
                 self.room.release(gone.len());
                 all += gone.len();
+                gone.into_iter().for_each(|gone| self.tell_gone(gone));
                 if !more {
                     break;
                 }

@@ -224,6 +224,8 @@ where
 }
 
 impl<K, V, S> KeyedMap<K, V, S> {
+    crate::observe::watchable!(inner, [K, V, S], Self, |inner| Self { inner });
+
     pub(super) fn assemble(hasher: S, knobs: Knobs, idle_for: Duration, shards: usize) -> Self {
         let share = knobs.share(shards);
         let shard = |_| {

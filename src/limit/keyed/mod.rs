@@ -5,6 +5,7 @@ mod ahead;
 mod bell;
 mod builder;
 mod error;
+mod event;
 mod hash;
 mod idle;
 mod inner;
@@ -21,6 +22,7 @@ mod waiters;
 pub use acquire::AcquireKey;
 pub use builder::KeyedBuilder;
 pub use error::{CreateError, KeyDenied, KeyWaitError, TooManyKeys};
+pub use event::{Forgotten, KeyedEvent};
 pub use hash::{Seeded, SeededHasher};
 pub use idle::Idle;
 pub use map::KeyedMap;
@@ -364,8 +366,10 @@ where
     {
         let (index, hash) = self.inner.find(key);
         let gone = self.inner.cell(index).and_then(|cell| cell.change(|shard| shard.remove(hash, key)));
-        self.inner.room.release(usize::from(gone.is_some()));
-        gone.is_some()
+        let was_there = gone.is_some();
+        self.inner.room.release(usize::from(was_there));
+        gone.into_iter().for_each(|gone| self.inner.tell_gone(gone));
+        was_there
     }
 
     /// Gives this key limits of its own, until they are [removed](Self::remove_override): they are kept whether the key is
@@ -510,18 +514,7 @@ where
         keys
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K, A, S> {
-        let inner = Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
+    crate::observe::watchable!(inner, [K, A, S], Self, |inner| Self { inner });
 
     /// How things stand, and what was done so far. Shards are looked at one after the other.
     pub fn stats(&self) -> KeyedStats {

@@ -1,6 +1,7 @@
 //! One shard of a keyed limiter: decides, forgets what is idle, and changes from one algorithm to the next.
 
 use super::bell::Ring;
+use super::event::Forgotten;
 use super::hash::Short;
 use super::lines::{Lines, state};
 use super::room::Place;
@@ -43,6 +44,12 @@ pub(super) struct Past<A> {
     until: u64,
     /// Entries to be looked at.
     waiting: Vec<Record>,
+}
+
+/// An entry that was forgotten.
+pub(super) struct Gone<K, T> {
+    pub(super) entry: Entry<K, T>,
+    pub(super) why: Forgotten,
 }
 
 pub(super) struct Override<K, A> {
@@ -289,7 +296,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     }
 
     /// Forgets a key that is found.
-    pub(super) fn forget(&mut self, search: &mut Search) -> Option<Entry<K, A::State>> {
+    pub(super) fn forget(&mut self, search: &mut Search) -> Option<Gone<K, A::State>> {
         let Self { shelf, algorithm, parity, past, overrides, .. } = self;
         if past.is_some() && shelf.first() > search.until {
             carry_some(shelf, algorithm, *parity, past, overrides, search.steps);
@@ -299,20 +306,22 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
     }
 
     /// Forgets a key that nobody waits for.
-    pub(super) fn take(&mut self, id: Id, now: u64) -> Option<Entry<K, A::State>> {
+    pub(super) fn take(&mut self, id: Id, now: u64) -> Option<Gone<K, A::State>> {
         let at = idle_at(self.shelf.of(id)?, &self.algorithm, &self.overrides)?;
         let entry = self.shelf.take(id)?;
-        if at <= now {
+        let why = if at <= now {
             self.horizon = at.max(self.horizon);
             self.tally.expired += 1;
+            Forgotten::Expired
         } else {
             self.tally.evicted += 1;
-        }
-        Some(entry)
+            Forgotten::Evicted
+        };
+        Some(Gone { entry, why })
     }
 
     /// Forgets a key, idle or not, unless somebody waits.
-    pub(super) fn remove<Q>(&mut self, hash: Short, key: &Q) -> Option<Entry<K, A::State>>
+    pub(super) fn remove<Q>(&mut self, hash: Short, key: &Q) -> Option<Gone<K, A::State>>
     where
         K: Borrow<Q>,
         Q: ?Sized + Eq,
@@ -320,7 +329,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         let entry = self.shelf.get_mut(hash, key).filter(|entry| entry.marks & IN_LINE == 0)?;
         let id = entry.id();
         self.tally.removed += 1;
-        self.shelf.take(id)
+        Some(Gone { entry: self.shelf.take(id)?, why: Forgotten::Removed })
     }
 
     /// No key is idle before this.

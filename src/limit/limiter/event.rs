@@ -105,7 +105,7 @@ impl Watch {
     }
 
     fn tell(&self, event: impl FnOnce() -> LimiterEvent) {
-        if self.observers.is_watched() || self.others.is_watched() {
+        if self.observers.may_be_watched() || self.others.may_be_watched() {
             let event = event();
             self.observers.emit(|| event);
             self.others.emit(|| event);

@@ -269,23 +269,12 @@ impl<A: Algorithm> Limiter<A> {
         self.inner.look(self.inner.epoch.nanos(), |algorithm, _, _| algorithm.clone())
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(any(feature = "telemetry", feature = "health"))]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<A> {
-        let inner = std::sync::Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
+    crate::observe::watchable!(inner, [A], Self, |inner| Self { inner });
 
     /// The clock of its times.
     #[cfg(feature = "telemetry")]
     pub(crate) fn clock(&self) -> &crate::time::Clock {
         self.inner.epoch.clock()
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        std::sync::Arc::as_ptr(&self.inner).addr()
     }
 
     /// The name given to the builder.
@@ -426,12 +415,12 @@ impl<A: Algorithm> Limiter<A> {
         self.inner.watch.get_or_init(Box::default).observers.add(observer);
     }
 
-    /// Counts decisions from now on, as if it had been built to, and shows all events but these to `observer`.
+    /// Counts decisions from now on, as if it had been built to, and shows all events but these to `observer` for a while.
     #[cfg(feature = "telemetry")]
-    pub(crate) fn count_and_observe(&self, observer: impl Observe<LimiterEvent>) {
+    pub(crate) fn count_and_attach(&self, observer: impl Observe<LimiterEvent>) -> crate::observe::Attached {
         let watch = self.inner.watch.get_or_init(Box::default);
         watch.count();
-        watch.others.add(observer);
+        watch.others.attach(observer)
     }
 
     /// What it has done so far.

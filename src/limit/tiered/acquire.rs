@@ -5,7 +5,7 @@ use super::inner::Inner;
 use super::queue::Want;
 use super::routes::{ByRequest, Names};
 use super::shards::{Naming, Purpose, bit};
-use super::{Refusal, Tiered, WaitError};
+use super::{Refusal, Tiered, TieredEvent, WaitError};
 use crate::sync::context;
 use crate::wait::{Outcome, Slot};
 use pin_project_lite::pin_project;
@@ -34,6 +34,8 @@ pin_project! {
         request: Request<'a>,
         limit: Option<Duration>,
         state: State,
+        // When the wait began, in nanoseconds of the limiter.
+        since: u64,
         #[pin]
         slot: Slot<Want>,
     }
@@ -43,6 +45,7 @@ pin_project! {
             if this.state == State::Queued {
                 let this = this.project();
                 abandon(&this.limiter.inner, this.slot.as_ref());
+                this.limiter.inner.tell_cancelled(this.request.tokens, *this.since);
             }
         }
     }
@@ -50,7 +53,7 @@ pin_project! {
 
 impl<'a> Acquire<'a> {
     pub(super) fn new(limiter: &'a Tiered, request: Request<'a>, limit: Option<Duration>) -> Self {
-        Self { limiter, request, limit, state: State::Fresh, slot: Slot::new() }
+        Self { limiter, request, limit, state: State::Fresh, since: 0, slot: Slot::new() }
     }
 }
 
@@ -62,12 +65,19 @@ impl Future for Acquire<'_> {
         let inner = &this.limiter.inner;
         let poll = match *this.state {
             State::Fresh => {
-                start(inner, this.slot.as_ref(), this.state, cx.waker(), this.request, *this.limit)
+                let wait = (&mut *this.state, &mut *this.since);
+                start(inner, this.slot.as_ref(), wait, cx.waker(), this.request, *this.limit)
             }
             State::Queued => poll_queued(inner, this.slot.as_ref(), cx.waker()),
             State::Done => return Poll::Pending,
         };
-        *this.state = if poll.is_ready() { State::Done } else { State::Queued };
+        match &poll {
+            Poll::Pending => *this.state = State::Queued,
+            Poll::Ready(result) => {
+                let queued = std::mem::replace(this.state, State::Done) == State::Queued;
+                inner.tell_ended(this.request.tokens, queued.then_some(*this.since), result);
+            }
+        }
         poll
     }
 }
@@ -75,7 +85,7 @@ impl Future for Acquire<'_> {
 fn start(
     inner: &Arc<Inner>,
     slot: Pin<&Slot<Want>>,
-    state: &mut State,
+    wait: (&mut State, &mut u64),
     waker: &Waker,
     request: &Request<'_>,
     limit: Option<Duration>,
@@ -103,7 +113,7 @@ fn start(
     match known {
         // Most of all refusals end here, without the queue's mutex.
         Some(refusal) if is_too_late(&refusal, now, limit) => Poll::Ready(Err(WaitError::Refused(refusal))),
-        known => enqueue(inner, slot, state, waker, request, Ask { now, limit, counted: known.is_some() }),
+        known => enqueue(inner, slot, wait, waker, request, Ask { now, limit, counted: known.is_some() }),
     }
 }
 
@@ -123,7 +133,7 @@ fn is_too_late(refusal: &Refusal, now: u64, limit: u64) -> bool {
 fn enqueue(
     inner: &Arc<Inner>,
     slot: Pin<&Slot<Want>>,
-    state: &mut State,
+    (state, since): (&mut State, &mut u64),
     waker: &Waker,
     request: &Request<'_>,
     ask: Ask,
@@ -176,6 +186,7 @@ fn enqueue(
         drop(queued);
         return Poll::Ready(Err(WaitError::Full(refusal)));
     }
+    let queued_for = inner.observers.may_be_watched().then(|| refusal.clone());
     let want = Want {
         ticket,
         names,
@@ -191,10 +202,13 @@ fn enqueue(
     };
     let needs_pass = queue.join(slot, want, waker);
     // Before foreign code runs: should it panic, the future is dropped in the queue.
-    *state = State::Queued;
+    (*state, *since) = (State::Queued, now);
     let due = queue.due();
     let orders = queue.alarm.set(due);
     drop(queued);
+    if let Some(refusal) = queued_for {
+        inner.observers.emit(|| TieredEvent::Queued { refusal });
+    }
     if inner.arm(orders) || needs_pass {
         inner.serve(inner.epoch.nanos());
         return outcome(slot);

@@ -10,8 +10,10 @@
 //! The locks: the queue's, then those of the [shards](super::shards).
 
 use super::engine::Engine;
+use super::event::TieredEvent;
 use super::queue::Queue;
 use crate::limit::alarm::Orders;
+use crate::observe::Observers;
 use crate::shim::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::time::{Epoch, Sleep};
 use crate::wait::wake_all;
@@ -26,11 +28,13 @@ pub(super) struct Inner {
     pub(super) name: Option<Arc<str>>,
     waiting: AtomicUsize,
     queue: Mutex<Queue>,
+    pub(super) observers: Observers<TieredEvent>,
 }
 
 impl Inner {
     pub(super) fn new(engine: Engine, epoch: Epoch, name: Option<Arc<str>>, queue: Queue) -> Self {
-        Self { engine, epoch, name, waiting: AtomicUsize::new(0), queue: Mutex::new(queue) }
+        let (waiting, queue, observers) = (AtomicUsize::new(0), Mutex::new(queue), Observers::new());
+        Self { engine, epoch, name, waiting, queue, observers }
     }
 
     /// Whether somebody waits, or is about to.

@@ -5,6 +5,7 @@ mod aliases;
 mod bucket;
 mod builder;
 mod engine;
+mod event;
 mod handle;
 mod inner;
 mod key;
@@ -23,6 +24,7 @@ mod trie;
 
 pub use acquire::Acquire;
 pub use builder::TieredBuilder;
+pub use event::TieredEvent;
 pub use handle::TierBucket;
 pub use refusal::{Refusal, WaitError};
 pub use request::Request;
@@ -145,6 +147,22 @@ impl Tiered {
     }
 
     fn decide(&self, request: &Request<'_>, now: u64, purpose: Purpose) -> Result<(), Refusal> {
+        if purpose == Purpose::Take && self.inner.observers.may_be_watched() {
+            return self.decide_and_tell(request, now);
+        }
+        self.decide_untold(request, now, purpose)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_and_tell(&self, request: &Request<'_>, now: u64) -> Result<(), Refusal> {
+        let decision = self.decide_untold(request, now, Purpose::Take);
+        self.inner.tell_decided(request.tokens, &decision);
+        decision
+    }
+
+    #[inline]
+    fn decide_untold(&self, request: &Request<'_>, now: u64, purpose: Purpose) -> Result<(), Refusal> {
         if request.tokens == 0 {
             Ok(())
         } else if self.inner.somebody_waits() {
@@ -310,18 +328,7 @@ impl Tiered {
         self.inner.name.as_deref()
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let inner = Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
+    crate::observe::watchable!(inner, [], Self, |inner| Self { inner });
 
     /// What it has done so far. Goes through all buckets, a shard at a time.
     pub fn stats(&self) -> TieredStats {

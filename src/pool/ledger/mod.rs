@@ -46,7 +46,7 @@ struct Reporter {
 impl Notes {
     /// The number of the next event, which must then be shown.
     fn number(&mut self, observers: &Observers<PoolEvent>) -> Option<u64> {
-        observers.is_watched().then(|| {
+        observers.may_be_watched().then(|| {
             self.numbered += 1;
             self.numbered - 1
         })

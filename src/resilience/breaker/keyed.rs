@@ -255,6 +255,8 @@ impl<K> KeyedBreaker<K> {
         self.inner.name
     }
 
+    crate::observe::watchable!(inner, [K], Self, |inner| Self { inner });
+
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.inner.settings.lock()
     }

@@ -204,23 +204,12 @@ impl CircuitBreaker {
         breaker
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(any(feature = "telemetry", feature = "health"))]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<> {
-        let machine = std::sync::Arc::downgrade(&self.machine);
-        move || Some(Self { machine: machine.upgrade()? })
-    }
+    crate::observe::watchable!(machine, [], Self, |machine| Self { machine });
 
     /// The clock of its times.
     #[cfg(feature = "telemetry")]
     pub(crate) fn clock(&self) -> &Clock {
         self.machine.epoch.clock()
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        std::sync::Arc::as_ptr(&self.machine).addr()
     }
 
     /// The name.
@@ -413,6 +402,11 @@ impl CircuitBreaker {
     /// An observer lives as long as the breaker: one that holds the breaker itself keeps both alive for ever.
     pub fn observe(&self, observer: impl Observe<BreakerEvent>) {
         self.machine.observers.add(observer);
+    }
+
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn observers(&self) -> &Observers<BreakerEvent> {
+        &self.machine.observers
     }
 
     /// How many times an observer has panicked.

@@ -8,6 +8,7 @@ pub use quota::QuotaBudgetBuilder;
 pub use ratio::RatioBudgetBuilder;
 pub use share::ShareBudgetBuilder;
 
+use crate::shim::{AtomicU64, Ordering};
 use crate::time::Clock;
 use quota::Quota;
 use ratio::Ratio;
@@ -54,7 +55,7 @@ const NAME: &str = "retry budget";
 /// the inner one a [`spender`](Self::spender).
 #[derive(Clone)]
 pub struct Budget {
-    kind: Arc<Kind>,
+    inner: Arc<Inner>,
     /// Whether calls pay in here, or only take.
     earns: bool,
 }
@@ -64,6 +65,39 @@ enum Kind {
     Quota(Quota),
     Ratio(Ratio),
     Share(Share),
+}
+
+struct Inner {
+    kind: Kind,
+    paid: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How a [`Budget`] stands, and what it has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetStats {
+    /// Retries and hedges that could be paid now.
+    pub available: u64,
+    /// Those that were paid; also those that were then dropped before they began, and have given it back.
+    pub paid: u64,
+    /// Those that there was not enough for.
+    pub refused: u64,
+}
+
+impl Inner {
+    fn available(&self) -> u64 {
+        match &self.kind {
+            Kind::Quota(quota) => quota.available(),
+            Kind::Ratio(ratio) => ratio.available(),
+            Kind::Share(share) => share.available(),
+        }
+    }
+
+    fn stats(&self) -> BudgetStats {
+        let (paid, refused) = (self.paid.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed));
+        BudgetStats { available: self.available(), paid, refused }
+    }
 }
 
 impl Budget {
@@ -91,7 +125,8 @@ impl Budget {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind: Arc::new(kind), earns: true }
+        let inner = Inner { kind, paid: AtomicU64::new(0), refused: AtomicU64::new(0) };
+        Self { inner: Arc::new(inner), earns: true }
     }
 
     /// The same budget for whoever may take from it, while the calls that pay in are counted elsewhere: for the inner of
@@ -111,21 +146,33 @@ impl Budget {
     /// ```
     #[must_use]
     pub fn spender(&self) -> Self {
-        Self { kind: Arc::clone(&self.kind), earns: false }
+        Self { inner: Arc::clone(&self.inner), earns: false }
     }
 
     /// How many retries could be paid now.
     pub fn available(&self) -> u64 {
-        match &*self.kind {
-            Kind::Quota(quota) => quota.available(),
-            Kind::Ratio(ratio) => ratio.available(),
-            Kind::Share(share) => share.available(),
+        self.inner.available()
+    }
+
+    /// How it stands, and what it has done so far, for all who share it.
+    pub fn stats(&self) -> BudgetStats {
+        self.inner.stats()
+    }
+
+    crate::observe::watchable!(inner, [], BudgetStats, |inner| inner.stats());
+
+    /// Calls and retries under way, where that is known.
+    #[cfg(feature = "testkit")]
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        match &self.inner.kind {
+            Kind::Share(share) => share.under_way(),
+            Kind::Quota(_) | Kind::Ratio(_) => (0, 0),
         }
     }
 
     /// A call begins; where its end counts, it has ended when what is returned is dropped.
     pub(super) fn call(&self) -> Option<Counted<'_>> {
-        match &*self.kind {
+        match &self.inner.kind {
             _ if !self.earns => None,
             Kind::Quota(_) => None,
             Kind::Ratio(ratio) => {
@@ -141,19 +188,22 @@ impl Budget {
 
     /// Pays for a retry, if there is enough.
     pub(super) fn withdraw(&self, after_timeout: bool) -> Option<Withdrawal<'_>> {
-        let back = match &*self.kind {
-            Kind::Quota(quota) => GiveBack::Tokens(quota, quota.take(after_timeout)?),
-            Kind::Ratio(ratio) => GiveBack::Saved(ratio, ratio.take()?),
-            Kind::Share(share) if share.take() => GiveBack::Place(share),
-            Kind::Share(_) => return None,
+        let Inner { kind, paid, refused } = &*self.inner;
+        let back = match kind {
+            Kind::Quota(quota) => quota.take(after_timeout).map(|tokens| GiveBack::Tokens(quota, tokens)),
+            Kind::Ratio(ratio) => ratio.take().map(|source| GiveBack::Saved(ratio, source)),
+            Kind::Share(share) => share.take().then_some(GiveBack::Place(share)),
         };
-        Some(Withdrawal(back))
+        // Relaxed: statistics.
+        let count = if back.is_some() { paid } else { refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        back.map(Withdrawal)
     }
 
     /// A call has succeeded at its first attempt.
     #[inline]
     pub(super) fn reward(&self) {
-        if let (Kind::Quota(quota), true) = (&*self.kind, self.earns) {
+        if let (Kind::Quota(quota), true) = (&self.inner.kind, self.earns) {
             quota.put(quota.reward);
         }
     }
@@ -161,7 +211,7 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.kind {
+        match &self.inner.kind {
             Kind::Quota(quota) => quota.fmt(f),
             Kind::Ratio(ratio) => ratio.fmt(f),
             Kind::Share(share) => share.fmt(f),

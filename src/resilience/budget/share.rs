@@ -38,6 +38,14 @@ impl Share {
         self.allowed(word).saturating_sub(word & RETRIES)
     }
 
+    /// Calls and retries.
+    #[cfg(feature = "testkit")]
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        // Relaxed: as above.
+        let word = self.under_way.load(Ordering::Relaxed);
+        (word >> 32, word & RETRIES)
+    }
+
     pub(super) fn call(&self) {
         // Relaxed, here and below: the counts order nothing but themselves.
         self.under_way.fetch_add(CALL, Ordering::Relaxed);

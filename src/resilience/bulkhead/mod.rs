@@ -316,10 +316,12 @@ impl Bulkhead {
         }
     }
 
-    /// What gives its limiter for as long as it is there, and does not keep it.
+    crate::observe::watchable!(inner, [], Self, |inner| Self::of(inner, Request::new(1)));
+
+    /// What has the places and the queue.
     #[cfg(feature = "health")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<ConcurrencyLimiter> + Send + Sync + use<> {
-        self.inner.limiter.weak()
+    pub(crate) fn limiter(&self) -> &ConcurrencyLimiter {
+        &self.inner.limiter
     }
 
     /// What gives its counts, and whether it is closed, for as long as it is there, and does not keep it.
@@ -335,6 +337,11 @@ impl Bulkhead {
     /// Shows all further events to `observer`, of all clones.
     pub fn observe(&self, observer: impl Observe<BulkheadEvent>) {
         self.inner.observers.add(observer);
+    }
+
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn observers(&self) -> &Observers<BulkheadEvent> {
+        &self.inner.observers
     }
 
     /// What errors call it.

@@ -43,7 +43,7 @@ impl<'a> Seat<'a> {
     pub(super) fn take_now(&mut self) -> bool {
         let Bulkhead { inner, shortcut, request } = self.bulkhead;
         let taken = match shortcut {
-            Some(shortcut) => !inner.observers.is_watched() && shortcut.take(request),
+            Some(shortcut) => !inner.observers.may_be_watched() && shortcut.take(request),
             None => false,
         };
         if taken {
@@ -98,7 +98,7 @@ impl Bulkhead {
             Some(shortcut) => shortcut.give_back(request),
             None => inner.limiter.give_back(*request),
         }
-        if inner.observers.is_watched() {
+        if inner.observers.may_be_watched() {
             inner.tell_finished(taken);
         }
     }
@@ -107,7 +107,7 @@ impl Bulkhead {
 impl Inner {
     /// Turns the permit of what a call asked for into the knowledge that it was taken.
     fn admitted<H: Handle>(&self, permit: Permit<H>, queued: Option<Instant>) -> Taken {
-        let told = self.observers.is_watched().then(|| self.tell_admitted(queued));
+        let told = self.observers.may_be_watched().then(|| self.tell_admitted(queued));
         permit.hand_over();
         told.map_or(Taken::Yes, Taken::At)
     }

@@ -39,7 +39,7 @@ impl<H: Handle> Wait<H> {
             Poll::Ready(Ok(permit)) => Poll::Ready(Ok((permit, *this.since))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(policy.refused(&error, policy.limiter.queue() > 0))),
             Poll::Pending => {
-                if !std::mem::replace(this.queued, true) && policy.observers.is_watched() {
+                if !std::mem::replace(this.queued, true) && policy.observers.may_be_watched() {
                     *this.since = Some(policy.limiter.clock().now());
                     let (name, waiting) = (policy.name, policy.limiter.waiting());
                     policy.observers.emit(|| BulkheadEvent::Queued { name, waiting });

@@ -96,6 +96,8 @@ pub struct CacheStats {
     pub misses: u64,
     /// Of the misses, those that waited for somebody else's load.
     pub coalesced: u64,
+    /// Loads under way, but for those whose key was written or invalidated since they began.
+    pub loading: usize,
     /// Loads that have come to an end, failed ones included.
     pub loads: u64,
     /// Loads that have failed.

@@ -146,6 +146,11 @@ impl<K, T> Flights<K, T> {
 }
 
 impl<K, T> Part<K, T> {
+    /// How many flights there are.
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
     /// The flight of a key. Runs the key's `Eq`, where the hashes are the same.
     pub(super) fn find<Q>(&self, hash: u64, key: &Q) -> Option<&Arc<Flight<T>>>
     where

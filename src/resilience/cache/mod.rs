@@ -423,18 +423,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         }
     }
 
-    /// What gives it for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K, V, E> {
-        let inner = Arc::downgrade(&self.inner);
-        move || Some(Self { inner: inner.upgrade()? })
-    }
-
-    /// Where its state is: the same for all its handles.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.inner).addr()
-    }
+    crate::observe::watchable!(inner, [K, V, E], Self, |inner| Self { inner });
 
     /// How things stand, and what was counted.
     pub fn stats(&self) -> CacheStats {
@@ -442,6 +431,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
         let coalesced = tally.sum::<{ event::JOINED }>();
         CacheStats {
             entries: store.len(),
+            loading: self.inner.flights.parts().map(|part| part.lock().len()).sum(),
             weight: store.weight(),
             hits: tally.sum::<{ event::HITS }>(),
             stale_hits: tally.sum::<{ event::STALE }>(),

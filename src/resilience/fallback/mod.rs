@@ -213,22 +213,16 @@ impl<R, H> Fallback<R, H> {
         self.shared.stats()
     }
 
-    /// What gives the counts for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<FallbackStats> + Send + Sync + use<R, H> {
-        let shared = Arc::downgrade(&self.shared);
-        move || shared.upgrade().map(|shared| shared.stats())
-    }
-
-    /// Where its state is: the same for all its clones.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
-    }
+    crate::observe::watchable!(shared, [R, H], FallbackStats, |shared| shared.stats());
 
     /// Shows all further events to `observer`, of all clones.
     pub fn observe(&self, observer: impl Observe<FallbackEvent>) {
         self.shared.observers.add(observer);
+    }
+
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn observers(&self) -> &crate::observe::Observers<FallbackEvent> {
+        &self.shared.observers
     }
 
     /// Relaxed: statistics.

@@ -200,18 +200,7 @@ impl<J> Hedge<J> {
         &self.settings.shared.observers
     }
 
-    /// What gives the counts for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<HedgeStats> + Send + Sync + use<J> {
-        let shared = Arc::downgrade(&self.settings.shared);
-        move || shared.upgrade().map(|shared| shared.counters.stats())
-    }
-
-    /// Where its state is: the same for all its clones.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.settings.shared).addr()
-    }
+    crate::observe::watchable!(settings.shared, [J], HedgeStats, |shared| shared.counters.stats());
 
     /// Counts, of all clones.
     pub fn stats(&self) -> HedgeStats {

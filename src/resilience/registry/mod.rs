@@ -300,6 +300,13 @@ impl<C: 'static> Registry<C> {
     pub fn observe(&self, observer: impl Observe<RegistryEvent<C>>) {
         self.inner.observers.add(observer);
     }
+
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn observers(&self) -> &Observers<RegistryEvent<C>> {
+        &self.inner.observers
+    }
+
+    crate::observe::watchable!(inner, [C], Self, |inner| Self { inner });
 }
 
 fn boxed<C, E>(factory: impl Fn(&'static str) -> Result<C, E> + Send + Sync + 'static) -> Factory<C>

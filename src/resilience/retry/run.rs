@@ -86,7 +86,7 @@ impl<'a, E> Run<'a, E> {
         self.attempts < settings.max_attempts - 1
             && self.attempts % TURN != TURN - 1
             && !context::can_end()
-            && !settings.shared.observers.is_watched()
+            && !settings.shared.observers.may_be_watched()
     }
 
     /// How many attempts have come out.

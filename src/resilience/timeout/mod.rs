@@ -128,18 +128,7 @@ impl Timeout {
         self.shared.timed_out.load(Ordering::Relaxed)
     }
 
-    /// What gives the counts for as long as it is there, and does not keep it.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn weak_stats(&self) -> impl Fn() -> Option<u64> + Send + Sync + use<> {
-        let shared = Arc::downgrade(&self.shared);
-        move || shared.upgrade().map(|shared| shared.timed_out.load(Ordering::Relaxed))
-    }
-
-    /// Where its state is: the same for all its clones.
-    #[cfg(feature = "telemetry")]
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
-    }
+    crate::observe::watchable!(shared, [], u64, |shared| shared.timed_out.load(Ordering::Relaxed));
 
     /// Those who see its [events](TimeoutEvent).
     pub fn observers(&self) -> &Observers<TimeoutEvent> {

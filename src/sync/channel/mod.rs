@@ -136,7 +136,28 @@ struct Shared<T> {
     clock: Clock,
 }
 
+/// A look at a channel.
+#[cfg(any(feature = "telemetry", feature = "health"))]
+#[allow(dead_code, reason = "of those that nobody watches")]
+pub(crate) struct ChannelLook {
+    pub(crate) values: usize,
+    pub(crate) capacity: usize,
+    pub(crate) senders: usize,
+    pub(crate) receivers: usize,
+}
+
 impl<T> Shared<T> {
+    #[cfg(any(feature = "telemetry", feature = "health"))]
+    fn look(&self) -> ChannelLook {
+        ChannelLook {
+            values: self.ring.len(),
+            capacity: self.ring.capacity(),
+            // Relaxed: numbers to look at.
+            senders: self.senders.load(Ordering::Relaxed),
+            receivers: self.receivers.load(Ordering::Relaxed),
+        }
+    }
+
     fn close(&self) -> bool {
         let first = self.ring.close();
         if first {

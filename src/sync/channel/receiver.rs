@@ -36,6 +36,8 @@ impl<T> Receiver<T> {
         Self { shared, slot: None }
     }
 
+    crate::observe::watchable!(shared, [T], super::ChannelLook, |shared| shared.look());
+
     pub(super) fn another(shared: &Arc<Shared<T>>) -> Self {
         // Relaxed: as in a reference count.
         shared.receivers.fetch_add(1, Ordering::Relaxed);

@@ -24,6 +24,8 @@ impl<T> Sender<T> {
         Self { shared }
     }
 
+    crate::observe::watchable!(shared, [T], super::ChannelLook, |shared| shared.look());
+
     /// Sends a value, waiting for room.
     ///
     /// # Errors

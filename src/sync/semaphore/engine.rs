@@ -85,6 +85,12 @@ impl Semaphore {
         self.capacity.store(capacity, Ordering::Relaxed);
     }
 
+    /// The time of its waits.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn epoch(&self) -> &crate::time::Epoch {
+        &self.epoch
+    }
+
     #[inline]
     pub(crate) fn try_take(&self, n: u32) -> Result<(), TryAcquireError> {
         if self.take_free(n) { Ok(()) } else { self.try_take_slow(|_| n).map(drop) }

@@ -6,9 +6,13 @@
 use super::engine::WATCHED;
 use super::queue::Want;
 use super::{Request, Semaphore};
+#[cfg(feature = "telemetry")]
+use crate::observe::Attached;
 use crate::observe::{Observe, Observers};
 use crate::shim::Ordering;
 use crate::wait::Outcome;
+#[cfg(feature = "telemetry")]
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -73,14 +77,46 @@ pub enum SemaphoreEvent {
 impl Semaphore {
     /// Shows all events from now on to `observer`. Each acquisition then takes the lock.
     pub fn observe(&self, observer: impl Observe<SemaphoreEvent>) {
-        self.observers.get_or_init(|| Box::new(Observers::new())).add(observer);
+        self.bar(|observers| observers.add(observer));
+    }
+
+    /// As [`observe`](Self::observe), until what comes back is dropped: then the way in passing is open again.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn attach(self: &Arc<Self>, observer: impl Observe<SemaphoreEvent>) -> Attached {
+        let attached = self.bar(|observers| observers.attach(observer));
+        let semaphore = Arc::downgrade(self);
+        Attached::new(move || {
+            drop(attached);
+            if let Some(semaphore) = semaphore.upgrade() {
+                semaphore.unbar();
+            }
+        })
+    }
+
+    /// Lets somebody look, and nobody pass. Under the lock, as [`unbar`](Self::unbar) is: so the bit says what the last of them has left.
+    fn bar<R>(&self, add: impl FnOnce(&Observers<SemaphoreEvent>) -> R) -> R {
+        let observers = self.observers.get_or_init(|| Box::new(Observers::new()));
+        let queue = self.queue.lock();
+        let added = add(observers);
         // Relaxed: it bars the way to those behind it. Who comes to the lock finds the observers by themselves.
         self.word.fetch_or(WATCHED, Ordering::Relaxed);
+        drop(queue);
+        added
+    }
+
+    #[cfg(feature = "telemetry")]
+    fn unbar(&self) {
+        let queue = self.queue.lock();
+        if self.observers.get().is_none_or(|observers| !observers.is_watched()) {
+            // Relaxed: as above. Who is late takes the lock once more than he need.
+            self.word.fetch_and(!WATCHED, Ordering::Relaxed);
+        }
+        drop(queue);
     }
 
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
-        self.observers.get().is_some()
+        self.observers.get().is_some_and(|observers| observers.may_be_watched())
     }
 
     /// When a wait begins, one more than the nanoseconds since the epoch; 0 if nobody wants to know. The clock may be the user's: not under the lock.
@@ -163,5 +199,26 @@ impl Semaphore {
         if self.is_watched() {
             self.emit(|| SemaphoreEvent::Closed);
         }
+    }
+}
+
+#[cfg(all(test, feature = "telemetry", not(any(cofferdam_loom, cofferdam_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_in_passing_is_open_again_when_nobody_looks() {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let is_barred = || semaphore.word.load(Ordering::Relaxed) & WATCHED != 0;
+        let attach = || semaphore.attach(|_: &SemaphoreEvent| ());
+        let (one, two) = (attach(), attach());
+        drop(one);
+        assert!(is_barred(), "somebody does");
+        drop(two);
+        assert!(!is_barred() && !semaphore.is_watched());
+        let three = attach();
+        semaphore.observe(|_: &SemaphoreEvent| ());
+        drop(three);
+        assert!(is_barred(), "that one stays");
     }
 }

@@ -358,13 +358,20 @@ impl Semaphore {
 
     /// Ends all waits with an error and refuses all further requests. Permits that are out stay valid. Idempotent.
     pub fn close(&self) {
+        self.close_first();
+    }
+
+    /// As [`close`](Self::close); says whether it was this call that did.
+    pub(crate) fn close_first(&self) -> bool {
         let queue = self.queue.lock();
         let before = self.word.fetch_or(CLOSED, Ordering::AcqRel);
         drop(queue);
         self.end_waits();
-        if before & CLOSED == 0 {
+        let is_first = before & CLOSED == 0;
+        if is_first {
             self.tell_closed();
         }
+        is_first
     }
 
     /// Whether it was closed.

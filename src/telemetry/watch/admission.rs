@@ -1,6 +1,6 @@
 //! Admission control.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::limit::AdmissionControl;
 use crate::telemetry::{Metric, Readings, Scope, Source, Unit, Watch};
 
@@ -30,15 +30,14 @@ impl Watch for AdmissionControl {
 
 fn read(admission: &AdmissionControl, readings: &mut Readings<'_>) {
     let stats = admission.stats();
-    for (outcome, calls) in [
+    let sums = [
         ("shed", stats.shed),
         ("accepted", stats.accepted),
         ("rejected", stats.rejected),
         ("ignored", stats.ignored),
         ("cancelled", stats.cancelled),
-    ] {
-        readings.counter(&CALLS, &[outcome], calls);
-    }
+    ];
+    counters(readings, &CALLS, sums);
     readings.count(&RUNNING, &[], stats.running);
     readings.gauge(&PROBABILITY, &[], stats.probability);
 }

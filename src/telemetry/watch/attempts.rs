@@ -1,6 +1,6 @@
 //! Policies that make more than one attempt, or end one: retries, hedges, timeouts, fallbacks.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::resilience::fallback::{FallbackEvent, FallbackStats};
 use crate::resilience::{Fallback, Hedge, HedgeStats, Retry, RetryEvent, RetryStats, Timeout};
 use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
@@ -29,7 +29,7 @@ impl<J: 'static> Watch for Retry<J> {
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         let log = scope.log();
-        self.observers().add(move |event: &RetryEvent| match event {
+        let attached = self.observers().attach(move |event: &RetryEvent| match event {
             RetryEvent::Scheduled { attempt, delay, .. } => {
                 log.write(
                     Level::Debug,
@@ -42,17 +42,17 @@ impl<J: 'static> Watch for Retry<J> {
             }
             _ => {}
         });
-        while_there(self.weak_stats(), |stats: &RetryStats, readings| {
-            for (outcome, runs) in [
+        scope.keep(attached);
+        while_there(self.weak(), |stats: &RetryStats, readings| {
+            let sums = [
                 ("recovered", stats.recovered),
                 ("aborted", stats.aborted),
                 ("out_of_attempts", stats.out_of_attempts),
                 ("out_of_budget", stats.out_of_budget),
                 ("out_of_time", stats.out_of_time),
                 ("cancelled", stats.cancelled),
-            ] {
-                readings.counter(&RUNS, &[outcome], runs);
-            }
+            ];
+            counters(readings, &RUNS, sums);
             readings.counter(&RETRIES, &[], stats.retries);
         })
     }
@@ -66,7 +66,7 @@ impl<J: 'static> Watch for Hedge<J> {
     const COMPONENT: &'static str = "hedge";
 
     fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
-        while_there(self.weak_stats(), |stats: &HedgeStats, readings| {
+        while_there(self.weak(), |stats: &HedgeStats, readings| {
             readings.counter(&HEDGES, &["started"], stats.started);
             readings.counter(&HEDGES, &["suppressed"], stats.suppressed);
             readings.counter(&WINS, &["hedge"], stats.won);
@@ -83,7 +83,7 @@ impl Watch for Timeout {
     const COMPONENT: &'static str = "timeout";
 
     fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
-        while_there(self.weak_stats(), |timed_out: &u64, readings: &mut Readings<'_>| {
+        while_there(self.weak(), |timed_out: &u64, readings: &mut Readings<'_>| {
             readings.counter(&TIMED_OUT, &[], *timed_out);
         })
     }
@@ -98,12 +98,13 @@ impl<R: 'static, H: 'static> Watch for Fallback<R, H> {
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         let log = scope.log();
-        self.observe(move |event: &FallbackEvent| {
+        let attached = self.observers().attach(move |event: &FallbackEvent| {
             if let FallbackEvent::Failed { .. } = event {
                 log.write(Level::Warn, "the fallback failed, too", &[]);
             }
         });
-        while_there(self.weak_stats(), |stats: &FallbackStats, readings| {
+        scope.keep(attached);
+        while_there(self.weak(), |stats: &FallbackStats, readings| {
             readings.counter(&FALLBACKS, &["used"], stats.used);
             readings.counter(&FALLBACKS, &["failed"], stats.failed);
         })

@@ -1,10 +1,12 @@
 //! Circuit breakers.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::resilience::CircuitBreaker;
-use crate::resilience::breaker::{BreakerEvent, State};
+use crate::resilience::breaker::{BreakerEvent, State, Trigger};
+use crate::shim::{AtomicU64, Ordering};
 use crate::telemetry::{Level, Log, Metric, Readings, Scope, Source, Unit, Watch};
 use std::fmt::Display;
+use std::sync::Arc;
 
 static CALLS: Metric = Metric::counter(
     "breaker_calls",
@@ -17,16 +19,17 @@ static STATE: Metric =
     Metric::gauge("breaker_state", "1 for the state that the breaker is in, 0 for the others.")
         .labels(&["state"]);
 static CHANGES: Metric = Metric::counter("breaker_state_changes", "Changes of state.");
+static RESETS: Metric = Metric::counter("breaker_resets", "Times that it was reset by hand.");
 static IN_A_ROW: Metric = Metric::gauge("breaker_consecutive_failures", "Failures in a row up to now.");
 static FAILURES: Metric =
     Metric::gauge("breaker_window_failure", "The share of failures among the calls in the window.")
         .unit(Unit::Ratio);
 static IN_WINDOW: Metric = Metric::gauge("breaker_window_calls", "Calls in the window.");
 
-pub(super) static METRICS: [&Metric; 8] =
-    [&CALLS, &SLOW, &RUNNING, &STATE, &CHANGES, &IN_A_ROW, &FAILURES, &IN_WINDOW];
+pub(super) static METRICS: [&Metric; 9] =
+    [&CALLS, &SLOW, &RUNNING, &STATE, &CHANGES, &RESETS, &IN_A_ROW, &FAILURES, &IN_WINDOW];
 
-const STATES: [(State, &str); 8] = [
+pub(super) const STATES: [(State, &str); 8] = [
     (State::Closed, "closed"),
     (State::Open, "open"),
     (State::HalfOpen, "half_open"),
@@ -41,9 +44,21 @@ impl Watch for CircuitBreaker {
     const COMPONENT: &'static str = "breaker";
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let log = scope.log();
-        self.observe(move |event: &BreakerEvent| tell(&log, event));
-        while_there(self.weak(), read)
+        let (log, resets) = (scope.log(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&resets);
+        scope.keep(self.observers().attach(move |event: &BreakerEvent| {
+            if let BreakerEvent::Cleared { .. } | BreakerEvent::StateChanged { trigger: Trigger::Reset, .. } =
+                event
+            {
+                // Relaxed: it guards no memory.
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            tell(&log, event);
+        }));
+        while_there(self.weak(), move |breaker: &CircuitBreaker, readings: &mut Readings<'_>| {
+            read(breaker, readings);
+            readings.counter(&RESETS, &[], resets.load(Ordering::Relaxed));
+        })
     }
 
     fn identity(&self) -> usize {
@@ -53,7 +68,7 @@ impl Watch for CircuitBreaker {
 
 fn read(breaker: &CircuitBreaker, readings: &mut Readings<'_>) {
     let stats = breaker.stats();
-    for (outcome, calls) in [
+    let sums = [
         ("success", stats.successes),
         ("failure", stats.failures),
         ("ignored", stats.ignored),
@@ -61,9 +76,8 @@ fn read(breaker: &CircuitBreaker, readings: &mut Readings<'_>) {
         ("rejected", stats.rejected),
         ("late", stats.late),
         ("unrecorded", stats.unrecorded),
-    ] {
-        readings.counter(&CALLS, &[outcome], calls);
-    }
+    ];
+    counters(readings, &CALLS, sums);
     readings.counter(&SLOW, &[], stats.slow);
     readings.count(&RUNNING, &[], stats.running);
     for (state, name) in STATES {

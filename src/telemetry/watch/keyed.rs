@@ -1,6 +1,6 @@
 //! Limits by key: of all keys together, as one series for each key would be too many.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::limit::{Algorithm, Keyed};
 use crate::telemetry::{Metric, Readings, Scope, Source, Watch};
 use std::hash::{BuildHasher, Hash};
@@ -49,21 +49,19 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     let stats = keyed.stats();
-    for (outcome, requests) in [
+    let sums = [
         ("allowed", stats.decided.allowed),
         ("denied", stats.decided.denied),
         ("rejected", stats.rejected),
         ("granted", stats.granted),
         ("cancelled", stats.cancelled),
-    ] {
-        readings.counter(&REQUESTS, &[outcome], requests);
-    }
+    ];
+    counters(readings, &REQUESTS, sums);
     readings.count(&KEYS, &[], stats.keys as u64);
     readings.count(&CAPACITY, &[], stats.capacity as u64);
     readings.count(&OVERRIDES, &[], stats.overrides as u64);
     readings.count(&WAITING, &[], stats.waiting as u64);
     readings.counter(&INSERTED, &[], stats.inserted);
-    for (why, keys) in [("expired", stats.expired), ("evicted", stats.evicted), ("removed", stats.removed)] {
-        readings.counter(&FORGOTTEN, &[why], keys);
-    }
+    let sums = [("expired", stats.expired), ("evicted", stats.evicted), ("removed", stats.removed)];
+    counters(readings, &FORGOTTEN, sums);
 }

@@ -30,7 +30,7 @@ impl<A: Algorithm> Watch for Limiter<A> {
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         let (granted, cancelled) = (scope.timing(&WAIT, &["granted"]), scope.timing(&WAIT, &["cancelled"]));
         let log = scope.log();
-        self.count_and_observe(move |event: &LimiterEvent| match event {
+        let attached = self.count_and_attach(move |event: &LimiterEvent| match event {
             LimiterEvent::Granted { waited, .. } => granted.record(*waited),
             LimiterEvent::Cancelled { waited, .. } => cancelled.record(*waited),
             LimiterEvent::Changed => log.write(Level::Info, "settings changed", &[]),
@@ -41,6 +41,7 @@ impl<A: Algorithm> Watch for Limiter<A> {
             LimiterEvent::Resumed => log.write(Level::Info, "resumed", &[]),
             _ => {}
         });
+        scope.keep(attached);
         while_there(self.weak(), read::<A>)
     }
 

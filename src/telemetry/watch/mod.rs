@@ -9,7 +9,18 @@ mod attempts;
 #[cfg(feature = "resilience")]
 mod breaker;
 #[cfg(feature = "resilience")]
+mod budget;
+#[cfg(feature = "resilience")]
+mod bulkhead;
+#[cfg(feature = "limit")]
+mod by_key;
+#[cfg(feature = "resilience")]
 mod cache;
+mod channel;
+#[cfg(feature = "limit")]
+mod concurrency;
+#[cfg(feature = "group")]
+mod group;
 #[cfg(feature = "limit")]
 mod keyed;
 #[cfg(feature = "limit")]
@@ -20,7 +31,10 @@ mod semaphore;
 #[cfg(feature = "limit")]
 mod tiered;
 
-use super::{Metric, Readings, Source};
+use super::{Metric, Readings, Scope, Source, Timing};
+use crate::shim::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The metrics of the crate's components, for tables.
 pub(super) fn catalogue() -> Vec<&'static Metric> {
@@ -32,7 +46,20 @@ pub(super) fn catalogue() -> Vec<&'static Metric> {
         #[cfg(feature = "resilience")]
         &breaker::METRICS,
         #[cfg(feature = "resilience")]
+        &budget::METRICS,
+        #[cfg(feature = "resilience")]
+        &bulkhead::METRICS,
+        #[cfg(feature = "limit")]
+        &by_key::METRICS,
+        #[cfg(feature = "resilience")]
+        &by_key::OF_POLICIES,
+        #[cfg(feature = "resilience")]
         &cache::METRICS,
+        &channel::METRICS,
+        #[cfg(feature = "limit")]
+        &concurrency::METRICS,
+        #[cfg(feature = "group")]
+        &group::METRICS,
         #[cfg(feature = "resilience")]
         &super::calls::METRICS,
         #[cfg(feature = "limit")]
@@ -60,4 +87,47 @@ pub(super) fn while_there<C>(
         }
         None => false,
     })
+}
+
+/// Sums that differ in one label.
+pub(super) fn counters<const N: usize>(
+    readings: &mut Readings<'_>,
+    metric: &'static Metric,
+    sums: [(&str, u64); N],
+) {
+    for (label, sum) in sums {
+        readings.counter(metric, &[label], sum);
+    }
+}
+
+/// Ends of requests, as observers are told of them: counted by how, and how long they took to come.
+#[derive(Clone)]
+pub(super) struct Ends<const N: usize> {
+    outcomes: [&'static str; N],
+    counts: Arc<[AtomicU64; N]>,
+    waits: [Timing; N],
+}
+
+impl<const N: usize> Ends<N> {
+    /// Timed by `wait`, whose label is the outcome.
+    pub(super) fn new(scope: &mut Scope<'_>, wait: &'static Metric, outcomes: [&'static str; N]) -> Self {
+        let waits = outcomes.map(|outcome| scope.timing(wait, &[outcome]));
+        Self { outcomes, counts: Arc::new(std::array::from_fn(|_| AtomicU64::new(0))), waits }
+    }
+
+    /// One more, that ended in the outcome of this place.
+    pub(super) fn count(&self, at: usize, waited: Duration) {
+        if let (Some(count), Some(wait)) = (self.counts.get(at), self.waits.get(at)) {
+            // Relaxed: it guards no memory.
+            count.fetch_add(1, Ordering::Relaxed);
+            wait.record(waited);
+        }
+    }
+
+    /// Says them by a metric whose label is the outcome.
+    pub(super) fn read(&self, metric: &'static Metric, readings: &mut Readings<'_>) {
+        for (outcome, count) in self.outcomes.iter().zip(&*self.counts) {
+            readings.counter(metric, &[outcome], count.load(Ordering::Relaxed));
+        }
+    }
 }

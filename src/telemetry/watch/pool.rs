@@ -1,6 +1,6 @@
 //! Worker pools.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::pool::{Outcome, PoolEvent, PoolStats, WorkerPool};
 use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
 
@@ -35,7 +35,7 @@ impl Watch for WorkerPool {
             let log = scope.log();
             let wait = scope.timing(&WAIT, &[]);
             let (done, undone) = (scope.timing(&RUN, &["completed"]), scope.timing(&RUN, &["other"]));
-            observers.add(move |event: &PoolEvent| match event {
+            let attached = observers.attach(move |event: &PoolEvent| match event {
                 PoolEvent::Started { waited, attempt: 1, .. } => wait.record(*waited),
                 PoolEvent::Ended(report) => {
                     let run = if report.outcome == Outcome::Completed { &done } else { &undone };
@@ -64,8 +64,9 @@ impl Watch for WorkerPool {
                 }
                 _ => {}
             });
+            scope.keep(attached);
         }
-        while_there(self.weak_stats(), read)
+        while_there(self.weak(), read)
     }
 
     fn identity(&self) -> usize {
@@ -73,8 +74,8 @@ impl Watch for WorkerPool {
     }
 }
 
-fn read(stats: &PoolStats, readings: &mut Readings<'_>) {
-    for (outcome, tasks) in [
+fn read((stats, ..): &(PoolStats, bool, Option<usize>), readings: &mut Readings<'_>) {
+    let sums = [
         ("completed", stats.completed),
         ("panicked", stats.panicked),
         ("cancelled", stats.cancelled),
@@ -82,9 +83,8 @@ fn read(stats: &PoolStats, readings: &mut Readings<'_>) {
         ("expired", stats.expired),
         ("dropped", stats.dropped),
         ("handed_back", stats.handed_back),
-    ] {
-        readings.counter(&TASKS, &[outcome], tasks);
-    }
+    ];
+    counters(readings, &TASKS, sums);
     readings.counter(&SUBMITTED, &[], stats.submitted);
     readings.counter(&FAILED, &[], stats.failed);
     readings.counter(&RETRIED, &[], stats.retried);

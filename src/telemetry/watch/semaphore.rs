@@ -1,7 +1,6 @@
 //! Semaphores.
 
-use super::while_there;
-use crate::shim::{AtomicU64, Ordering};
+use super::{Ends, while_there};
 use crate::sync::{Semaphore, SemaphoreEvent};
 use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
 use std::sync::Arc;
@@ -27,46 +26,34 @@ impl Watch for Arc<Semaphore> {
     const COMPONENT: &'static str = "semaphore";
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let counts: Arc<[AtomicU64; 4]> = Arc::default();
-        let (counted, log) = (Arc::clone(&counts), scope.log());
-        let waits = OUTCOMES.map(|outcome| scope.timing(&WAIT, &[outcome]));
-        self.observe(move |event: &SemaphoreEvent| {
-            let (at, waited) = match event {
-                SemaphoreEvent::Acquired { waited, .. } => (0, waited),
-                SemaphoreEvent::Refused { waited, .. } => (1, waited),
-                SemaphoreEvent::TimedOut { waited, .. } => (2, waited),
-                SemaphoreEvent::Cancelled { waited, .. } => (3, waited),
-                SemaphoreEvent::Resized { from, to } => {
-                    return log.write(Level::Info, "resized", &[("from", from), ("to", to)]);
-                }
-                SemaphoreEvent::Closed => return log.write(Level::Info, "closed", &[]),
-                SemaphoreEvent::Queued { .. } => return,
-            };
-            if let (Some(count), Some(wait)) = (counted.get(at), waits.get(at)) {
-                // Relaxed: it guards no memory.
-                count.fetch_add(1, Ordering::Relaxed);
-                wait.record(*waited);
+        let (ends, log) = (Ends::new(scope, &WAIT, OUTCOMES), scope.log());
+        let counted = ends.clone();
+        scope.keep(self.attach(move |event: &SemaphoreEvent| match event {
+            SemaphoreEvent::Acquired { waited, .. } => counted.count(0, *waited),
+            SemaphoreEvent::Refused { waited, .. } => counted.count(1, *waited),
+            SemaphoreEvent::TimedOut { waited, .. } => counted.count(2, *waited),
+            SemaphoreEvent::Cancelled { waited, .. } => counted.count(3, *waited),
+            SemaphoreEvent::Resized { from, to } => {
+                log.write(Level::Info, "resized", &[("from", from), ("to", to)]);
             }
-        });
+            SemaphoreEvent::Closed => log.write(Level::Info, "closed", &[]),
+            SemaphoreEvent::Queued { .. } => {}
+        }));
         let semaphore = Arc::downgrade(self);
         while_there(
             move || semaphore.upgrade(),
-            move |semaphore, readings| read(semaphore, &counts, readings),
+            move |semaphore: &Arc<Semaphore>, readings: &mut Readings<'_>| {
+                ends.read(&REQUESTS, readings);
+                let stats = semaphore.stats();
+                readings.count(&CAPACITY, &[], stats.capacity);
+                readings.count(&AVAILABLE, &[], stats.available);
+                readings.count(&IN_USE, &[], stats.in_use);
+                readings.count(&WAITING, &[], stats.waiting as u64);
+            },
         )
     }
 
     fn identity(&self) -> usize {
         Arc::as_ptr(self).addr()
     }
-}
-
-fn read(semaphore: &Semaphore, counts: &[AtomicU64; 4], readings: &mut Readings<'_>) {
-    for (outcome, count) in OUTCOMES.iter().zip(counts) {
-        readings.counter(&REQUESTS, &[outcome], count.load(Ordering::Relaxed));
-    }
-    let stats = semaphore.stats();
-    readings.count(&CAPACITY, &[], stats.capacity);
-    readings.count(&AVAILABLE, &[], stats.available);
-    readings.count(&IN_USE, &[], stats.in_use);
-    readings.count(&WAITING, &[], stats.waiting as u64);
 }

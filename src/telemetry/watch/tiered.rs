@@ -1,6 +1,6 @@
 //! Limiters by route.
 
-use super::while_there;
+use super::{counters, while_there};
 use crate::limit::Tiered;
 use crate::limit::tiered::Tier;
 use crate::telemetry::{Metric, Readings, Scope, Source, Unit, Watch};
@@ -15,6 +15,7 @@ static HITS: Metric = Metric::counter(
     "Requests that were not admitted at once, by the tier that they would have had to wait for the longest.",
 )
 .labels(&["tier"]);
+static QUEUED: Metric = Metric::counter("tiered_queued", "Requests that had to wait.");
 static WAITING: Metric = Metric::gauge("tiered_waiting", "Requests that wait.");
 static WAITED: Metric =
     Metric::gauge("tiered_wait", "How long those waited who were granted: the average, and the longest.")
@@ -26,8 +27,8 @@ static EVICTED: Metric = Metric::counter("tiered_evicted", "Buckets that were fo
 static OVERFLOWED: Metric =
     Metric::counter("tiered_overflowed", "Times that a new key had to share an overflow bucket.");
 
-pub(super) static METRICS: [&Metric; 8] =
-    [&REQUESTS, &HITS, &WAITING, &WAITED, &BUCKETS, &ACTIVE, &EVICTED, &OVERFLOWED];
+pub(super) static METRICS: [&Metric; 9] =
+    [&REQUESTS, &HITS, &QUEUED, &WAITING, &WAITED, &BUCKETS, &ACTIVE, &EVICTED, &OVERFLOWED];
 
 impl Watch for Tiered {
     const COMPONENT: &'static str = "tiered";
@@ -43,17 +44,17 @@ impl Watch for Tiered {
 
 fn read(tiered: &Tiered, readings: &mut Readings<'_>) {
     let stats = tiered.stats();
-    for (outcome, requests) in [
+    let sums = [
         ("admitted", stats.admitted),
         ("granted", stats.granted),
         ("dropped", stats.dropped),
         ("cancelled", stats.cancelled),
-    ] {
-        readings.counter(&REQUESTS, &[outcome], requests);
+    ];
+    counters(readings, &REQUESTS, sums);
+    for (tier, name) in Tier::ALL.iter().zip(["global", "route", "resource", "sub_resource", "user"]) {
+        readings.counter(&HITS, &[name], stats.hits(*tier));
     }
-    for (tier, name) in [(Tier::Global, "global"), (Tier::Route, "route"), (Tier::Resource, "resource")] {
-        readings.counter(&HITS, &[name], stats.hits(tier));
-    }
+    readings.counter(&QUEUED, &[], stats.queued);
     readings.count(&WAITING, &[], stats.waiting as u64);
     readings.gauge(&WAITED, &["average"], stats.average_wait().as_secs_f64());
     readings.gauge(&WAITED, &["longest"], stats.longest_wait.as_secs_f64());

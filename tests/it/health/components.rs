@@ -3,12 +3,15 @@
 use super::{SECOND, exact, status_of};
 use cofferdam::health::Status::{CircuitOpen, Degraded, Healthy, Unhealthy};
 use cofferdam::health::{Baseline, Check, GracefulShutdown, Health, Healthy as Component, ResourceLimits};
-use cofferdam::limit::concurrency::ConcurrencyLimiter;
-use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::limit::concurrency::{AdaptiveLimiter, ConcurrencyLimiter, Fixed};
+use cofferdam::limit::tiered::Request;
+use cofferdam::limit::{AdmissionControl, Quota, Tiered, TokenBucket};
 use cofferdam::pool::WorkerPool;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker};
+use cofferdam::resilience::breaker::KeyedBreaker;
+use cofferdam::resilience::{Budget, Bulkhead, CircuitBreaker, Retry};
 use cofferdam::sync::Semaphore;
 use cofferdam::testkit::{ManualClock, Polled, Sim};
+use cofferdam::time::Backoff;
 use futures_util::FutureExt;
 use std::future::pending;
 use std::sync::Arc;
@@ -170,4 +173,80 @@ fn baselines_resources_and_shutdowns_are_components_too() {
     assert_eq!(status(&watched(&ResourceLimits::new())), Healthy);
     let expected = if cfg!(target_os = "linux") { Unhealthy } else { Healthy };
     assert_eq!(status(&watched(&ResourceLimits::new().resident(1))), expected);
+}
+
+#[test]
+fn an_adaptive_limiter_is_degraded_while_somebody_waits_for_it() {
+    let limiter = AdaptiveLimiter::builder(Fixed(1)).queue(1).build().expect("valid");
+    let health = watched(&limiter);
+    let guard = limiter.try_acquire().expect("free");
+    assert_eq!(status(&health), Healthy, "full is not degraded");
+    let mut waits = Polled::new(limiter.acquire());
+    assert!(waits.poll().is_none());
+    assert_eq!(status(&health), Degraded);
+    drop((waits, guard));
+    assert_eq!(status(&health), Healthy);
+    limiter.close();
+    assert_eq!(status(&health), Unhealthy);
+    drop(limiter);
+    assert!(health.check_now().now_or_never().expect("at once").checks.is_empty());
+}
+
+#[test]
+fn a_limiter_by_route_is_degraded_while_all_of_it_is_held_up() {
+    let time = ManualClock::new();
+    let global = Quota::per_second(1).burst(1);
+    let limiter = Tiered::builder().global(global).clock(time.clock()).build().expect("valid");
+    let health = watched(&limiter);
+    let request = Request::new("GET", "/a");
+    limiter.try_acquire(request).expect("there");
+    assert_eq!(status(&health), Healthy);
+    let mut waits = Polled::new(limiter.acquire(request));
+    assert!(waits.poll().is_none());
+    assert_eq!(status(&health), Degraded);
+    drop(waits);
+    assert_eq!(status(&health), Healthy);
+    limiter.global().pause_for(SECOND);
+    assert_eq!(status(&health), Degraded);
+}
+
+#[test]
+fn breakers_by_key_are_degraded_as_long_as_one_is_open() {
+    let breakers = KeyedBreaker::<u64>::new(CircuitBreaker::builder().failure_threshold(1)).expect("valid");
+    let health = watched(&breakers);
+    breakers.try_acquire(&1).expect("closed").success();
+    assert_eq!(status(&health), Healthy);
+    breakers.try_acquire(&2).expect("closed").failure();
+    assert_eq!(status(&health), Degraded);
+    let report = health.report();
+    assert_eq!(
+        report.check("it").expect("there").reason.as_deref(),
+        Some("1 of 2 circuit breakers are open")
+    );
+    breakers.breaker(&2).expect("known").reset().expect("legal");
+    assert_eq!(status(&health), Healthy);
+}
+
+#[test]
+fn a_budget_is_degraded_when_nothing_is_left_and_admission_when_it_sheds() {
+    let budget = Budget::quota(5).build().expect("valid");
+    let health = watched(&budget);
+    assert_eq!(status(&health), Healthy);
+    let retry = Retry::builder()
+        .max_attempts(3)
+        .backoff(Backoff::ZERO)
+        .budget(budget.clone())
+        .build()
+        .expect("valid");
+    assert!(retry.call(|| std::future::ready(Err::<(), _>(()))).now_or_never().expect("ready").is_err());
+    assert_eq!(status(&health), Degraded);
+    let admission = AdmissionControl::new();
+    let health = watched(&admission);
+    assert_eq!(status(&health), Healthy);
+    for _ in 0..1000 {
+        if let Ok(permit) = admission.try_acquire() {
+            permit.rejected();
+        }
+    }
+    assert_eq!(status(&health), Degraded);
 }

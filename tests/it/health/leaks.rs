@@ -1,12 +1,16 @@
 //! What is not at rest is named.
 
 use crate::support::panic_message;
-use cofferdam::limit::concurrency::ConcurrencyLimiter;
-use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::group::{InPlaceGroup, TaskGroup};
+use cofferdam::limit::concurrency::{AdaptiveLimiter, ConcurrencyLimiter, Fixed};
+use cofferdam::limit::tiered::Request;
+use cofferdam::limit::{AdmissionControl, Keyed, Quota, Tiered, TokenBucket};
 use cofferdam::pool::WorkerPool;
-use cofferdam::resilience::{Bulkhead, CircuitBreaker};
-use cofferdam::sync::{Gate, Semaphore};
+use cofferdam::resilience::breaker::KeyedBreaker;
+use cofferdam::resilience::{Budget, Bulkhead, Cache, CircuitBreaker, Retry};
+use cofferdam::sync::{Gate, Semaphore, channel};
 use cofferdam::testkit::{AtRest, Busy, LeakCheck, ManualClock, Polled, Sim};
+use cofferdam::time::Backoff;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,4 +94,89 @@ fn what_you_make_can_be_asked_too() {
     }
     LeakCheck::new().of("none", &Connections(0)).assert();
     assert_eq!(LeakCheck::new().of("db", &Connections(1)).leaks(), ["db: open: 1", "db: of pool 7: 2"]);
+}
+
+#[test]
+fn calls_waiters_loads_and_members_are_leaks() {
+    let time = ManualClock::new();
+    let adaptive = AdaptiveLimiter::builder(Fixed(1)).queue(1).clock(time.clock()).build().expect("valid");
+    let quota = Quota::per_second(1).burst(1);
+    let keyed = Keyed::<u64>::builder(quota).clock(time.clock()).build().expect("valid");
+    let tiered = Tiered::builder().default_route(quota).clock(time.clock()).build().expect("valid");
+    let admission = AdmissionControl::new();
+    let breakers = KeyedBreaker::<u64>::new(CircuitBreaker::builder()).expect("valid");
+    let (budget, quotas) =
+        (Budget::share(1.0).build().expect("valid"), Budget::quota(10).build().expect("valid"));
+    let cache = Cache::<u64, u64, ()>::new(8).expect("valid");
+    let (sender, receiver) = channel::<u8>(2).expect("valid");
+    let check = LeakCheck::new()
+        .of("adaptive", &adaptive)
+        .of("keyed", &keyed)
+        .of("tiered", &tiered)
+        .of("admission", &admission)
+        .of("breakers", &breakers)
+        .of("budget", &budget)
+        .of("quotas", &quotas)
+        .of("cache", &cache)
+        .of("sender", &sender)
+        .of("receiver", &receiver);
+    check.assert();
+
+    let guard = adaptive.try_acquire().expect("free");
+    let mut for_a_call = Polled::new(adaptive.acquire());
+    keyed.try_acquire(&1).expect("there");
+    let mut for_a_key = Polled::new(keyed.acquire(&1));
+    let request = Request::new("GET", "/a");
+    tiered.try_acquire(request).expect("there");
+    let mut for_a_route = Polled::new(tiered.acquire(request));
+    let admitted = admission.try_acquire().expect("not shed");
+    let of_a_key = breakers.try_acquire(&1).expect("closed");
+    let retry = |budget: &Budget| {
+        let backoff = Backoff::fixed(Duration::from_secs(1));
+        Retry::builder().budget(budget.clone()).backoff(backoff).clock(time.clock()).build().expect("valid")
+    };
+    let (retry, another) = (retry(&budget), retry(&quotas));
+    let mut retried = Polled::new(retry.call(|| std::future::ready(Err::<(), _>(()))));
+    let mut paid = Polled::new(another.call(|| std::future::ready(Err::<(), _>(()))));
+    let mut load = Polled::new(cache.get_or_load(&1, pending));
+    sender.try_send(1).expect("room");
+    assert!(for_a_call.poll().is_none() && for_a_key.poll().is_none() && for_a_route.poll().is_none());
+    assert!(retried.poll().is_none() && paid.poll().is_none() && load.poll().is_none());
+    let expected = [
+        "adaptive: calls running: 1",
+        "adaptive: waiters: 1",
+        "keyed: waiters: 1",
+        "tiered: waiters: 1",
+        "admission: calls running: 1",
+        "breakers: calls running: 1",
+        "budget: calls running: 1",
+        "budget: retries running: 1",
+        "cache: loads running: 1",
+        "sender: values: 1",
+        "receiver: values: 1",
+    ];
+    assert_eq!(check.leaks(), expected);
+    drop((for_a_call, guard, for_a_key, for_a_route, admitted, of_a_key));
+    drop((retried, paid, load));
+    receiver.try_recv().expect("a value");
+    check.assert();
+}
+
+#[test]
+fn members_of_groups_are_leaks_until_somebody_has_asked_for_their_outcome() {
+    let sim = Sim::new(1);
+    let mut spawned = TaskGroup::<u8>::new(sim.clone());
+    let mut in_place = InPlaceGroup::new();
+    spawned.try_spawn(async { 1 }).expect("room");
+    spawned.try_spawn(pending()).expect("room");
+    in_place.try_spawn(pending::<u8>()).expect("room");
+    sim.run_until_idle();
+    let check = LeakCheck::new().of("spawned", &spawned).of("in place", &in_place);
+    let expected =
+        ["spawned: members running: 1", "spawned: outcomes unread: 1", "in place: members running: 1"];
+    assert_eq!(check.leaks(), expected);
+    spawned.cancel("over");
+    in_place.cancel("over");
+    let _ = sim.run(async { (spawned.join_all().await, in_place.join_all().await) });
+    LeakCheck::new().of("spawned", &spawned).of("in place", &in_place).assert();
 }

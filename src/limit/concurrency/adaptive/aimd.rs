@@ -1,5 +1,6 @@
 //! Additive increase, multiplicative decrease.
 
+use super::LimitReason;
 use super::algorithm::{Algorithm, Bounds, Sample, SlowStart, check_share, floor};
 use crate::ConfigError;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub struct Aimd {
     limit: f64,
     slow_start: SlowStart,
+    reason: LimitReason,
     settings: AimdBuilder,
 }
 
@@ -50,7 +52,13 @@ impl Algorithm for Aimd {
     fn update(&mut self, sample: &Sample) -> u32 {
         let AimdBuilder { bounds, backoff, step, timeout, .. } = self.settings;
         let late = sample.rtt.is_some_and(|rtt| rtt > timeout);
-        if sample.is_overload(bounds.tolerated) || late {
+        let dropped = sample.is_overload(bounds.tolerated);
+        self.reason = match () {
+            () if dropped => LimitReason::Drops,
+            () if late => LimitReason::Latency,
+            () => LimitReason::Calm,
+        };
+        if dropped || late {
             self.slow_start = SlowStart(false);
             self.limit = bounds.clamp((self.limit * backoff).floor());
         } else if sample.tries(self.limit) {
@@ -58,6 +66,10 @@ impl Algorithm for Aimd {
             self.limit = bounds.clamp(next);
         }
         self.limit()
+    }
+
+    fn reason(&self) -> LimitReason {
+        self.reason
     }
 }
 
@@ -139,6 +151,7 @@ impl AimdBuilder {
     }
 
     fn assemble(self) -> Aimd {
-        Aimd { limit: f64::from(self.bounds.initial), slow_start: SlowStart(self.slow_start), settings: self }
+        let (limit, slow_start) = (f64::from(self.bounds.initial), SlowStart(self.slow_start));
+        Aimd { limit, slow_start, reason: LimitReason::Unspecified, settings: self }
     }
 }

@@ -1,5 +1,6 @@
 //! What an algorithm is: a pure step from a sample to a limit.
 
+use super::LimitReason;
 use crate::ConfigError;
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ pub trait Algorithm: Send + 'static {
 
     /// Takes in what a window measured, and gives the limit from now on.
     fn update(&mut self, sample: &Sample) -> u32;
+
+    /// Why the last [update](Self::update) has changed the limit, if it has: for those who observe it.
+    fn reason(&self) -> LimitReason {
+        LimitReason::Unspecified
+    }
 
     /// Whether it has lowered the limit to measure how fast calls are when few are in flight. Then windows end as soon as
     /// they have their samples, and when their time is over also with fewer.

@@ -2,8 +2,9 @@
 
 use super::algorithm::{Algorithm, Sample};
 use super::window::{Taken, Window};
-use super::{AdaptiveLimiterBuilder, Outcome};
+use super::{AdaptiveEvent, AdaptiveLimiterBuilder, LimitReason, Outcome};
 use crate::limit::ConcurrencyLimiter;
+use crate::observe::Observers;
 use crate::shim::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::time::{Deadline, Epoch};
 use crate::wait::Panicked;
@@ -31,6 +32,7 @@ pub(super) struct Control {
     floor: u64,
     updates: AtomicU64,
     thin: AtomicU64,
+    pub(super) observers: Observers<AdaptiveEvent>,
 }
 
 /// What a call was when it began.
@@ -66,6 +68,7 @@ impl Control {
             floor: nanos(rtt_floor).max(1),
             updates: AtomicU64::new(0),
             thin: AtomicU64::new(0),
+            observers: Observers::new(),
         }
     }
 
@@ -161,23 +164,29 @@ impl Control {
         let probing = self.enough.load(Ordering::Relaxed) != NO_NUMBER;
         if sample.successes.saturating_add(sample.drops) < self.min_samples && !probing {
             self.thin.fetch_add(1, Ordering::Relaxed);
+            self.observers.emit(|| AdaptiveEvent::WindowDropped { sample });
             return;
         }
         let mut panicked = Panicked::default();
-        panicked.catch(|| self.step(limiter, &mut **algorithm, &sample));
+        let mut stepped = None;
+        panicked.catch(|| stepped = Some(self.step(&mut **algorithm, &sample)));
+        let from = limiter.limit();
+        if let Some((to, reason)) = stepped.filter(|(to, _)| *to != from) {
+            // Inside the turn, so that of two limits the later one stays, and is told of later. It is not zero.
+            panicked.catch(|| drop(limiter.resize(to)));
+            self.observers.emit(|| AdaptiveEvent::LimitChanged { from, to, reason, sample });
+        }
         drop(owner);
         panicked.resume();
     }
 
-    fn step(&self, limiter: &ConcurrencyLimiter, algorithm: &mut dyn Algorithm, sample: &Sample) {
+    /// The limit from now on, and why.
+    fn step(&self, algorithm: &mut dyn Algorithm, sample: &Sample) -> (u32, LimitReason) {
         let limit = algorithm.update(sample).max(1);
         let enough = if algorithm.is_probing() { self.min_samples } else { NO_NUMBER };
         self.enough.store(enough, Ordering::Relaxed);
         self.updates.fetch_add(1, Ordering::Relaxed);
-        if limit != limiter.limit() {
-            // Inside the turn, so that of two limits the later one stays. It is not zero.
-            let _ = limiter.resize(limit);
-        }
+        (limit, algorithm.reason())
     }
 
     /// Steps of the algorithm, windows with too few calls for one, and whether it probes.

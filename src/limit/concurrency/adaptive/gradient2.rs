@@ -1,5 +1,6 @@
 //! A limit from how much slower calls have become.
 
+use super::LimitReason;
 use super::algorithm::{Algorithm, Bounds, Sample, SlowStart, check_share, floor};
 use super::probe::{Probe, Turn, blend};
 use crate::ConfigError;
@@ -31,6 +32,7 @@ pub struct Gradient2 {
     baseline: Option<f64>,
     slow_start: SlowStart,
     probe: Probe,
+    reason: LimitReason,
     settings: Settings,
 }
 
@@ -82,6 +84,50 @@ impl Gradient2 {
         self.long.value = rtt;
         self.long.seen = self.long.seen.max(1);
     }
+
+    /// Why the limit is what it is now, if it is another.
+    fn step(&mut self, sample: &Sample) -> LimitReason {
+        let Settings { bounds, tolerance, smoothing, queue, drift } = self.settings;
+        match self.probe.turn(sample, self.limit, bounds.min) {
+            Turn::None => {}
+            Turn::Free(rtt) => self.measured(rtt),
+            Turn::Running => return LimitReason::Probe,
+            Turn::Over(rtt, resume) => {
+                if let Some(rtt) = rtt {
+                    self.measured(rtt);
+                }
+                self.limit = resume;
+                return LimitReason::ProbeEnded;
+            }
+        }
+        if sample.is_overload(bounds.tolerated) {
+            self.slow_start = SlowStart(false);
+            self.limit = bounds.clamp(self.limit * 0.9);
+            return LimitReason::Drops;
+        }
+        let Some(rtt) = sample.nanos() else { return LimitReason::Unspecified };
+        self.long.add(rtt);
+        if let Some(baseline) = self.baseline {
+            self.long.value = self.long.value.min(baseline * drift);
+        }
+        let long = self.long.value;
+        if long > 2.0 * rtt {
+            self.long.value *= 0.95;
+        }
+        if !sample.tries(self.limit) {
+            return LimitReason::Unspecified;
+        }
+        let gradient = (tolerance * long / rtt).clamp(0.5, 1.0);
+        let next = match self.slow_start.step(self.limit, rtt < 1.2 * long) {
+            Some(next) => next,
+            None => {
+                let queue = if gradient < 1.0 { 0.0 } else { queue };
+                self.limit * (1.0 - smoothing) + (gradient * self.limit + queue) * smoothing
+            }
+        };
+        let from = std::mem::replace(&mut self.limit, bounds.clamp(next));
+        LimitReason::by_time(from, self.limit)
+    }
 }
 
 impl Default for Gradient2 {
@@ -99,46 +145,12 @@ impl Algorithm for Gradient2 {
     }
 
     fn update(&mut self, sample: &Sample) -> u32 {
-        let Settings { bounds, tolerance, smoothing, queue, drift } = self.settings;
-        match self.probe.turn(sample, self.limit, bounds.min) {
-            Turn::None => {}
-            Turn::Free(rtt) => self.measured(rtt),
-            Turn::Running => return self.limit(),
-            Turn::Over(rtt, resume) => {
-                if let Some(rtt) = rtt {
-                    self.measured(rtt);
-                }
-                self.limit = resume;
-                return self.limit();
-            }
-        }
-        if sample.is_overload(bounds.tolerated) {
-            self.slow_start = SlowStart(false);
-            self.limit = bounds.clamp(self.limit * 0.9);
-            return self.limit();
-        }
-        let Some(rtt) = sample.nanos() else { return self.limit() };
-        self.long.add(rtt);
-        if let Some(baseline) = self.baseline {
-            self.long.value = self.long.value.min(baseline * drift);
-        }
-        let long = self.long.value;
-        if long > 2.0 * rtt {
-            self.long.value *= 0.95;
-        }
-        if !sample.tries(self.limit) {
-            return self.limit();
-        }
-        let gradient = (tolerance * long / rtt).clamp(0.5, 1.0);
-        let next = match self.slow_start.step(self.limit, rtt < 1.2 * long) {
-            Some(next) => next,
-            None => {
-                let queue = if gradient < 1.0 { 0.0 } else { queue };
-                self.limit * (1.0 - smoothing) + (gradient * self.limit + queue) * smoothing
-            }
-        };
-        self.limit = bounds.clamp(next);
+        self.reason = self.step(sample);
         self.limit()
+    }
+
+    fn reason(&self) -> LimitReason {
+        self.reason
     }
 
     fn is_probing(&self) -> bool {
@@ -272,6 +284,7 @@ impl Gradient2Builder {
             baseline: None,
             slow_start: SlowStart(self.slow_start),
             probe: Probe::new(bounds.min, self.probe_every, self.rng.unwrap_or_default()),
+            reason: LimitReason::Unspecified,
             settings: Settings { bounds, tolerance, smoothing, queue, drift },
         }
     }

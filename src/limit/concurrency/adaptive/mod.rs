@@ -4,6 +4,7 @@ mod aimd;
 mod algorithm;
 mod builder;
 mod control;
+mod event;
 mod gradient2;
 mod guard;
 mod probe;
@@ -13,6 +14,7 @@ mod window;
 pub use aimd::{Aimd, AimdBuilder};
 pub use algorithm::{Algorithm, Fixed, Sample};
 pub use builder::AdaptiveLimiterBuilder;
+pub use event::{AdaptiveEvent, LimitReason};
 pub use gradient2::{Gradient2, Gradient2Builder};
 pub use guard::{Acquire, Guard, Handle, OwnedGuard};
 pub use vegas::{Vegas, VegasBuilder};
@@ -93,6 +95,15 @@ pub enum Outcome {
 }
 
 impl AdaptiveLimiter {
+    crate::observe::watchable!(control);
+
+    /// What gives it for as long as it is there, and does not keep it.
+    #[cfg(any(feature = "telemetry", feature = "health"))]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<> {
+        let (limiter, control) = (self.limiter.weak(), Arc::downgrade(&self.control));
+        move || Some(Self { limiter: limiter()?, control: control.upgrade()? })
+    }
+
     /// A limiter that `algorithm` adjusts, with default settings.
     ///
     /// # Errors

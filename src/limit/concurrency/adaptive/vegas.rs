@@ -1,5 +1,6 @@
 //! A limit from an estimate of the queue.
 
+use super::LimitReason;
 use super::algorithm::{Algorithm, Bounds, Sample, SlowStart, floor};
 use super::probe::{Probe, Turn, blend};
 use crate::ConfigError;
@@ -34,6 +35,7 @@ pub struct Vegas {
     baseline: Option<f64>,
     slow_start: SlowStart,
     probe: Probe,
+    reason: LimitReason,
     settings: Settings,
 }
 
@@ -58,41 +60,27 @@ impl Vegas {
     pub fn builder() -> VegasBuilder {
         VegasBuilder::default()
     }
-}
 
-impl Default for Vegas {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Algorithm for Vegas {
-    fn limit(&self) -> u32 {
-        if self.probe.is_running() {
-            return floor(self.settings.bounds.clamp(f64::from(self.probe.limit).min(self.limit)));
-        }
-        floor(self.limit)
-    }
-
-    fn update(&mut self, sample: &Sample) -> u32 {
+    /// Why the limit is what it is now, if it is another.
+    fn step(&mut self, sample: &Sample) -> LimitReason {
         let Settings { bounds, alpha, beta } = self.settings;
         match self.probe.turn(sample, self.limit, bounds.min) {
             Turn::None => {}
             Turn::Free(rtt) => self.baseline = Some(blend(self.baseline, rtt)),
-            Turn::Running => return self.limit(),
+            Turn::Running => return LimitReason::Probe,
             Turn::Over(rtt, resume) => {
                 self.baseline = rtt.map(|rtt| blend(self.baseline, rtt)).or(self.baseline);
                 self.limit = resume;
-                return self.limit();
+                return LimitReason::ProbeEnded;
             }
         }
         let log = self.limit.log10().max(1.0);
         if sample.is_overload(bounds.tolerated) {
             self.slow_start = SlowStart(false);
             self.limit = bounds.clamp(self.limit - log);
-            return self.limit();
+            return LimitReason::Drops;
         }
-        let Some(rtt) = sample.nanos() else { return self.limit() };
+        let Some(rtt) = sample.nanos() else { return LimitReason::Unspecified };
         let known = self.baseline.unwrap_or(rtt);
         let baseline = known + (rtt - known).min(0.0) * TOWARDS_FASTER;
         self.baseline = Some(baseline);
@@ -113,8 +101,32 @@ impl Algorithm for Vegas {
         } else {
             self.limit
         };
-        self.limit = bounds.clamp(next);
+        let from = std::mem::replace(&mut self.limit, bounds.clamp(next));
+        LimitReason::by_time(from, self.limit)
+    }
+}
+
+impl Default for Vegas {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Algorithm for Vegas {
+    fn limit(&self) -> u32 {
+        if self.probe.is_running() {
+            return floor(self.settings.bounds.clamp(f64::from(self.probe.limit).min(self.limit)));
+        }
+        floor(self.limit)
+    }
+
+    fn update(&mut self, sample: &Sample) -> u32 {
+        self.reason = self.step(sample);
         self.limit()
+    }
+
+    fn reason(&self) -> LimitReason {
+        self.reason
     }
 
     fn is_probing(&self) -> bool {
@@ -213,6 +225,7 @@ impl VegasBuilder {
             baseline: None,
             slow_start: SlowStart(slow_start),
             probe: Probe::new(bounds.min, probe_every, rng.unwrap_or_default()),
+            reason: LimitReason::Unspecified,
             settings: Settings { bounds, alpha: f64::from(alpha), beta: f64::from(beta) },
         }
     }
