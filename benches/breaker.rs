@@ -13,7 +13,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use failsafe::futures::CircuitBreaker as AsyncFailsafe;
 use failsafe::{CircuitBreaker as Failsafe, backoff, failure_policy};
+use layered::{Execute, Service as _, Stack as _};
 use recloser::{AsyncRecloser, Recloser};
+use seatbelt::{RecoveryInfo, ResilienceContext};
 use std::future::{Future, ready};
 use std::hint::black_box;
 use std::pin::pin;
@@ -233,6 +235,22 @@ fn calls_async(c: &mut Criterion) {
         group.bench_function("tower-resilience", |b| {
             b.iter(|| refused(poll_once(peer.call(black_box(answer)))))
         });
+        // By the share of failures in the last 30 seconds, which it cannot do otherwise.
+        let context = ResilienceContext::new(tick::Clock::new_tokio());
+        let layer = seatbelt::breaker::Breaker::layer("peer", &context)
+            .recovery_with(
+                |answer: &Answer, _| {
+                    if answer.is_ok() { RecoveryInfo::never() } else { RecoveryInfo::retry() }
+                },
+            )
+            .rejected_input_error(|_, _| 0)
+            .break_duration(Duration::from_secs(3600));
+        let peer = (layer, Execute::new(|answer: Answer| ready(answer))).into_service();
+        (0..200).for_each(|_| drop(poll_once(peer.execute(answer))));
+        if trip {
+            assert_eq!(poll_once(peer.execute(Ok(1))), Err(0), "it is open");
+        }
+        group.bench_function("seatbelt", |b| b.iter(|| refused(poll_once(peer.execute(black_box(answer))))));
     }
 }
 

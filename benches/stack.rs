@@ -6,6 +6,8 @@ use cofferdam::resilience::{Bulkhead, CircuitBreaker, Hedge, Latencies, Retry, S
 use cofferdam::time::Backoff;
 use cofferdam_benches::yield_now;
 use criterion::{Criterion, criterion_group, criterion_main};
+use layered::{Execute, Service as _, Stack as _};
+use seatbelt::{RecoveryInfo, ResilienceContext};
 use std::future::{Future, ready};
 use std::hint::black_box;
 use std::pin::pin;
@@ -79,6 +81,32 @@ fn tower_call<S: Service<()>>(service: &mut S) -> Option<S::Response> {
     run(service.call(()))
 }
 
+type Answer = Result<u64, Failed>;
+
+/// What the policies of seatbelt have in common.
+fn seatbelt_context() -> ResilienceContext<(), Answer> {
+    ResilienceContext::new(tick::Clock::new_tokio())
+}
+
+fn seatbelt_recovery(answer: &Answer) -> RecoveryInfo {
+    if answer.is_ok() { RecoveryInfo::never() } else { RecoveryInfo::retry() }
+}
+
+fn seatbelt_retry() -> seatbelt::retry::RetryLayer<(), Answer> {
+    seatbelt::retry::Retry::layer("retry", &seatbelt_context())
+        .clone_input()
+        .recovery_with(|answer: &Answer, _| seatbelt_recovery(answer))
+        .max_retry_attempts(2)
+        .base_delay(Duration::ZERO)
+        .use_jitter(false)
+}
+
+fn seatbelt_timeout() -> seatbelt::timeout::TimeoutLayer<(), Answer> {
+    seatbelt::timeout::Timeout::layer("timeout", &seatbelt_context())
+        .timeout_error(|_| Failed)
+        .timeout(SECOND)
+}
+
 fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _entered = runtime.enter();
@@ -119,6 +147,9 @@ fn retry_group(c: &mut Criterion, name: &str, failures: u64) {
     let op = Arc::new(failing(failures));
     let mut service = tower::retry::Retry::new(Again(2), service_fn(move |()| black_box(&*op)()));
     group.bench_function("tower", |b| b.iter(|| tower_call(black_box(&mut service))));
+    let op = failing(failures);
+    let service = (seatbelt_retry(), Execute::new(move |()| black_box(&op)())).into_service();
+    group.bench_function("seatbelt", |b| b.iter(|| run(black_box(&service).execute(()))));
 }
 
 fn retry_first_ok(c: &mut Criterion) {
@@ -129,7 +160,10 @@ fn retry_two_failures(c: &mut Criterion) {
     retry_group(c, "stack/retry_two_failures", 2);
 }
 
-fn timeout_group<F: Future<Output = Result<u64, Failed>>>(c: &mut Criterion, name: &str, op: fn() -> F) {
+fn timeout_group<F>(c: &mut Criterion, name: &str, op: fn() -> F)
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _entered = runtime.enter();
     let mut group = c.benchmark_group(name);
@@ -139,6 +173,8 @@ fn timeout_group<F: Future<Output = Result<u64, Failed>>>(c: &mut Criterion, nam
     group.bench_function("tokio", |b| b.iter(|| run(tokio::time::timeout(SECOND, black_box(op)()))));
     let mut service = tower::timeout::Timeout::new(service_fn(move |()| black_box(op)()), SECOND);
     group.bench_function("tower", |b| b.iter(|| tower_call(black_box(&mut service))));
+    let service = (seatbelt_timeout(), Execute::new(move |()| black_box(op)())).into_service();
+    group.bench_function("seatbelt", |b| b.iter(|| run(black_box(&service).execute(()))));
     group.bench_function("async-io", |b| {
         b.iter(|| {
             finish(futures_util::future::select(pin!(black_box(op)()), Timer::after(SECOND)));
@@ -251,6 +287,15 @@ fn full_ready(c: &mut Criterion) {
     group.bench_function("tower-without-breaker", |b| {
         b.iter(|| tower_call(black_box(&mut service)));
     });
+
+    // It has no bulkhead.
+    let op = failing(0);
+    let breaker = seatbelt::breaker::Breaker::layer("breaker", &seatbelt_context())
+        .recovery_with(|answer: &Answer, _| seatbelt_recovery(answer))
+        .rejected_input_error(|(), _| Failed);
+    let op = Execute::new(move |()| black_box(&op)());
+    let service = (seatbelt_retry(), breaker, seatbelt_timeout(), op).into_service();
+    group.bench_function("seatbelt-without-bulkhead", |b| b.iter(|| run(black_box(&service).execute(()))));
 }
 
 #[derive(Clone)]

@@ -7,18 +7,25 @@
 //! | of calls: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the head is loaded |
 //! | of calls: also while a block is full | 2 | 3 | a generation that begins the next block, not the one after it |
 //! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
+//! | of calls: what threads note, each by itself, and two that put it in | 2 | 3 | the sum taken before the head is loaded |
+//! | of calls: what is noted by threads that share a number | 2 | 3 | a number that is loaded and stored |
+//! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself |
+//! | of calls: what is noted for a generation that has passed is in no later one | 2 | 3 | numbers without their generation |
 //! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |
 //! | of time: who reads by the present head finds the start of its window, however far another moves on | 2 | 3 | `rotate` that goes to the part at once |
 //! | of time: of two outcomes at once one sees both | 2 | 3 | Acquire and Release in place of SeqCst |
 //! | of time: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the count is loaded |
 
 use crate::race::race;
-use crate::window::{BLOCK, Counts, Kind, Shape, Taken, Windows};
+use crate::striped::{Lane, Striped};
+use crate::window::{BLOCK, Counts, Kind, Noted, Shape, Taken, Windows};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
 
 struct World {
     windows: Windows,
+    /// Two threads have their own, the others share one.
+    lines: Striped<1>,
     shape: Shape,
     /// What stands for the breaker's word.
     generation: AtomicU32,
@@ -28,6 +35,8 @@ struct World {
 
 const BAD: Kind = Kind { failed: true, slow: true };
 const WELL: Kind = Kind { failed: false, slow: false };
+const OWN: [Lane; 2] = [Lane(0), Lane(1)];
+const SHARED: Lane = Lane(64);
 
 fn counts(calls: u64, failures: u64) -> Counts {
     Counts { calls, failures, slow: failures }
@@ -37,20 +46,31 @@ impl World {
     fn new(shape: Shape) -> Self {
         let windows = Windows::new(u32::MAX);
         windows.prepare(shape);
-        Self { windows, shape, generation: AtomicU32::new(0), seen: [Mutex::new(None), Mutex::new(None)] }
+        let seen = [Mutex::new(None), Mutex::new(None)];
+        Self { windows, lines: Striped::with_lines(2, 1), shape, generation: AtomicU32::new(0), seen }
+    }
+
+    fn is_still(&self, generation: u32) -> bool {
+        self.generation.load(Ordering::Acquire) == generation
     }
 
     fn record(&self, generation: u32, kind: Kind, now: u64) -> Option<Counts> {
-        let still = || self.generation.load(Ordering::Acquire) == generation;
-        match self.windows.take(self.shape, generation, kind, || now, still, |_| false) {
+        let (noted, still) = ((Noted(&self.lines), SHARED), || self.is_still(generation));
+        match self.windows.take(noted, self.shape, generation, kind, || now, still, |_| false) {
             Taken::With(counts) => Some(counts),
             Taken::Calmly => panic!("it never is"),
             Taken::Late => None,
         }
     }
 
+    /// A success in a calm window.
+    fn note(&self, lane: Lane, generation: u32) {
+        let (noted, still) = ((Noted(&self.lines), lane), || self.is_still(generation));
+        self.windows.take(noted, self.shape, generation, WELL, || 0, still, |_| true);
+    }
+
     fn read(&self, generation: u32, now: u64) -> Counts {
-        self.windows.read(self.shape, generation, now)
+        self.windows.read(Noted(&self.lines), self.shape, generation, now)
     }
 
     /// As `turn` does.
@@ -147,6 +167,84 @@ fn an_outcome_of_the_past_is_in_no_later_window_of_calls() {
 #[test]
 fn nor_is_one_that_finds_the_block_full() {
     late(|| filled(BLOCK + 1, BLOCK));
+}
+
+fn noted_by(setup: fn() -> (World, [Lane; 2])) {
+    race(
+        Some(3),
+        setup,
+        |(world, lanes)| {
+            world.note(lanes[0], 0);
+            world.record(0, BAD, 0);
+        },
+        |(world, lanes)| {
+            world.note(lanes[1], 0);
+            world.see(1, world.record(0, BAD, 0));
+        },
+        |(world, _)| {
+            let block = u64::from(BLOCK);
+            let theirs = world.seen(1);
+            assert!(theirs.failures >= block - 2 && theirs.calls >= block, "{theirs:?}");
+            assert_eq!(world.read(0, 0), counts(block + 1, block - 1));
+            assert_eq!(world.record(0, BAD, 0), Some(counts(block + 1, block - 1)), "and one leaves");
+        },
+    );
+}
+
+#[test]
+fn what_is_noted_goes_in_once() {
+    // What is put in fills the block, and the first leaves the window.
+    noted_by(|| (filled(BLOCK + 1, BLOCK - 2), OWN));
+}
+
+#[test]
+fn so_does_what_threads_note_that_share() {
+    noted_by(|| (filled(BLOCK + 1, BLOCK - 2), [SHARED; 2]));
+}
+
+#[test]
+fn two_that_leap_agree() {
+    race(
+        Some(3),
+        || {
+            let world = World::new(Shape::calls(4));
+            (0..2 * BLOCK).for_each(|_| world.note(OWN[0], 0));
+            world
+        },
+        |world| drop(world.record(0, BAD, 0)),
+        |world| {
+            world.note(OWN[1], 0);
+            world.record(0, BAD, 0);
+        },
+        |world| {
+            assert_eq!(world.read(0, 0), counts(4, 2));
+            world.note(OWN[0], 0);
+            assert_eq!(world.record(0, BAD, 0).map(|held| held.failures >= 2), Some(true));
+        },
+    );
+}
+
+/// S9
+#[test]
+fn what_is_noted_for_the_past_is_in_no_later_window() {
+    race(
+        Some(3),
+        || {
+            let world = filled(BLOCK + 1, 1);
+            world.note(OWN[0], 0);
+            world
+        },
+        |world| world.note(OWN[0], 0),
+        |world| {
+            world.begin(1);
+            assert_eq!(world.record(1, BAD, 0), Some(counts(1, 1)));
+        },
+        |world| {
+            assert_eq!(world.read(1, 0), counts(1, 1));
+            world.note(OWN[0], 1);
+            assert_eq!(world.read(1, 0), counts(2, 1));
+        },
+    );
 }
 
 #[test]

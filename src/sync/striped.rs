@@ -49,8 +49,9 @@ impl<const N: usize> Striped<N> {
         Self { lines: (0..own + shared).map(line).collect(), own, shared_mask: shared - 1 }
     }
 
+    /// The line of a lane, and whether nobody else writes it.
     #[inline(always)]
-    fn line(&self, lane: Lane) -> (Option<&[AtomicU64; N]>, bool) {
+    pub(crate) fn line(&self, lane: Lane) -> (Option<&[AtomicU64; N]>, bool) {
         let lane = usize::from(lane.0);
         let line = match self.lines.get(lane) {
             // Of the lines that are shared any will do, so also that of this number.
@@ -65,13 +66,11 @@ impl<const N: usize> Striped<N> {
     pub(crate) fn add<const COUNTER: usize>(&self, lane: Lane) {
         const { assert!(COUNTER < N) };
         let (Some(line), alone) = self.line(lane) else { return };
-        let counter = &line[COUNTER];
         if alone {
-            // ORDERING: nobody else writes this line, so the load is of our own last store; Release pairs with `sum`.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            Self::add_own::<COUNTER>(line);
         } else {
             // ORDERING: Release pairs with `sum`; being a read-modify-write it keeps earlier additions' releases.
-            counter.fetch_add(1, Ordering::Release);
+            line[COUNTER].fetch_add(1, Ordering::Release);
         }
     }
 
@@ -94,6 +93,31 @@ impl<const N: usize> Striped<N> {
         }
     }
 
+    /// All lines.
+    #[inline(always)]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn lines(&self) -> &[CachePadded<[AtomicU64; N]>] {
+        &self.lines
+    }
+
+    /// The line of a lane that nobody else writes, if it has one.
+    #[inline(always)]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn own(&self, lane: Lane) -> Option<&[AtomicU64; N]> {
+        let lane = usize::from(lane.0);
+        if lane < self.own { self.lines.get(lane).map(|line| &**line) } else { None }
+    }
+
+    /// As [`add`](Self::add), to the line of one's own.
+    #[inline(always)]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn add_own<const COUNTER: usize>(line: &[AtomicU64; N]) {
+        const { assert!(COUNTER < N) };
+        let counter = &line[COUNTER];
+        // ORDERING: nobody else writes this line, so the load is of our own last store; Release pairs with `sum`.
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
     /// The sum of a counter over all lines.
     pub(crate) fn sum<const COUNTER: usize>(&self) -> u64 {
         const { assert!(COUNTER < N) };
@@ -109,15 +133,21 @@ impl<const N: usize> fmt::Debug for Striped<N> {
 }
 
 #[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
-#[allow(unused_imports, reason = "used by the rooms behind features")]
-pub(crate) use lanes::lane;
-#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
 use lanes::own_lines;
+#[cfg(not(any(cofferdam_loom, cofferdam_shuttle)))]
+#[allow(unused_imports, reason = "used by the rooms behind features")]
+pub(crate) use lanes::{known_lane, lane};
 
 /// The lane of the calling thread. The model checkers' threads all share; models of lanes name them.
 #[cfg(any(cofferdam_loom, cofferdam_shuttle))]
 pub(crate) fn lane() -> Lane {
     Lane(LANES)
+}
+
+#[cfg(any(cofferdam_loom, cofferdam_shuttle))]
+#[allow(dead_code, reason = "used by the rooms behind features")]
+pub(crate) fn known_lane() -> Lane {
+    lane()
 }
 
 #[cfg(any(cofferdam_loom, cofferdam_shuttle))]
@@ -182,6 +212,13 @@ mod lanes {
     pub(crate) fn lane() -> Lane {
         let lane = LANE.get();
         if lane == UNKNOWN { first() } else { Lane(lane) }
+    }
+
+    /// The lane of the calling thread; one that has no line of its own if the thread has not asked for its [`lane`] before.
+    #[inline(always)]
+    #[allow(dead_code, reason = "used by the rooms behind features")]
+    pub(crate) fn known_lane() -> Lane {
+        Lane(LANE.get())
     }
 
     #[cold]

@@ -29,18 +29,17 @@
 //!
 //! # Why nothing is missed
 //!
-//! Say that S is not judged, since T has said that it is calm. T has looked at the number of the settings (acquiring) before
-//! it put its outcome into the window, and has judged by the rules after that. S looks at the head of the window, then at the
-//! number and at this word, and only then puts its outcome in, by a compare-and-swap of that head.
+//! Say that T has said that it is calm, by a certain number, and that S is not judged since it has read this number and this word.
+//! T has looked at the number of the settings (acquiring) before it swapped the head of the window, and has judged by the rules
+//! after that: these or later ones. (A success that finds itself in the window already swaps the head, too.)
 //!
-//! * T's outcome is not behind that of S: then T would have acquired what S released by its swap, and what S has read before
-//!   that would have been written after it.
-//! * So it is before S's, and so are all outcomes in between. Each of them has acquired what T released. Those that were judged
-//!   were so after they were in the window, so by T's rules or later ones. Those that were not have read the number after they
-//!   had looked at a head at which T's outcome was; so they have read T's number or a later one, and S would have read that
-//!   later one, too. By T's number they were not judged for the reason for which S is not.
+//! * What T has judged are all outcomes before its swap, but for those successes that others have only noted.
+//! * A failure or slow call that goes in after T's swap has acquired what T released. It is judged after it is in the window, so by
+//!   T's rules or later ones.
+//! * All others are successes, wherever they go in: S, too. By these rules they bring nothing about, for the reason above: there
+//!   were enough calls at T's swap already.
 //! * While other settings are posted some outcomes are judged by a mixture. After that the number is another, and the next
-//!   outcome is judged whatever it is.
+//!   outcome is judged whatever it is, with all that has been noted before it.
 //!
 //! Of a window of time each kind of outcome has a word of its own, and all is sequentially consistent. T looks at the number
 //! before it reads the counts, and an outcome that is judged does so after it is counted: if T did not read it, it comes after

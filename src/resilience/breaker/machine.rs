@@ -4,7 +4,7 @@ use super::calm::Calm;
 use super::config::Config;
 use super::posted::Posted;
 use super::transition::Control;
-use super::window::{Shape, Windows};
+use super::window::{Noted, Shape, Windows};
 use super::word::Word;
 use super::{BreakerEvent, Open, Outcome, State};
 use crate::observe::Observers;
@@ -25,8 +25,9 @@ pub(super) const LATE: usize = 5;
 pub(super) const UNRECORDED: usize = 6;
 pub(super) const REJECTED: usize = 7;
 pub(super) const SLOW: usize = 8;
-/// Counters in all.
-pub(super) const COUNTERS: usize = 9;
+/// Counters in all, with the successes that are noted for the window, which are the last. (A line of counters is two lines of the
+/// cache: who looks at what is noted does not disturb those who count.)
+pub(super) const COUNTERS: usize = 10;
 
 /// What the clones of a breaker share.
 ///
@@ -293,6 +294,11 @@ impl Machine {
     pub(super) fn set_shape(&self, word: Word, shape: Shape) {
         // ORDERING: Release pairs with the Acquire in `shape`.
         self.phase(word).shape.store(shape.0, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn noted(&self) -> Noted<'_, COUNTERS> {
+        Noted(&self.tally)
     }
 
     /// Lets a call through, or not. Without the lock where the breaker is in a state that lets everything through, and

@@ -43,7 +43,8 @@
 //! |---|---|
 //! | letting a call through: closed, metrics only, forced closed, disabled | lock-free; one atomic addition, no clock |
 //! | its success, with no window and no failures counted | wait-free; on the first threads of the process not one atomic read-modify-write |
-//! | its outcome, with a window of calls | lock-free; one compare-and-swap, two more with every twelfth outcome |
+//! | its success, with a window of calls | as with none, once an outcome was judged with enough calls in the window |
+//! | its failure or a slow call, or a success before that, with a window of calls | lock-free; one compare-and-swap, four more with every twelfth call since (with none, if those are more than the window holds) |
 //! | its outcome, with a window of time | lock-free; one compare-and-swap and a look at the clock; at most 512 more with the first of a new part of the window |
 //! | its failure, below the threshold; a success after failures | lock-free |
 //! | refusing: open, half-open with its trials out, forced open, shut down | lock-free; one look at the clock (forced open, shut down: none) |

@@ -2,13 +2,13 @@
 
 use super::calm::Stage;
 use super::machine::{
-    CANCELLED, End, FAILED, IGNORED, LATE, Machine, Now, SLOW, SUCCEEDED, Ticket, UNRECORDED,
+    CANCELLED, COUNTERS, End, FAILED, IGNORED, LATE, Machine, Now, SLOW, SUCCEEDED, Ticket, UNRECORDED,
 };
-use super::window::{Counts, Kind, Shape, Taken};
+use super::window::{Counts, Kind, Noted, Shape, Taken};
 use super::word::Word;
 use super::{BreakerEvent, Outcome, State, Trigger};
 use crate::shim::Ordering;
-use crate::sync::striped::lane;
+use crate::sync::striped::{Striped, known_lane, lane};
 use std::time::Duration;
 
 /// How a call ended, by the time it took.
@@ -79,16 +79,29 @@ impl Machine {
     #[inline(never)]
     pub(super) fn settle_success(&self, ticket: Ticket, nanos: Option<u64>) {
         // What the rest would come to in most cases with a window of calls, without its detours.
-        let Some(windows) = self.windows.get() else { return self.settle_success_with_care(ticket, nanos) };
+        let Some(line) = self.tally.own(known_lane()) else {
+            return self.settle_success_with_care(ticket, nanos);
+        };
         let mut word = ticket.word;
-        if !windows.take_calmly(ticket.word.generation(), || self.is_calm(ticket, &mut word)) {
-            return self.settle_success_of_block(ticket, nanos);
+        if !self.is_calm(ticket, &mut word) {
+            return self.settle_success_with_care(ticket, nanos);
         }
-        if word.failures() != 0 && !self.replace(word, word.with_failures(0)) {
-            return self.settle_success_in_a_row(ticket);
+        let many = Noted::add_own(line, word.generation());
+        if many || word.failures() != 0 && !self.replace(word, word.with_failures(0)) {
+            return self.settle_noted(ticket, many);
         }
-        self.tally.add::<SUCCEEDED>(lane());
+        Striped::<COUNTERS>::add_own::<SUCCEEDED>(line);
         self.wake_if_shut_down();
+    }
+
+    /// A success that is noted: what there is to do besides.
+    #[cold]
+    #[inline(never)]
+    fn settle_noted(&self, ticket: Ticket, many: bool) {
+        if let Some(windows) = self.windows.get().filter(|_| many) {
+            windows.read(self.noted(), self.shape(ticket.word), ticket.word.generation(), 0);
+        }
+        self.settle_success_in_a_row(ticket);
     }
 
     /// Whether the window of calls is calm in the generation of the ticket, with the word of that moment.
@@ -98,19 +111,6 @@ impl Machine {
         let stage = Stage::new(self.posted.posting(), *word, 0).without_time();
         // (Only a closed breaker is ever calm.)
         word.plain() == ticket.word && self.calm.is(stage)
-    }
-
-    /// One for which there is no room in the block.
-    #[inline(never)]
-    fn settle_success_of_block(&self, ticket: Ticket, nanos: Option<u64>) {
-        let mut word = ticket.word;
-        let shape = self.shape(word);
-        let generation = word.generation();
-        let is_calm = || shape.is_calls() && self.is_calm(ticket, &mut word);
-        if !self.windows.get().is_some_and(|windows| windows.begin_block_calmly(shape, generation, is_calm)) {
-            return self.settle_success_with_care(ticket, nanos);
-        }
-        self.settle_success_in_a_row(ticket);
     }
 
     #[inline(never)]
@@ -154,28 +154,37 @@ impl Machine {
         let word = self.load();
         let shape = self.shape(word);
         let taken = match shape {
-            _ if self.posted.looks_at_times() => None,
-            Shape::NONE if word.is_closed_as(ticket.word) => Some(word),
+            _ if self.posted.looks_at_times() || !word.judges_as(ticket.word) => None,
+            Shape::NONE => Some(word),
             shape if shape.is_calls() => self.take_failure_below(ticket, shape),
             _ => None,
         };
-        match taken {
-            Some(word)
-                if self.is_one_of_few(word)
-                    && self.replace(word, word.with_failures(word.failures() + 1)) =>
-            {
+        match taken.map(|word| (word, self.with_one_more(word))) {
+            Some((word, Some(by))) if self.replace(word, by) => {
                 self.tally.add::<FAILED>(lane());
                 self.wake_if_shut_down();
             }
-            Some(word) if !shape.is_none() => self.settle_failure_taken(ticket, word, shape, nanos),
+            Some((word, _)) if !shape.is_none() => self.settle_failure_taken(ticket, word, shape, nanos),
             _ => self.settle_failure_with_care(ticket, nanos),
         }
     }
 
-    /// Whether one failure more in a row is no matter.
+    /// With one failure more in a row, if that is no matter: not too many, or told of already.
     #[inline(always)]
-    fn is_one_of_few(&self, word: Word) -> bool {
-        word.failures() + 1 < self.posted.failure_threshold()
+    fn with_one_more(&self, word: Word) -> Option<Word> {
+        let by = word.with_failures(word.failures() + 1);
+        if by.failures() < self.posted.failure_threshold() {
+            Some(by)
+        } else {
+            word.told().then(|| by.telling())
+        }
+    }
+
+    /// In metrics only: whether rules have been reached.
+    #[inline(always)]
+    fn has_reached(&self, word: Word) -> bool {
+        let reached = self.reached.load(Ordering::Relaxed);
+        word.is(State::MetricsOnly) && (reached >> 32) as u32 == word.generation() && reached as u32 != 0
     }
 
     #[inline(never)]
@@ -218,18 +227,17 @@ impl Machine {
     /// moment; `None`: nothing is done.
     ///
     /// By the reasons of [`calm`](super::calm) nothing is missed: the head is looked at first, and then the rules, which so are not
-    /// older than those of anybody whose outcome is before this one.
+    /// older than those of anybody who has put himself in before this one.
     #[inline(always)]
     fn take_failure_below(&self, ticket: Ticket, shape: Shape) -> Option<Word> {
-        let mut word = ticket.word;
-        let below = |most| {
-            word = self.load();
-            word.is_closed_as(ticket.word)
-                && self.is_one_of_few(word)
-                && self.posted.rules().reached(most) == 0
-        };
-        let taken = self.windows.get()?.take_failure_below(shape, ticket.word.generation(), below);
-        taken.then_some(word)
+        let windows = self.windows.get()?;
+        let failure = windows.failure(self.noted(), shape, ticket.word.generation())?;
+        let word = self.load();
+        let below = word.judges_as(ticket.word)
+            && self.with_one_more(word).is_some()
+            && self.posted.rules().reached(failure.most) == 0
+            && !self.has_reached(word);
+        (below && windows.put(&failure)).then_some(word)
     }
 
     // Apart, so that nothing of them is made, or kept in memory, where they are not called.
@@ -244,7 +252,8 @@ impl Machine {
     #[cold]
     #[inline(never)]
     fn settle_failure_taken(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
-        let window = self.windows.get().map(|windows| windows.read(shape, word.generation(), 0));
+        let window =
+            self.windows.get().map(|windows| windows.read(self.noted(), shape, word.generation(), 0));
         self.settle_failure_in_a_row(ticket, window, nanos);
         self.wake_if_shut_down();
     }
@@ -300,7 +309,8 @@ impl Machine {
             }
             may_be_calm && self.calm.is(stage)
         };
-        let taken = windows.take(shape, word.generation(), kind, || now.nanos(), still, is_calm);
+        let noted = (self.noted(), lane());
+        let taken = windows.take(noted, shape, word.generation(), kind, || now.nanos(), still, is_calm);
         (taken, stage)
     }
 

@@ -156,7 +156,7 @@ impl Machine {
         if shape.is_none() || !matches!(word.state(), State::Closed | State::MetricsOnly) {
             return None;
         }
-        Some(self.windows.get()?.read(shape, word.generation(), now))
+        Some(self.windows.get()?.read(self.noted(), shape, word.generation(), now))
     }
 
     /// Shows what was decided, in order, with no lock held.

@@ -82,6 +82,13 @@ impl Word {
         self.is(State::Closed) && self.plain() == ticket
     }
 
+    /// The same, or of one in metrics only.
+    #[inline]
+    pub(super) const fn judges_as(self, ticket: Self) -> bool {
+        const { assert!(code(State::Closed) == 0 && code(State::MetricsOnly) == 1) };
+        self.0 & STATE <= code(State::MetricsOnly) && self.plain().0 == ticket.0
+    }
+
     /// The same of a closed breaker or one in metrics only whose settings changed.
     pub(super) const fn noting(self, noted: bool) -> Self {
         Self(self.0 & !NOT_PLAIN | start(self.state(), noted) & NOT_PLAIN)

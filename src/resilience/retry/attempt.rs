@@ -44,8 +44,12 @@ where
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<E>>> {
         let mut this = self.project();
         let (settings, judge): (&Settings, &J) = (this.settings, this.judge);
-        // Most runs do not leave this loop. What comes out leaves by ways of its own, as in `relay`.
-        while this.run.is_simple(settings) {
+        if !this.run.is_simple(settings) {
+            return relay(drive(this.run, settings, judge, this.inner, cx, None), |_| {});
+        }
+        // Most runs do not leave this loop, and as long as they are in it they stay simple. What comes out leaves by ways of its
+        // own, as in `relay`.
+        loop {
             let come_out = match this.inner.as_mut().poll_attempt(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(value)) => {
@@ -91,7 +95,6 @@ where
             };
             return relay(drive(this.run, settings, judge, this.inner, cx, Some(come_out)), |_| {});
         }
-        relay(drive(this.run, settings, judge, this.inner, cx, None), |_| {})
     }
 
     fn cancel(self: Pin<&mut Self>) {

@@ -1,37 +1,31 @@
 //! The window of the last `n` calls, exactly.
 //!
-//! Outcomes come in blocks of twelve. The block that is being filled is the *head*, one word that every outcome changes by
-//! one compare-and-swap. A block that is full goes into a ring, from where its outcomes leave the window one by one, at the
-//! pace at which the head fills. Besides, the ring has for each block what the window held when the block began. So the
-//! counts are those, and what has come in since, and without what has left since: two or three loads and some bit
-//! counting, however large the window.
+//! Outcomes come in blocks of twelve. The block that is being filled is the *head*, one word that changes by compare-and-swap. A
+//! block that is full goes into a ring, from where its outcomes leave the window one by one, at the pace at which the head fills.
+//! Besides, the ring has for each block what the window held when the block began. So the counts are those, and what has come in
+//! since, and without what has left since: two or three loads and some bit counting, however large the window.
 //!
-//! # The words
-//!
-//! | word | bits | what |
-//! |---|---|---|
-//! | head | 0..12 | which outcomes of the block failed, the first in bit 0 |
-//! | | 12..24 | which were slow |
-//! | | 24..28 | how many there are, up to 12 |
-//! | | 28..52 | number of the block: grows with each, through all generations; wraps |
-//! | | 52..64 | the low bits of the generation |
-//! | a block's outcomes | 0..24 | as in the head |
-//! | | 32..56 | number of the block |
-//! | a block's start | 0..14 | failures in the window when the block began |
-//! | | 14..28 | slow calls |
-//! | | 28..42 | calls |
-//! | | 42..64 | the low bits of the number of the block |
+//! Successes that were not slow are only [noted](super::noted) by their threads. Everybody else (a failure, a slow call, a success
+//! that is to be judged, a reader) first puts into the head what has been noted and is not in the window yet, and then goes in
+//! himself: so the order in the window is an order in which the calls may have ended.
 //!
 //! # Who writes what
 //!
-//! An outcome that finds the block full first writes the block's outcomes and the start of the next one into the ring, then
-//! swaps the head for the next block with itself as first. Both follow from the head, so whoever does it writes the same;
-//! and he does it only where the head is unchanged after he has loaded what he replaces, so that one who was held up does
-//! not write over a later round. The head is swapped after both are written: who sees a block sees its start, and all blocks
-//! before it.
+//! How many noted successes are in the window follows from the head and from what was before its block: all in the block that
+//! neither failed nor were slow are such. So whoever puts some in takes them off the noted ones by the same swap, and nobody puts
+//! them in twice. (The sum of the noted ones is looked at after the head: so it is not less than what is in the window.)
 //!
-//! The first outcome of a generation leaves the present block as it is and begins the one *after the next*, which starts
-//! empty: the next may be begun at the same time by an outcome of the generation that ends, with another start.
+//! One who finds the block full first writes the block's outcomes, and the start of the next one and what was before it, into the
+//! ring, then swaps the head for the next block. All of them follow from the head, so whoever does it writes the same; and he does it
+//! only where the head is unchanged after he has loaded what he replaces, so that one who was held up does not write over a later
+//! round. The head is swapped after all are written: who sees a block sees its start, and all blocks before it.
+//!
+//! The first of a generation leaves the present block as it is and begins the one *after the next*, which starts empty: the next may
+//! be begun at the same time by an outcome of the generation that ends, with another start.
+//!
+//! If more successes have been noted than the window holds, nothing else stays in it: the head *leaps* to a third block, before which
+//! there is nothing but successes. By how many is agreed upon first, as all must write the same: the first who says so of this head
+//! is right.
 //!
 //! What is loaded from the ring may be of a later round, if others have gone round in between: its number says so, and the
 //! outcome begins anew.
@@ -39,130 +33,50 @@
 //! (Numbers of starts repeat after 4 million blocks, of blocks after 16 million, which are 50 and 200 million outcomes: a thread
 //! would have to be held up between two instructions for just so many, and a few, to do harm.)
 
+use super::noted::{Noted, SUM};
+use super::words::{
+    BLOCK, Block, CALLS, Head, MANY_BLOCKS, MOST, ONLY_FAILED, SIZES, SLOW, Size, before, ones, start,
+    started_with, tag,
+};
 use super::{Counts, Kind, Taken};
 use crate::shim::{AtomicU64, Ordering};
+use crate::sync::striped::Lane;
 use crossbeam_utils::CachePadded;
 use std::num::NonZeroU64;
 use std::sync::OnceLock;
 
-/// Outcomes in a block.
-pub(super) const BLOCK: u32 = 12;
-/// The numbers of blocks, and the bits of the head.
-const ONLY_FAILED: u32 = (1 << BLOCK) - 1;
-const NUMBERS: u32 = (1 << 24) - 1;
-const COUNTS: u64 = 0xf << Head::COUNT;
-const GENERATIONS: u64 = u64::MAX << Head::GENERATION;
-/// What 14 bits hold.
-pub(super) const MOST: u32 = (1 << 14) - 1;
-/// Rings of 2, 4, 8, ... blocks: the largest for `MOST` calls.
-const SIZES: usize = 11;
-
-/// How many calls a window holds, with the ring for so many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) most: u32,
-    pub(super) ring: u32,
-}
-
-impl Size {
-    /// The ring has the blocks that may be looked at, the head's, and one to spare.
-    pub(super) const fn new(most: u32) -> Self {
-        let blocks = most.div_ceil(BLOCK) + 2;
-        Self { most, ring: blocks.next_power_of_two().trailing_zeros() - 1 }
-    }
-}
-
-const WELL: Kind = Kind { failed: false, slow: false };
+/// So many more noted than put in, and it is worth while to leap.
+const LEAP: u64 = 2 * BLOCK as u64;
+const LONGEST_LEAP: u64 = (1 << 24) - 1;
 
 pub(super) struct Calls {
     head: CachePadded<AtomicU64>,
+    leap: AtomicU64,
     rings: [OnceLock<Box<[Block]>>; SIZES],
 }
 
-struct Block {
-    outcomes: AtomicU64,
-    start: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head(u64);
-
-impl Head {
-    const COUNT: u32 = 24;
-    const NUMBER: u32 = 28;
-    const GENERATION: u32 = 52;
-
-    const fn new(generation: u32, block: u32) -> Self {
-        Self((generation as u64) << Self::GENERATION | (block as u64) << Self::NUMBER)
-    }
-
-    /// The number of the block so many after this one.
-    const fn after(self, blocks: u32) -> u32 {
-        self.block().wrapping_add(blocks) & NUMBERS
-    }
-
-    const fn is_of(self, generation: u32) -> bool {
-        self.0 >> Self::GENERATION == (generation & 0xfff) as u64
-    }
-
-    const fn block(self) -> u32 {
-        (self.0 >> Self::NUMBER) as u32 & NUMBERS
-    }
-
-    /// Whether the next outcome of the generation goes into this block.
-    const fn has_room(self, generation: u32) -> bool {
-        let others = (self.0 ^ (generation as u64) << Self::GENERATION) & GENERATIONS;
-        others | self.0 & COUNTS < (BLOCK as u64) << Self::COUNT
-    }
-
-    const fn count(self) -> u32 {
-        (self.0 >> Self::COUNT) as u32 & 0xf
-    }
-
-    const fn outcomes(self) -> u32 {
-        self.0 as u32 & 0xff_ffff
-    }
-
-    const fn with(self, kind: Kind) -> Self {
-        let bits = kind.failed as u64 | (kind.slow as u64) << BLOCK;
-        Self((self.0 | bits << self.count()) + (1 << Self::COUNT))
-    }
-}
-
-/// The number of a block as its start has it.
-const fn tag(block: u32) -> u64 {
-    (block as u64) << 42
-}
-
-const fn start(block: u32, counts: Counts) -> u64 {
-    counts.failures | counts.slow << 14 | counts.calls << 28 | tag(block)
-}
-
-fn started_with(start: u64) -> Counts {
-    let field = |from| start >> from & u64::from(MOST);
-    Counts { failures: field(0), slow: field(14), calls: field(28) }
-}
-
-/// The bits that are set in each of the four quarters.
-const fn ones(quarters: u64) -> u64 {
-    const ALL: u64 = u64::MAX;
-    let pairs = quarters - (quarters >> 1 & (ALL / 3));
-    let fours = (pairs & (ALL / 5)) + (pairs >> 2 & (ALL / 5));
-    let bytes = (fours + (fours >> 4)) & (ALL / 17);
-    (bytes + (bytes >> 8)) & 0x00ff_00ff_00ff_00ff
+/// A failure that is about to go in.
+pub(crate) struct Failure {
+    from: Head,
+    by: Head,
+    /// The window holds no more with it, by what can be said at a glance.
+    pub(crate) most: Counts,
 }
 
 impl Calls {
     /// For the generations after `generation`.
     pub(super) fn new(generation: u32) -> Self {
         let head = CachePadded::new(AtomicU64::new(Head::new(generation, 0).0));
-        Self { head, rings: std::array::from_fn(|_| OnceLock::new()) }
+        // No head has so many outcomes.
+        let leap = AtomicU64::new(u64::MAX);
+        Self { head, leap, rings: std::array::from_fn(|_| OnceLock::new()) }
     }
 
     pub(super) fn prepare(&self, size: Size) {
         if let Some(ring) = self.rings.get(size.ring as usize) {
             // Numbers that no block has that will be looked at.
-            let block = |_| Block { outcomes: AtomicU64::new(u64::MAX), start: AtomicU64::new(u64::MAX) };
+            let none = || AtomicU64::new(u64::MAX);
+            let block = |_| Block { outcomes: none(), start: none(), before: none() };
             ring.get_or_init(|| (0..2_usize << size.ring).map(block).collect());
         }
     }
@@ -197,12 +111,16 @@ impl Calls {
         }
     }
 
-    /// The outcomes of a block; `None` if the head has moved on too far.
+    /// The outcomes of the block so many before the head's; `None` if the head has moved on too far.
     #[inline]
-    fn outcomes(ring: &[Block], head: Head, number: u32) -> Option<u32> {
-        if number == head.block() {
+    fn outcomes(ring: &[Block], head: Head, back: u32, blocks: u64) -> Option<u32> {
+        if back == 0 {
             return Some(head.outcomes());
         }
+        if u64::from(back) > blocks {
+            return Some(0);
+        }
+        let number = head.after(back.wrapping_neg());
         // ORDERING: Acquire only so that what follows a stale answer finds the head moved on.
         let outcomes = Self::block(ring, number)?.outcomes.load(Ordering::Acquire);
         (outcomes >> 32 == u64::from(number)).then_some(outcomes as u32)
@@ -219,26 +137,22 @@ impl Calls {
     /// As [`counts`](Self::counts), in the bits of a block's start, with a number that is not 0.
     #[inline(never)]
     fn held(ring: &[Block], most: u32, head: Head) -> Option<NonZeroU64> {
+        let block = Self::block(ring, head.block())?;
         // ORDERING: as in `outcomes`.
-        let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
+        let start = block.start.load(Ordering::Acquire);
         if start & tag(u32::MAX) != tag(head.block()) {
             return None;
         }
-        let start = started_with(start);
-        let (held, come) = (start.calls as u32, head.count());
+        let (held, come) = ((start >> CALLS) as u32 & MOST, head.count());
         let left = (held + come).saturating_sub(most);
         let mut leaving = 0_u64;
         if left > 0 {
             // The oldest call of the window when the block began is so many blocks back, and there at so many.
             let back = held.div_ceil(BLOCK);
             let at = back * BLOCK - held;
-            let first = head.after(back.wrapping_neg());
-            let near = Self::outcomes(ring, head, first)?;
-            let next = if at + left > BLOCK {
-                Self::outcomes(ring, head, head.after(1_u32.wrapping_sub(back)))?
-            } else {
-                0
-            };
+            let (_, blocks) = Self::before(block, head)?;
+            let near = Self::outcomes(ring, head, back, blocks)?;
+            let next = if at + left > BLOCK { Self::outcomes(ring, head, back - 1, blocks)? } else { 0 };
             let mask = (1 << left) - 1;
             let failed = (near & ONLY_FAILED | (next & ONLY_FAILED) << BLOCK) >> at & mask;
             let slow = (near >> BLOCK | next & !ONLY_FAILED) >> at & mask;
@@ -247,24 +161,47 @@ impl Calls {
         let come_in = u64::from(head.outcomes() & ONLY_FAILED) | u64::from(head.outcomes() >> BLOCK) << 16;
         let ones = ones(come_in | leaving << 32);
         let quarter = |n: u32| ones >> (16 * n) & 0xff;
-        let counts = Counts {
-            calls: u64::from((held + come).min(most)),
-            failures: start.failures + quarter(0) - quarter(2),
-            slow: start.slow + quarter(1) - quarter(3),
-        };
-        NonZeroU64::new(self::start(1, counts))
+        // Failures and slow calls side by side: none of them is less than what leaves, or more than there are calls.
+        let pair = |first, second| first | second << SLOW;
+        let bad = (start & pair(u64::from(MOST), u64::from(MOST))) + pair(quarter(0), quarter(1));
+        let bad = bad - pair(quarter(2), quarter(3));
+        NonZeroU64::new(bad | u64::from((held + come).min(most)) << CALLS | tag(1))
     }
 
-    /// As many calls as the window holds with this head, and no fewer failures and slow calls than that: as if all in the block
-    /// were such, and none had left since it began.
+    /// As many calls as the window holds with this head, and no fewer failures and slow calls than that: as if so many outcomes of
+    /// the block were such, and none had left since it began.
     #[inline(always)]
-    fn at_most(ring: &[Block], most: u32, head: Head) -> Option<Counts> {
+    fn at_most(block: &Block, most: u32, head: Head, bad: u64) -> Option<Counts> {
         // ORDERING: as in `held`.
-        let start = Self::block(ring, head.block())?.start.load(Ordering::Acquire);
-        let (began, come) = (started_with(start), u64::from(head.count()));
-        let calls = (began.calls + come).min(u64::from(most));
-        let counts = Counts { calls, failures: began.failures + come, slow: began.slow + come };
+        let start = block.start.load(Ordering::Acquire);
+        let began = started_with(start);
+        let calls = (began.calls + u64::from(head.count())).min(u64::from(most));
+        let counts = Counts { calls, failures: began.failures + bad, slow: began.slow + bad };
         (start & tag(u32::MAX) == tag(head.block())).then_some(counts)
+    }
+
+    /// How many noted successes were in the window before the block of this head, and how many blocks are in the ring; `None` if the
+    /// head has moved on too far.
+    #[inline(always)]
+    fn before(block: &Block, head: Head) -> Option<(u64, u64)> {
+        // ORDERING: as in `outcomes`.
+        let before = block.before.load(Ordering::Acquire);
+        (before & tag(u32::MAX) == tag(head.block())).then_some((before & SUM, before >> 31 & MANY_BLOCKS))
+    }
+
+    /// How many successes of the generation have been noted that are not in the window with this head, if so many were in it before
+    /// its block. (They are summed up after the head is loaded: see the module.)
+    #[inline(always)]
+    fn waiting<const N: usize>(noted: Noted<'_, N>, before: u64, head: Head, generation: u32) -> u64 {
+        noted.sum(generation).wrapping_sub(before).wrapping_sub(head.well().into()) & SUM
+    }
+
+    /// Writes how a block begins, on behalf of `head`.
+    fn put_start(&self, ring: &[Block], number: u32, start: u64, before: u64, head: Head) -> Option<()> {
+        let block = Self::block(ring, number)?;
+        self.put(&block.start, start, head);
+        self.put(&block.before, before, head);
+        Some(())
     }
 
     /// The head of a generation that begins.
@@ -272,34 +209,113 @@ impl Calls {
     #[inline(never)]
     fn first(&self, ring: &[Block], head: Head, generation: u32) -> Option<Head> {
         let block = head.after(2);
-        self.put(&Self::block(ring, block)?.start, start(block, Counts::default()), head);
+        self.put_start(ring, block, start(block, Counts::default()), before(block, 0, 0), head)?;
         Some(Head::new(generation, block))
     }
 
     /// The head after one whose block is full.
     #[inline]
-    fn next(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
-        let counts = Self::counts(ring, most, head)?;
+    fn next(&self, ring: &[Block], most: u32, head: Head) -> Option<Head> {
+        let held = Self::held(ring, most, head)?.get();
+        let full = Self::block(ring, head.block())?;
+        let (noted, blocks) = Self::before(full, head)?;
         let outcomes = u64::from(head.block()) << 32 | u64::from(head.outcomes());
-        self.put(&Self::block(ring, head.block())?.outcomes, outcomes, head);
+        self.put(&full.outcomes, outcomes, head);
         let block = head.after(1);
-        self.put(&Self::block(ring, block)?.start, start(block, counts), head);
+        let before = before(block, noted + u64::from(head.well()), (blocks + 1).min(MANY_BLOCKS));
+        self.put_start(ring, block, held & !tag(u32::MAX) | tag(block), before, head)?;
+        Some(head.begin(block))
+    }
+
+    /// The head after more successes than the window holds.
+    #[cold]
+    #[inline(never)]
+    fn leap(&self, ring: &[Block], most: u32, head: Head, generation: u32, waiting: u64) -> Option<Head> {
+        let (noted, _) = Self::before(Self::block(ring, head.block())?, head)?;
+        let by = self.agree(head, waiting.min(LONGEST_LEAP))?;
+        let block = head.after(3);
+        let counts = Counts { calls: most.into(), failures: 0, slow: 0 };
+        let before = before(block, noted + u64::from(head.well()) + by, 0);
+        self.put_start(ring, block, start(block, counts), before, head)?;
         Some(Head::new(generation, block))
     }
 
-    /// The head with room for the next outcome.
-    #[inline(always)]
-    fn room(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
-        if head.has_room(generation) { Some(head) } else { self.other(ring, most, head, generation) }
+    /// By how many to leap from this head: what the first one says. `None` if the head has moved on.
+    fn agree(&self, head: Head, by: u64) -> Option<u64> {
+        let from = head.0 >> Head::COUNT;
+        // ORDERING: Acquire pairs with the Release below: whoever leaps by as many has seen as many noted.
+        let seen = self.leap.load(Ordering::Acquire);
+        let agreed = if seen >> 24 != from && self.load() == head {
+            let by = from << 24 | by;
+            match self.leap.compare_exchange(seen, by, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => by,
+                Err(now) => now,
+            }
+        } else {
+            seen
+        };
+        (agreed >> 24 == from).then_some(agreed & LONGEST_LEAP)
     }
 
-    /// The head after one that has no room.
-    #[inline(never)]
-    fn other(&self, ring: &[Block], most: u32, head: Head, generation: u32) -> Option<Head> {
-        if head.is_of(generation) {
-            self.next(ring, most, head, generation)
-        } else {
-            self.first(ring, head, generation)
+    /// One step on the way to where all that has been noted, and then the outcome, are in the window; whether it is the last.
+    #[inline]
+    fn step<const N: usize>(
+        &self,
+        noted: Noted<'_, N>,
+        ring: &[Block],
+        most: u32,
+        head: Head,
+        generation: u32,
+        outcome: Option<Kind>,
+    ) -> Option<(Head, bool)> {
+        if !head.is_of(generation) {
+            return Some((self.first(ring, head, generation)?, false));
+        }
+        let (before, _) = Self::before(Self::block(ring, head.block())?, head)?;
+        let waiting = Self::waiting(noted, before, head, generation);
+        let all = waiting + u64::from(outcome.is_some());
+        if all == 0 {
+            return Some((head, true));
+        }
+        if waiting >= LEAP.max(most.into()) {
+            return Some((self.leap(ring, most, head, generation, waiting)?, false));
+        }
+        let by = if head.room() == 0 { self.next(ring, most, head)? } else { head };
+        let is_last = all <= by.room();
+        let by = by.with_well(waiting.min(by.room()));
+        Some((outcome.filter(|_| is_last).map_or(by, |kind| by.with(kind)), is_last))
+    }
+
+    /// Puts in what has been noted, and then the outcome, if there is one: what the window holds with them. `None` if `still` says
+    /// no.
+    ///
+    /// Who has nothing to put in swaps the head for itself: who comes after him has acquired what he has seen before.
+    #[inline]
+    fn put_in<const N: usize>(
+        &self,
+        noted: Noted<'_, N>,
+        size: Size,
+        generation: u32,
+        outcome: Option<Kind>,
+        still: impl Fn(Head) -> bool,
+    ) -> Option<Counts> {
+        loop {
+            let head = self.load();
+            // After the head: see the module above.
+            if !still(head) {
+                return None;
+            }
+            let ring = self.ring(size)?;
+            let Some((by, is_last)) = self.step(noted, ring, size.most, head, generation, outcome) else {
+                continue;
+            };
+            let counts = if is_last { Self::counts(ring, size.most, by) } else { None };
+            if is_last && counts.is_none() {
+                continue;
+            }
+            if self.swap(head, by) && is_last {
+                return counts;
+            }
         }
     }
 
@@ -323,163 +339,191 @@ impl Calls {
 
     /// See [`Windows::take`](super::Windows::take).
     #[inline(always)]
-    pub(super) fn take(
+    pub(super) fn take<const N: usize>(
         &self,
+        (noted, lane): (Noted<'_, N>, Lane),
         size: Size,
         generation: u32,
         kind: Kind,
         still: impl Fn() -> bool,
-        mut is_calm: impl FnMut(u32) -> bool,
-    ) -> Taken {
-        loop {
-            let head = self.load();
-            // After the head: see there.
-            if !still() {
-                return Taken::Late;
-            }
-            let calm = is_calm(0);
-            let Some(ring) = self.ring(size) else { return Taken::Late };
-            let Some(by) = self.room(ring, size.most, head, generation).map(|room| room.with(kind)) else {
-                continue;
-            };
-            let counts = if calm {
-                None
-            } else {
-                match Self::counts(ring, size.most, by) {
-                    counts @ Some(_) => counts,
-                    None => continue,
-                }
-            };
-            if self.swap(head, by) {
-                return counts.map_or(Taken::Calmly, Taken::With);
-            }
-        }
-    }
-
-    /// See [`Windows::take_calmly`](super::Windows::take_calmly).
-    #[inline(always)]
-    pub(super) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
-        let head = self.load();
-        head.has_room(generation) && is_calm() && self.swap(head, head.with(WELL))
-    }
-
-    /// See [`Windows::take_failure_below`](super::Windows::take_failure_below).
-    #[inline(always)]
-    pub(super) fn take_failure_below(
-        &self,
-        size: Size,
-        generation: u32,
-        is_below: impl FnOnce(Counts) -> bool,
-    ) -> bool {
-        let head = self.load();
-        if !head.has_room(generation) {
-            return false;
-        }
-        let by = head.with(Kind { failed: true, slow: false });
-        let most = self.ring(size).and_then(|ring| Self::at_most(ring, size.most, by));
-        most.is_some_and(is_below) && self.swap(head, by)
-    }
-
-    /// See [`Windows::begin_block_calmly`](super::Windows::begin_block_calmly).
-    #[inline]
-    pub(super) fn begin_block_calmly(
-        &self,
-        size: Size,
-        generation: u32,
         is_calm: impl FnOnce() -> bool,
-    ) -> bool {
-        let head = self.load();
-        if !is_calm() {
-            return false;
+    ) -> Taken {
+        if kind.failed || kind.slow {
+            // (Never calm; but it is asked.)
+            is_calm();
+            let counts = self.put_in(noted, size, generation, Some(kind), |_| still());
+            return counts.map_or(Taken::Late, Taken::With);
         }
-        let room = self.ring(size).and_then(|ring| self.room(ring, size.most, head, generation));
-        room.is_some_and(|room| self.swap(head, room.with(WELL)))
+        if !still() {
+            return Taken::Late;
+        }
+        let calm = is_calm();
+        if !noted.add(lane, generation) && calm {
+            return Taken::Calmly;
+        }
+        match self.put_in(noted, size, generation, None, |_| still()) {
+            Some(counts) if !calm => Taken::With(counts),
+            _ if calm => Taken::Calmly,
+            _ => Taken::Late,
+        }
     }
 
-    pub(super) fn read(&self, size: Size, generation: u32) -> Counts {
-        let Some(ring) = self.ring(size) else { return Counts::default() };
-        loop {
-            let head = self.load();
-            if !head.is_of(generation) {
-                return Counts::default();
-            }
-            if let Some(counts) = Self::counts(ring, size.most, head) {
-                return counts;
-            }
+    /// See [`Windows::failure`](super::Windows::failure).
+    #[inline(always)]
+    pub(super) fn failure<const N: usize>(
+        &self,
+        noted: Noted<'_, N>,
+        size: Size,
+        generation: u32,
+    ) -> Option<Failure> {
+        let ring = self.ring(size)?;
+        let head = self.load();
+        let block = Self::block(ring, head.block())?;
+        let (before, _) = Self::before(block, head).filter(|_| head.is_of(generation))?;
+        let waiting = Self::waiting(noted, before, head, generation);
+        let (from, by) = if waiting < head.room() {
+            (head, head.with_well(waiting))
+        } else {
+            self.overflow(ring, size.most, head, waiting)
+        };
+        if by.room() == 0 {
+            return None;
         }
+        let bad = if from.block() == by.block() { from.count() } else { 0 };
+        let by = by.with(Kind { failed: true, slow: false });
+        let most = Self::at_most(Self::block(ring, by.block())?, size.most, by, u64::from(bad) + 1)?;
+        Some(Failure { from, by, most })
+    }
+
+    /// See [`Windows::put`](super::Windows::put).
+    #[inline(always)]
+    pub(super) fn put_failure(&self, failure: &Failure) -> bool {
+        self.swap(failure.from, failure.by)
+    }
+
+    /// Fills the block with some of those that are waiting: the head then, and the one after it, with the rest of them. If that does
+    /// not go, the second is the first.
+    #[inline(never)]
+    fn overflow(&self, ring: &[Block], most: u32, head: Head, waiting: u64) -> (Head, Head) {
+        let (full, rest) = (head.with_well(head.room()), waiting - head.room());
+        let filled = rest < BLOCK.into() && (head == full || self.swap(head, full));
+        let next = if filled { self.next(ring, most, full) } else { None };
+        (full, next.map_or(full, |next| next.with_well(rest)))
+    }
+
+    pub(super) fn read<const N: usize>(&self, noted: Noted<'_, N>, size: Size, generation: u32) -> Counts {
+        self.put_in(noted, size, generation, None, |head| head.is_of(generation)).unwrap_or_default()
     }
 }
 
 #[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
 mod tests {
     use super::*;
+    use crate::sync::striped::Striped;
     use std::collections::VecDeque;
+
+    const WELL: Kind = Kind { failed: false, slow: false };
+    const BAD: Kind = Kind { failed: true, slow: false };
+
+    /// The window as one would write it down.
+    struct Plain {
+        most: usize,
+        held: VecDeque<Kind>,
+    }
+
+    impl Plain {
+        fn push(&mut self, kind: Kind) {
+            self.held.push_back(kind);
+            if self.held.len() > self.most {
+                self.held.pop_front();
+            }
+        }
+
+        fn counts(&self) -> Counts {
+            let count = |of: fn(&Kind) -> bool| self.held.iter().filter(|kind| of(kind)).count() as u64;
+            let calls = self.held.len() as u64;
+            Counts { calls, failures: count(|kind| kind.failed), slow: count(|kind| kind.slow) }
+        }
+    }
 
     /// S29
     #[test]
     fn the_counts_are_those_of_a_naive_recount_for_every_size() {
         for most in (1..40).chain([99, 100, 101, 1000]) {
-            let (calls, size) = (Calls::new(u32::MAX), Size::new(most));
+            let (calls, size, lines) =
+                (Calls::new(u32::MAX), Size::new(most), Striped::<1>::with_lines(2, 2));
+            let noted = Noted(&lines);
             calls.prepare(size);
-            let mut plain = VecDeque::new();
+            let mut plain = Plain { most: most as usize, held: VecDeque::new() };
             let mut random = fastrand::Rng::with_seed(u64::from(most));
             let mut generation = 0;
             for n in 0..3_000 {
                 if random.u32(..1_200) == 0 {
                     generation += 1;
-                    plain.clear();
+                    plain.held.clear();
                     if random.bool() {
                         calls.begin(Some(size), generation);
-                        assert_eq!(calls.read(size, generation), Counts::default());
+                        assert_eq!(calls.read(noted, size, generation), Counts::default());
                     }
                 }
+                // Some of one thread only, and some that share.
+                let lane = Lane([0, 1, 64, 65, 77][random.usize(..5)]);
                 let kind = Kind { failed: random.u32(..4) == 0, slow: random.u32(..3) == 0 };
-                plain.push_back(kind);
-                if plain.len() > most as usize {
-                    plain.pop_front();
+                // Now and then nothing but successes for a while: fewer than it holds, or more.
+                if random.u32(..10) == 0 {
+                    for _ in 0..random.u32(..3 * most) {
+                        plain.push(WELL);
+                        assert!(!noted.add(lane, generation), "so many are not noted here");
+                    }
                 }
+                plain.push(kind);
+                let expected = plain.counts();
                 let below = random.bool();
-                let mut most_of = None;
                 if kind.failed && !kind.slow && below {
-                    let is_below = |most| {
-                        most_of = Some(most);
-                        true
-                    };
-                    let taken = calls.take_failure_below(size, generation, is_below);
-                    assert_eq!(taken, most_of.is_some(), "nobody came in between");
-                    if let Some(most) = most_of {
-                        let held = calls.read(size, generation);
-                        assert_eq!(most.calls, held.calls, "{n} of {most:?}");
+                    if let Some(failure) = calls.failure(noted, size, generation) {
+                        assert!(calls.put_failure(&failure), "nobody came in between");
+                        let most = failure.most;
+                        assert_eq!(most.calls, expected.calls, "{n} of {most:?}");
                         assert!(
-                            most.failures >= held.failures && most.slow >= held.slow,
-                            "{most:?} {held:?}"
+                            most.failures >= expected.failures && most.slow >= expected.slow,
+                            "{most:?} {expected:?}"
                         );
                         continue;
                     }
                 }
                 let calm = random.u32(..4) == 0;
-                let well = !kind.failed && !kind.slow;
-                let taken = if calm
-                    && well
-                    && (calls.take_calmly(generation, || true)
-                        || calls.begin_block_calmly(size, generation, || true))
-                {
-                    Taken::Calmly
-                } else {
-                    calls.take(size, generation, kind, || true, |_| calm)
-                };
-                if calm {
+                let taken = calls.take((noted, lane), size, generation, kind, || true, || calm);
+                if calm && kind == WELL {
                     assert_eq!(taken, Taken::Calmly);
-                } else if most < 200 || n % 97 == 0 {
-                    let count = |of: fn(&Kind) -> bool| plain.iter().filter(|kind| of(kind)).count() as u64;
-                    let expected = Counts {
-                        calls: plain.len() as u64,
-                        failures: count(|kind| kind.failed),
-                        slow: count(|kind| kind.slow),
-                    };
+                } else {
                     assert_eq!((taken, most, n), (Taken::With(expected), most, n));
-                    assert_eq!(calls.read(size, generation), expected);
+                    assert_eq!(calls.read(noted, size, generation), expected);
                 }
+            }
+        }
+    }
+
+    /// S29
+    #[test]
+    fn more_successes_than_a_sum_holds_go_in_if_they_are_put_in_in_time() {
+        let (calls, size, lines) = (Calls::new(u32::MAX), Size::new(100), Striped::<1>::with_lines(1, 1));
+        let (noted, lane) = (Noted(&lines), Lane(0));
+        calls.prepare(size);
+        let fail = || calls.take((noted, lane), size, 0, BAD, || true, || false);
+        let held = |calls, failures| Counts { calls, failures, slow: 0 };
+        assert_eq!(fail(), Taken::With(held(1, 1)));
+        let mut all = 0_u64;
+        while all < 5 << 31 {
+            // As if so many had been noted, up to the last before it is time.
+            let many = (1 << 18) - 2;
+            let number = &lines.lines()[0][0];
+            number.store(number.load(Ordering::Relaxed).wrapping_add(many << 32), Ordering::Relaxed);
+            assert!(!noted.add(lane, 0));
+            assert!(noted.add(lane, 0), "now it is");
+            all += many + 2;
+            assert_eq!(calls.read(noted, size, 0), held(100, 0));
+            if all & (1 << 25) == 0 {
+                assert_eq!((fail(), fail()), (Taken::With(held(100, 1)), Taken::With(held(100, 2))));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Windows over the outcomes of calls: the last so many of them, or those of the last so many seconds.
 //!
-//! Both take an outcome without a lock, in constant time, and answer with the counts of the window it is part of. Both
+//! Both take an outcome without a lock and answer with the counts of the window it is part of. Both
 //! belong to a *generation* of the breaker: the first outcome of a later one finds the window empty, and an outcome of a
 //! generation that has passed is refused. Nothing has to be cleared for that.
 //!
@@ -12,17 +12,22 @@
 //! And if it becomes so before his compare-and-swap, that fails.
 
 mod calls;
+mod noted;
 mod timed;
+mod words;
 
-use calls::{Calls, Size};
+use crate::sync::striped::Lane;
+use calls::{Calls, Failure};
+pub(crate) use noted::Noted;
 use timed::Timed;
+use words::Size;
 
 /// The most calls in a window of calls.
-pub(crate) const MOST_CALLS: u32 = calls::MOST;
+pub(crate) const MOST_CALLS: u32 = words::MOST;
 /// Calls in a block of them.
 #[cfg(cofferdam_loom)]
 #[allow(dead_code, reason = "for the models of this room")]
-pub(crate) const BLOCK: u32 = calls::BLOCK;
+pub(crate) const BLOCK: u32 = words::BLOCK;
 /// The most parts of a window of time.
 pub(crate) const MOST_BUCKETS: u32 = timed::MOST_BUCKETS;
 /// The longest part of a window of time, in nanoseconds.
@@ -153,64 +158,58 @@ impl Windows {
         self.timed.last_number()
     }
 
-    /// Takes an outcome of `generation` at the time `now` (asked only by a window of time), unless `still` says that the
-    /// generation has passed.
+    /// Takes an outcome of `generation` at the time `now` (asked only by a window of time), unless `still` says that the generation
+    /// has passed. A success in a calm window of calls is only [noted](Noted), by the thread's lane.
     ///
     /// `is_calm` is asked of each part of a window of time that is found to be the present one, and else of 0. If it says yes,
-    /// nobody wants to know what the window holds. It is asked after the outcomes of all those were looked at who have seen
-    /// less than it, and before what the window holds is.
+    /// nobody wants to know what the window holds. It is asked before what the window holds is looked at.
     #[inline(always)]
-    pub(crate) fn take(
+    #[allow(clippy::too_many_arguments, reason = "what is known of an outcome, in registers")]
+    pub(crate) fn take<const N: usize>(
         &self,
+        noted: (Noted<'_, N>, Lane),
         shape: Shape,
         generation: u32,
         kind: Kind,
         now: impl FnOnce() -> u64,
         still: impl Fn() -> bool,
-        is_calm: impl FnMut(u32) -> bool,
+        mut is_calm: impl FnMut(u32) -> bool,
     ) -> Taken {
         if shape.is_calls() {
-            self.calls.take(shape.size(), generation, kind, still, is_calm)
+            self.calls.take(noted, shape.size(), generation, kind, still, || is_calm(0))
         } else {
             self.timed.take(shape, generation, kind, now(), still, is_calm)
         }
     }
 
-    /// As [`take`](Self::take), of a success in a window of calls, if it is calm, there is room in the block, and nobody else
-    /// comes in between. False: nothing is done.
+    /// A failure that is to go into a window of calls, in two steps: this one, for who then finds that nothing would come of it if the
+    /// window held so much, and [`put`](Self::put). `None`: it does not go that way.
     #[inline(always)]
-    pub(crate) fn take_calmly(&self, generation: u32, is_calm: impl FnOnce() -> bool) -> bool {
-        self.calls.take_calmly(generation, is_calm)
-    }
-
-    /// As [`take`](Self::take), of a failure in a window of calls, if there is room in the block, nobody else comes in between, and
-    /// `is_below` says that nothing would come of a window that held so much. It holds no more: this is what can be said of it at a
-    /// glance. False: nothing is done. (It is asked when `is_calm` would be.)
-    #[inline(always)]
-    pub(crate) fn take_failure_below(
+    pub(crate) fn failure<const N: usize>(
         &self,
+        noted: Noted<'_, N>,
         shape: Shape,
         generation: u32,
-        is_below: impl FnOnce(Counts) -> bool,
-    ) -> bool {
-        self.calls.take_failure_below(shape.size(), generation, is_below)
+    ) -> Option<Failure> {
+        self.calls.failure(noted, shape.size(), generation)
     }
 
-    /// The same as [`take_calmly`](Self::take_calmly) where there is no room in the block.
-    #[inline]
-    pub(crate) fn begin_block_calmly(
+    /// Puts it in, if nobody else has come in between. False: nothing is done.
+    #[inline(always)]
+    pub(crate) fn put(&self, failure: &Failure) -> bool {
+        self.calls.put_failure(failure)
+    }
+
+    /// What the window of `generation` holds at `now`. Changes nothing that it holds.
+    pub(crate) fn read<const N: usize>(
         &self,
+        noted: Noted<'_, N>,
         shape: Shape,
         generation: u32,
-        is_calm: impl FnOnce() -> bool,
-    ) -> bool {
-        self.calls.begin_block_calmly(shape.size(), generation, is_calm)
-    }
-
-    /// What the window of `generation` holds at `now`. Changes nothing.
-    pub(crate) fn read(&self, shape: Shape, generation: u32, now: u64) -> Counts {
+        now: u64,
+    ) -> Counts {
         if shape.is_calls() {
-            self.calls.read(shape.size(), generation)
+            self.calls.read(noted, shape.size(), generation)
         } else if shape.is_time() {
             self.timed.read(shape, generation, now)
         } else {
