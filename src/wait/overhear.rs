@@ -43,8 +43,8 @@ fn wake(ear: *const ()) {
 #[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
 mod tests {
     use super::*;
+    use crate::shim::AtomicUsize;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     #[derive(Default)]
