@@ -39,17 +39,14 @@ thread_local! {
 /// Polls `future` until it is ready; in between the thread is parked.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let (bell, waker) = match BELL.try_with(Cell::take).ok().flatten() {
-        Some(kept) => kept,
-        None => {
-            // What is ready at once needs no bell; what is not is polled again with one.
-            if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                return output;
-            }
-            let bell = Arc::new(Bell { thread: thread::current(), rung: AtomicBool::new(false) });
-            (Arc::clone(&bell), Waker::from(bell))
-        }
-    };
+    // What is ready at once needs no bell; what is not is polled again with one.
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return output;
+    }
+    let (bell, waker) = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(|| {
+        let bell = Arc::new(Bell { thread: thread::current(), rung: AtomicBool::new(false) });
+        (Arc::clone(&bell), Waker::from(bell))
+    });
     let mut cx = Context::from_waker(&waker);
     let output = loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
