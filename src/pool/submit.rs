@@ -125,8 +125,13 @@ mod sealed {
 
     /// Tasks that can be taken in several at a time.
     pub trait PackMany<F>: Pack<F> {
-        /// A job that is taken in for certain, and what its submitter gets once it has its [`number`](Self::number).
-        fn prepare(intake: Intake<'_, super::Plain>, future: F) -> (Prepared, Self::Accepted);
+        /// A job that is taken in for certain. What its submitter gets, once it has its [`number`](Self::number), goes to
+        /// `accepted`.
+        fn prepare(
+            intake: Intake<'_, super::Plain>,
+            future: F,
+            accepted: impl FnOnce(Self::Accepted),
+        ) -> Prepared;
 
         fn number(accepted: &mut Self::Accepted, id: TaskId);
     }
@@ -268,10 +273,11 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    #[inline]
-    fn prepare(intake: Intake<'_, Plain>, future: F) -> (Prepared, Self::Accepted) {
-        let (job, joint) = slot::joined(&intake, future, intake.0.extras());
-        (Prepared(job), JoinHandle::new(joint, TaskId(0)))
+    #[inline(always)]
+    fn prepare(intake: Intake<'_, Plain>, future: F, accepted: impl FnOnce(Self::Accepted)) -> Prepared {
+        let extras = intake.0.extras();
+        let job = slot::joined(&intake, future, extras, |joint| accepted(JoinHandle::new(joint, TaskId(0))));
+        Prepared(job)
     }
 
     #[inline]
@@ -284,9 +290,10 @@ impl<F> PackMany<F> for Detached
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    #[inline]
-    fn prepare(intake: Intake<'_, Plain>, future: F) -> (Prepared, ()) {
-        (Prepared(slot::detached(future, intake.0.extras())), ())
+    #[inline(always)]
+    fn prepare(intake: Intake<'_, Plain>, future: F, accepted: impl FnOnce(())) -> Prepared {
+        accepted(());
+        Prepared(slot::detached(future, intake.0.extras()))
     }
 
     #[inline]

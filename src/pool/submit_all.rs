@@ -5,8 +5,7 @@
 use super::error::{Refusal, SubmitAllError};
 use super::handle::TaskId;
 use super::shared::Shared;
-use super::slot::Job;
-use super::submit::{Intake, ManyMode, Plain, Prepared, Refused, wait};
+use super::submit::{Intake, ManyMode, Plain, Refused, wait};
 use crate::task::block_on;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -77,13 +76,9 @@ fn offer<F, M: ManyMode<F>>(
     let from = accepted.len();
     accepted.reserve(count.get());
     let pushed = shared.push_many(count, || match batch.pop_front() {
-        Some(future) => {
-            let (Prepared(job), receipt) = M::prepare(Intake(shared, &Plain(())), future);
-            accepted.push(receipt);
-            job
-        }
-        // There are `count` of them.
-        None => Job::empty(),
+        Some(future) => M::prepare(Intake(shared, &Plain(())), future, |receipt| accepted.push(receipt)).0,
+        // There are `count` of them. (Another job in its place would have each of them put together elsewhere first.)
+        None => std::process::abort(),
     });
     match pushed {
         Some(pushed) => {

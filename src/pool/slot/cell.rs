@@ -91,18 +91,20 @@ where
 }
 
 /// A task whose result its [`Joint`] waits for, as a job to be queued.
-#[inline]
+#[inline(always)]
 pub(in crate::pool) fn joined<F>(
     pool: &impl Door,
     future: F,
     extras: Option<Box<Extras>>,
-) -> (Job, Joint<F::Output>)
+    handle: impl FnOnce(Joint<F::Output>),
+) -> Job
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let cell = Cell::of(pool, future);
-    (Joined::job(cell, extras), Joint::new(cell))
+    handle(Joint::new(cell));
+    Joined::job(cell, extras)
 }
 
 /// The future of a cell that nobody else has come to know. Ends the cell.

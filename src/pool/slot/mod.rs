@@ -125,7 +125,7 @@ where
 }
 
 /// A task that nobody waits for, as a job to be queued.
-#[inline]
+#[inline(always)]
 pub(super) fn detached<F>(future: F, extras: Option<Box<Extras>>) -> Job
 where
     F: Future<Output = ()> + Send + 'static,
