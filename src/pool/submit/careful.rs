@@ -4,6 +4,7 @@
 
 use super::sealed::{Arrange, Intake, Pack, Refused};
 use super::{Detached, Joined, with_delay};
+use crate::panics::contain;
 use crate::pool::extras::Extras;
 use crate::pool::handle::{JoinHandle, TaskId};
 use crate::pool::link::Link;
@@ -155,6 +156,13 @@ impl Door for QuietDoor<'_> {
 
     fn withdrawn(&self) -> NonNull<AtomicU64> {
         NonNull::from(&**self.shared.books.withdrawn)
+    }
+}
+
+impl Drop for QuietDoor<'_> {
+    fn drop(&mut self) {
+        // Others' code, which must not come between a refused future and its submitter.
+        contain(|| drop(self.load.take()));
     }
 }
 
