@@ -293,7 +293,13 @@ fn a_clock_that_panics_as_a_task_is_handed_in_keeps_nothing_of_it() {
     let mut submission = Polled::new(pool.execute(large(token())));
     caught(&mut || drop(submission.poll()));
     assert!(submission.poll().unwrap().is_ok());
+    let mut submission = Polled::new(pool.retry_task(&policy, retried()).execute());
+    caught(&mut || drop(submission.poll()));
+    assert!(submission.poll().unwrap().is_ok());
+    let mut submission = Polled::new(pool.submit_all([small(token()), small(token())]));
+    caught(&mut || drop(submission.poll()));
+    assert_eq!(submission.poll().unwrap().unwrap().len(), 2);
     assert_eq!(dropped(), 5);
     settle(&mut workers);
-    assert_eq!((dropped(), balanced(pool.stats()).completed), (7, 2));
+    assert_eq!((dropped(), balanced(pool.stats()).completed), (10, 5));
 }
