@@ -67,7 +67,8 @@ struct Two(Box<dyn Carried>, Box<dyn Carried>);
 
 impl Carrier for Both {
     fn pick_up(&self) -> Option<Box<dyn Carried>> {
-        match (self.0.pick_up(), self.1.pick_up()) {
+        // Each contained: a panic of one does not keep the other's.
+        match (pick_up(&*self.0), pick_up(&*self.1)) {
             (Some(outer), Some(inner)) => Some(Box::new(Two(outer, inner))),
             (outer, inner) => outer.or(inner),
         }
@@ -82,7 +83,8 @@ impl Carried for Two {
     }
 
     fn around(&self, poll: &mut dyn FnMut()) {
-        self.0.around(&mut || self.1.around(poll));
+        // Each held to what it is to do: what one does wrong does not keep the other from it.
+        surround(&*self.0, || surround(&*self.1, &mut *poll));
     }
 
     fn end(self: Box<Self>, errand: &Errand<'_>, outcome: &'static str) {

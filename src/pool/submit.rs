@@ -21,7 +21,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// A submitted task has a [`JoinHandle`].
@@ -414,6 +414,7 @@ pub(super) struct Limit {
     sleep: Option<Sleep>,
     /// The task expires before the limit is over.
     expires_first: bool,
+    is_over: bool,
 }
 
 impl Limit {
@@ -430,7 +431,12 @@ impl Limit {
                 self.sleep.insert(sleep)
             }
         };
-        Pin::new(sleep).poll(cx).map(|()| match self.limit {
+        // Not polled again after its end: it may be the user's.
+        if !self.is_over {
+            ready!(Pin::new(sleep).poll(cx));
+            self.is_over = true;
+        }
+        Poll::Ready(match self.limit {
             Some(limit) if !self.expires_first => Refusal::TimedOut(limit),
             _ => Refusal::Expired,
         })
@@ -443,7 +449,8 @@ impl<'a, F, M, T: Way> Submit<'a, F, M, T> {
         let expires = way.expires();
         let mut aside = Aside::none();
         if limit.is_some() || expires.is_some() {
-            *aside = Some(Box::new(Limit { limit, expires, sleep: None, expires_first: false }));
+            *aside =
+                Some(Box::new(Limit { limit, expires, sleep: None, expires_first: false, is_over: false }));
         }
         Self { shared, way, future: Some(future), limit: aside, slot: Slot::new(), mode: PhantomData }
     }
@@ -548,6 +555,11 @@ pub(super) fn wait<F, M: Mode<F>, T: Way>(
                     let Poll::Ready(reason) = limit.poll(&shared.settings.clock, cx) else {
                         return Poll::Pending;
                     };
+                    // Of a free place it may not have been told yet, if tasks give way.
+                    room.admit(free);
+                    if slot.outcome().is_some() {
+                        continue;
+                    }
                     reason
                 };
                 // Out of line at once, not when the future is dropped; an invitation that came just now goes to the next.

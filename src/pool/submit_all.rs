@@ -66,6 +66,20 @@ impl<I: Iterator, M: ManyMode<I::Item>> SubmitAll<'_, I, M> {
     }
 }
 
+/// The first of a batch, to which it goes back unless it is accepted: also if that panics, as clocks are foreign code.
+struct First<'a, F> {
+    future: Option<F>,
+    batch: &'a mut VecDeque<F>,
+}
+
+impl<F> Drop for First<'_, F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            self.batch.push_front(future);
+        }
+    }
+}
+
 /// Hands in as much of the batch as there is room for, past those in line.
 fn offer<F, M: ManyMode<F>>(
     shared: &Shared,
@@ -91,14 +105,10 @@ fn offer<F, M: ManyMode<F>>(
         }
         None => {
             while let Some(future) = batch.pop_front() {
-                let mut future = Some(future);
-                match M::offer(Intake(shared, &Plain(())), &mut future) {
+                let mut first = First { future: Some(future), batch };
+                match M::offer(Intake(shared, &Plain(())), &mut first.future) {
                     Ok(receipt) => accepted.push(receipt),
-                    Err(refused) => {
-                        batch.extend(future);
-                        batch.rotate_right(1);
-                        return if accepted.len() > from { Ok(()) } else { Err(refused) };
-                    }
+                    Err(refused) => return if accepted.len() > from { Ok(()) } else { Err(refused) },
                 }
             }
         }

@@ -57,8 +57,11 @@ impl Future for UnstartedTask {
             return Poll::Ready(());
         }
         let context = context.as_ref();
-        if let Some(load) = load {
-            load.begin(*id);
+        if let Some(load) = load.as_mut().filter(|load| !load.has_begun()) {
+            // Not if it was cancelled before.
+            if job.as_mut().begin() {
+                load.begin(*id);
+            }
         }
         let polled = catch_unwind(AssertUnwindSafe(|| {
             within(context, || amid(load.as_ref(), || job.as_mut().poll(cx)))
@@ -78,7 +81,8 @@ impl Future for UnstartedTask {
                 Some(Ok(_)) => Outcome::Cancelled,
                 Some(Err(_)) => Outcome::Panicked,
             };
-            load.end(*id, 1, outcome);
+            let attempts = u32::from(load.has_begun());
+            load.end(*id, attempts, outcome);
         }
         match error {
             None => job.as_mut().resolve(None),
@@ -94,10 +98,11 @@ impl Future for UnstartedTask {
 impl Drop for UnstartedTask {
     fn drop(&mut self) {
         let Self { job, context, load, id } = self;
-        let Some(load) = load.take() else { return };
-        contain(|| within(context.as_ref(), || load.around(|| job.as_mut().discard())));
-        let attempts = u32::from(load.has_begun());
-        load.end(*id, attempts, Outcome::Dropped);
+        contain(|| within(context.as_ref(), || amid(load.as_ref(), || job.as_mut().discard())));
+        if let Some(load) = load.take() {
+            let attempts = u32::from(load.has_begun());
+            load.end(*id, attempts, Outcome::Dropped);
+        }
     }
 }
 

@@ -35,15 +35,17 @@ fn clone(ear: *const ()) -> RawWaker {
 fn wake(ear: *const ()) {
     // SAFETY: as in `clone`.
     let ear = unsafe { &*ear.cast::<Ear<'_>>() };
-    // Relaxed: see `overhear`.
-    ear.has_heard.store(true, Ordering::Relaxed);
     ear.waker.wake_by_ref();
+    // Afterwards: if that panics, nobody is to count on it. Relaxed: see `overhear`.
+    ear.has_heard.store(true, Ordering::Relaxed);
 }
 
 #[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
 mod tests {
     use super::*;
+    use crate::panics::contain;
     use crate::shim::AtomicUsize;
+    use std::panic::resume_unwind;
     use std::sync::Arc;
     use std::task::Wake;
 
@@ -97,5 +99,18 @@ mod tests {
         });
         assert!(is_heard);
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_wake_that_panics_is_not_heard() {
+        struct Loud;
+        impl Wake for Loud {
+            fn wake(self: Arc<Self>) {
+                resume_unwind(Box::new("loud"));
+            }
+        }
+        let task = Waker::from(Arc::new(Loud));
+        let cx = &mut Context::from_waker(&task);
+        assert!(!overhear(cx, |cx| contain(|| cx.waker().wake_by_ref())).1);
     }
 }

@@ -47,7 +47,7 @@
 
 use super::joint::Joint;
 use super::stock::{Memory, room};
-use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
+use super::{Data, Door, INLINE, Job, Ops, Step, Unsent, data, empty};
 use crate::panics::contain;
 use crate::pool::error::JoinError;
 use crate::pool::extras::Extras;
@@ -76,18 +76,18 @@ where
 {
     // It is there.
     let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
-    let cell = Cell::of(pool, taken);
-    // Before the push, which wakes a worker: if that panics, this side leaves the cell.
-    let joint = Joint::new(cell);
-    match pool.push_with(|| Joined::job(cell, extras)) {
-        Ok(id) => Ok((joint, id)),
-        Err(refused) => {
-            std::mem::forget(joint);
-            // SAFETY: no job was made, and the handle's side is forgotten, so that the cell is ours alone.
-            *future = Some(unsafe { take_back(cell) });
-            Err(refused.bare())
-        }
-    }
+    // SAFETY: the cell is nobody else's until a job is made of it.
+    let unsent = unsafe { Unsent::new(Cell::of(pool, taken), future, take_back) };
+    let mut joint = None;
+    let pushed = pool.push_with(|| {
+        let cell = unsent.send();
+        // With the job: a worker is woken after the push, and if that panics, this side leaves the cell.
+        joint = Some(Joint::new(cell));
+        Joined::job(cell, extras)
+    });
+    let id = pushed.map_err(PushError::bare)?;
+    // It was made with the job.
+    joint.map(|joint| (joint, id)).ok_or(PushError::Closed(()))
 }
 
 /// A task whose result its [`Joint`] waits for, as a job to be queued.
@@ -325,7 +325,7 @@ const LOST: u8 = 1 << 2;
 /// The worker's waker is in the cell.
 const NUDGED: u8 = 1 << 3;
 
-/// The future has woken its own task in its last poll.
+/// The future may be about to give way: it was not polled before, or has woken its own task in its last poll.
 const YIELDS: u8 = 1 << 4;
 
 /// The data of a job whose future lives in a cell.
@@ -366,7 +366,7 @@ where
         const { assert!(size_of::<Self>() <= size_of::<Data>()) };
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer and a byte fit.
-        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: 0 }) };
+        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: YIELDS }) };
         Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
     }
 
@@ -403,7 +403,7 @@ where
 
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let listens = self.flags & BEGUN == 0 || self.flags & YIELDS != 0;
+        let listens = self.flags & YIELDS != 0;
         if self.flags & BEGUN == 0 {
             if !self.claim() {
                 return Poll::Ready(Step::Withdrawn);

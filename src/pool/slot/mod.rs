@@ -22,7 +22,7 @@ use crate::shim::AtomicU64;
 use crate::sync::ring::{Popped, PushError};
 use std::future::Future;
 use std::marker::{PhantomData, PhantomPinned};
-use std::mem::{MaybeUninit, align_of, size_of};
+use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -149,13 +149,41 @@ where
 {
     // It is there.
     let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
-    let placed = place(taken);
-    let pushed = pool.push_with(|| Apart::job(placed, extras));
-    if pushed.is_err() {
-        // SAFETY: no job was made: the place is ours alone.
-        *future = Some(unsafe { Placed::from_raw(placed) }.into_inner());
-    }
+    // SAFETY: the place is nobody else's until a job is made of it, and its memory is of `place`.
+    let unsent = unsafe { Unsent::new(place(taken), future, |placed| Placed::from_raw(placed).into_inner()) };
+    let pushed = pool.push_with(|| Apart::job(unsent.send(), extras));
     pushed.map_err(PushError::bare)
+}
+
+/// A future that was put into memory of its own, and goes back where it was taken from unless a job is made of it: also if the
+/// push panics, as clocks are foreign code.
+struct Unsent<'a, F, T> {
+    memory: NonNull<T>,
+    from: &'a mut Option<F>,
+    back: unsafe fn(NonNull<T>) -> F,
+}
+
+impl<'a, F, T> Unsent<'a, F, T> {
+    /// # Safety
+    /// `back` may be called with that memory once, as long as no job was made of it.
+    #[inline(always)]
+    unsafe fn new(memory: NonNull<T>, from: &'a mut Option<F>, back: unsafe fn(NonNull<T>) -> F) -> Self {
+        Self { memory, from, back }
+    }
+
+    /// For the job.
+    #[inline(always)]
+    fn send(self) -> NonNull<T> {
+        ManuallyDrop::new(self).memory
+    }
+}
+
+impl<F, T> Drop for Unsent<'_, F, T> {
+    #[cold]
+    fn drop(&mut self) {
+        // SAFETY: once, and no job was made, by `new`.
+        *self.from = Some(unsafe { (self.back)(self.memory) });
+    }
 }
 
 impl Job {

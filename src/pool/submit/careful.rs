@@ -4,6 +4,7 @@
 
 use super::sealed::{Arrange, Intake, Pack, Refused};
 use super::{Detached, Joined, with_delay};
+use crate::panics::contain;
 use crate::pool::extras::Extras;
 use crate::pool::handle::{JoinHandle, TaskId};
 use crate::pool::link::Link;
@@ -105,17 +106,28 @@ where
     }
 }
 
-/// Offers what is inside a task in its place.
+/// Offers what is inside a task in its place, where it goes back unless it is accepted: also if that panics.
 fn inside<O, I, R>(
     outer: &mut Option<O>,
     open: impl FnOnce(O) -> I,
     close: impl FnOnce(I) -> O,
     offer: impl FnOnce(&mut Option<I>) -> R,
 ) -> R {
-    let mut inner = outer.take().map(open);
-    let offered = offer(&mut inner);
-    *outer = inner.map(close);
-    offered
+    let inner = outer.take().map(open);
+    offer(&mut Opened { inner, outer, close: Some(close) }.inner)
+}
+
+/// What was inside a task, and how to close it again.
+struct Opened<'a, O, I, C: FnOnce(I) -> O> {
+    inner: Option<I>,
+    outer: &'a mut Option<O>,
+    close: Option<C>,
+}
+
+impl<O, I, C: FnOnce(I) -> O> Drop for Opened<'_, O, I, C> {
+    fn drop(&mut self) {
+        *self.outer = self.inner.take().zip(self.close.take()).map(|(inner, close)| close(inner));
+    }
 }
 
 /// Takes jobs in and wakes nobody: the ledger's lock may be held.
@@ -155,6 +167,13 @@ impl Door for QuietDoor<'_> {
 
     fn withdrawn(&self) -> NonNull<AtomicU64> {
         NonNull::from(&**self.shared.books.withdrawn)
+    }
+}
+
+impl Drop for QuietDoor<'_> {
+    fn drop(&mut self) {
+        // Others' code, which must not come between a refused future and its submitter.
+        contain(|| drop(self.load.take()));
     }
 }
 

@@ -148,18 +148,21 @@ pub(super) fn begin_with(
     if extras.propagated && extras.attempts == 0 {
         shared.books.propagated();
     }
-    match shared.settings.ledger.as_ref().filter(|_| extras.times.is_some()) {
-        None => extras.attempts += 1,
-        Some(ledger) => {
-            contain(|| {
-                let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
-                if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
-                    extras.attempts += 1;
-                    ledger.started(task, extras, worker, shared.settings.clock.now());
-                }
-            });
-        }
+    let ledger = shared.settings.ledger.as_ref().filter(|_| extras.times.is_some());
+    if ledger.is_none() && extras.load.is_none() {
+        extras.attempts += 1;
+        return;
     }
+    // Who is told that it begins is not told so of one that was cancelled before.
+    contain(|| {
+        let is_over = |context: &WorkContext| shared.heeds && context.check().is_err();
+        if !extras.context.as_ref().is_some_and(is_over) && job.begin() {
+            extras.attempts += 1;
+            if let Some(ledger) = ledger {
+                ledger.started(task, extras, worker, shared.settings.clock.now());
+            }
+        }
+    });
     if let Some(load) = extras.load.as_mut().filter(|_| extras.attempts > 0) {
         load.begin(task);
     }

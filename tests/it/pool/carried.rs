@@ -474,3 +474,85 @@ fn whatever_a_carrier_does_the_task_runs_once_and_its_panic_is_its_own() {
         assert_eq!((polls.load(Ordering::Relaxed), balanced(pool.stats()).panicked), (2, 1));
     }
 }
+
+#[test]
+fn a_task_that_is_cancelled_before_it_is_polled_has_not_begun() {
+    let settings: [fn(PoolBuilder) -> PoolBuilder; 4] =
+        [|builder| builder, PoolBuilder::managed, |builder| builder.history(4), |builder| builder.tied(true)];
+    for set in settings {
+        let notes = Notes::default();
+        let builder = set(WorkerPool::builder().workers(1).queue(4).name("mill")).carry(notes.clone());
+        let (pool, mut workers) = driven(builder);
+        let context = Context::background().child();
+        let handle = context.scope_sync(|| pool.try_submit(ready(()))).unwrap();
+        handle.cancel();
+        let tied = context.scope_sync(|| pool.try_submit(ready(()))).unwrap();
+        context.cancel("enough");
+        settle(&mut workers);
+        let end = Polled::new(tied).poll().unwrap();
+        let lines = notes.take();
+        assert_eq!(lines[0], "cancelled pool.task mill 0 0");
+        if end.is_err() {
+            assert_eq!(lines[1..], ["cancelled pool.task mill 1 0"]);
+        } else {
+            assert_eq!(lines[1..], ["begin pool.task mill 1 1", "completed pool.task mill 1 1"]);
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_handed_back_and_cancelled_before_it_is_polled_has_not_begun() {
+    let notes = Notes::default();
+    let builder = WorkerPool::builder().workers(1).queue(4).name("mill").carry(notes.clone());
+    let (pool, _workers) = driven(builder);
+    let handle = pool.try_submit(ready(())).unwrap();
+    let (_, mut left) = Polled::new(pool.shutdown(Duration::ZERO).hand_back()).poll().unwrap();
+    assert!(handle.cancel());
+    assert!(Polled::new(left.pop().unwrap()).poll().is_some());
+    assert_eq!(notes.take(), ["cancelled pool.task mill 0 0"]);
+    assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn what_one_carrier_does_wrong_takes_nothing_from_the_other() {
+    use Wrong::*;
+    for wrong in [PickUp, Begin, Before, After, Never, Twice, Swallows, End] {
+        for is_first in [true, false] {
+            let (seen, notes) = (Seen::default(), Notes::default());
+            let builder = WorkerPool::builder().workers(1).queue(4);
+            let builder = if is_first { builder.carry(wrong) } else { builder };
+            let builder = builder.carry(carrier()).carry(notes.clone());
+            let builder = if is_first { builder } else { builder.carry(wrong) };
+            let (pool, mut workers) = driven(builder);
+            at(1, || pool.try_execute(seen.task()).unwrap());
+            settle(&mut workers);
+            assert_eq!((seen.take(), notes.take().len()), (vec![1; 3], 2));
+            assert_eq!(HERE.get(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_refused_task_comes_back_whatever_the_drop_of_what_was_picked_up_does() {
+    struct Bad;
+    impl Carried for Bad {
+        fn around(&self, poll: &mut dyn FnMut()) {
+            poll();
+        }
+        fn end(self: Box<Self>, _: &Errand<'_>, _: &'static str) {
+            std::mem::forget(self);
+        }
+    }
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("bad"));
+        }
+    }
+    let (pool, mut workers) = driven(WorkerPool::builder().workers(1).queue(1).carry(|| Bad));
+    pool.try_execute(ready(())).unwrap();
+    let refused = pool.try_submit(ready(7)).unwrap_err();
+    assert!(refused.is_full());
+    assert_eq!(Polled::new(refused.into_inner()).poll(), Some(7));
+    settle(&mut workers);
+    assert_eq!(balanced(pool.stats()).completed, 1);
+}

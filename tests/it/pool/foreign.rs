@@ -1,10 +1,12 @@
 //! Wakers, values and futures of others that panic: it costs nobody else anything.
 
 use super::*;
+use cofferdam::time::{Clock, Sleep, Timer};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null;
 use std::sync::atomic::AtomicBool;
 use std::task::{Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::time::Instant;
 
 /// Panics when it is dropped.
 struct Mine;
@@ -61,7 +63,13 @@ fn the_drop_of_a_waker_takes_no_result_with_it() {
 #[test]
 fn the_drop_of_a_waker_does_not_keep_a_result_from_its_handle() {
     let (pool, _workers) = pool(1, 4);
-    let handle = pool.try_submit(async { yield_now().await }).unwrap();
+    // Pending once, and not about to give way: the waker goes into the cell.
+    let mut polls = 0..2;
+    let task = std::future::poll_fn(move |_| match polls.next() {
+        Some(0) => Poll::Pending,
+        _ => Poll::Ready(()),
+    });
+    let handle = pool.try_submit(task).unwrap();
     let (_, mut left) = Polled::new(pool.shutdown(Duration::ZERO).hand_back()).poll().unwrap();
     let mut task = left.pop().unwrap();
     assert!(poll(Pin::new(&mut task), &Waker::from(Arc::new(Mine))).is_pending());
@@ -220,4 +228,78 @@ fn who_was_invited_and_wakes_in_vain_keeps_no_place() {
         drop(first);
         assert_eq!(balanced(pool.stats()).submitted, 3);
     }
+}
+
+/// A clock that panics the next time that it is read, once.
+struct Stops(Arc<AtomicBool>, Clock);
+
+impl Timer for Stops {
+    fn now(&self) -> Instant {
+        if self.0.swap(false, Ordering::Relaxed) {
+            resume_unwind(Box::new("stopped"));
+        }
+        self.1.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.1.sleep_until(deadline)
+    }
+}
+
+// WP2, WP3
+#[test]
+fn a_clock_that_panics_as_a_task_is_handed_in_keeps_nothing_of_it() {
+    let (stops, time) = (Arc::new(AtomicBool::new(false)), ManualClock::new());
+    let clock = Clock::new(Stops(Arc::clone(&stops), time.clock()));
+    let builder = WorkerPool::builder().workers(1).queue(9).managed().clock(clock);
+    let (pool, mut workers) = driven(builder);
+    let drops = Arc::new(AtomicUsize::new(0));
+    let token = || Dropped(Arc::clone(&drops));
+    let small = |token| async move { drop(token) };
+    let large = |token| {
+        let bytes = [1_u8; 200];
+        async move {
+            drop(token);
+            std::hint::black_box(&bytes);
+        }
+    };
+    let mut tried = 0;
+    let mut caught = |body: &mut dyn FnMut()| {
+        stops.store(true, Ordering::Relaxed);
+        assert!(caught(body).is_err());
+        assert!(!stops.load(Ordering::Relaxed));
+        tried += 1;
+        tried
+    };
+    // Who tries once has it dropped.
+    let dropped = || drops.load(Ordering::Relaxed);
+    assert_eq!(caught(&mut || drop(pool.try_submit(small(token())))), dropped());
+    assert_eq!(caught(&mut || drop(pool.try_submit(large(token())))), dropped());
+    assert_eq!(caught(&mut || drop(pool.try_execute(small(token())))), dropped());
+    assert_eq!(caught(&mut || drop(pool.try_execute(large(token())))), dropped());
+    let policy = cofferdam::pool::RetryPolicy::<u8>::new(2).unwrap();
+    let retried = || {
+        let token = token();
+        move || {
+            let _token = &token;
+            ready(Ok(()))
+        }
+    };
+    assert_eq!(caught(&mut || drop(pool.retry_task(&policy, retried()).try_execute())), dropped());
+    // Who waits has it still.
+    let mut submission = Polled::new(pool.submit(large(token())));
+    caught(&mut || drop(submission.poll()));
+    assert!(submission.poll().unwrap().is_ok());
+    let mut submission = Polled::new(pool.execute(large(token())));
+    caught(&mut || drop(submission.poll()));
+    assert!(submission.poll().unwrap().is_ok());
+    let mut submission = Polled::new(pool.retry_task(&policy, retried()).execute());
+    caught(&mut || drop(submission.poll()));
+    assert!(submission.poll().unwrap().is_ok());
+    let mut submission = Polled::new(pool.submit_all([small(token()), small(token())]));
+    caught(&mut || drop(submission.poll()));
+    assert_eq!(submission.poll().unwrap().unwrap().len(), 2);
+    assert_eq!(dropped(), 5);
+    settle(&mut workers);
+    assert_eq!((dropped(), balanced(pool.stats()).completed), (10, 5));
 }

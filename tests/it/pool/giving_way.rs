@@ -126,3 +126,20 @@ fn a_task_that_gives_way_and_then_waits_is_reached_by_its_cancellation() {
     assert!(worker.poll().is_none());
     assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
 }
+
+// WP2
+#[test]
+fn who_waits_for_a_limited_time_is_not_refused_beside_a_place_of_which_nobody_has_told_it() {
+    let time = ManualClock::new();
+    let (pool, workers) = WorkerPool::builder().workers(1).queue(QUEUE).clock(time.clock()).build().unwrap();
+    let mut worker = Polled::new(workers.into_future());
+    for _ in 0..QUEUE {
+        pool.try_execute(yield_now()).unwrap();
+    }
+    let mut waiting: Vec<_> = (0..2).map(|_| Polled::new(pool.submit_timeout(ready(()), SECOND))).collect();
+    assert!(waiting.iter_mut().all(|waiting| waiting.poll().is_none()));
+    assert!(worker.poll().is_none());
+    time.advance(SECOND);
+    assert!(waiting[0].poll().unwrap().is_ok());
+    assert!(waiting[1].poll().unwrap().unwrap_err().is_timeout());
+}

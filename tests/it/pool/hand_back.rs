@@ -207,3 +207,25 @@ fn a_managed_pool_gives_back_by_class_and_then_by_time() {
     assert_eq!(balanced(report.stats).handed_back, 6);
     assert_eq!(left.iter().map(|task| task.id().number()).collect::<Vec<_>>(), [3, 5, 4, 1, 2, 0]);
 }
+
+// WP5, WP8
+#[test]
+fn what_is_given_back_and_dropped_is_dropped_in_its_context() {
+    struct Asks(Arc<AtomicUsize>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let value = Context::current().value::<usize>().map_or(0, |value| *value);
+            self.0.store(value, Ordering::Relaxed);
+        }
+    }
+    let (pool, _workers) = driven(WorkerPool::builder().workers(1).queue(9));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let asks = Asks(Arc::clone(&seen));
+    let task = async move { drop(asks) };
+    let context = Context::background().with_value(7_usize);
+    let handle = context.scope_sync(|| pool.try_submit(task)).unwrap();
+    let (_, left) = Polled::new(pool.shutdown(zero()).hand_back()).poll().unwrap();
+    drop(left);
+    assert_eq!(seen.load(Ordering::Relaxed), 7);
+    assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_dropped());
+}
