@@ -47,7 +47,7 @@
 
 use super::joint::Joint;
 use super::stock::{Memory, room};
-use super::{Data, Door, INLINE, Job, Ops, Step, Unsent, data, empty};
+use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
 use crate::panics::contain;
 use crate::pool::error::JoinError;
 use crate::pool::extras::Extras;
@@ -76,18 +76,36 @@ where
 {
     // It is there.
     let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
-    // SAFETY: the cell is nobody else's until a job is made of it.
-    let unsent = unsafe { Unsent::new(Cell::of(pool, taken), future, take_back) };
-    let mut joint = None;
+    let mut sending = Sending { cell: Cell::of(pool, taken), from: future, is_sent: false };
+    let (cell, is_sent) = (sending.cell, &mut sending.is_sent);
     let pushed = pool.push_with(|| {
-        let cell = unsent.send();
-        // With the job: a worker is woken after the push, and if that panics, this side leaves the cell.
-        joint = Some(Joint::new(cell));
+        *is_sent = true;
         Joined::job(cell, extras)
     });
     let id = pushed.map_err(PushError::bare)?;
-    // It was made with the job.
-    joint.map(|joint| (joint, id)).ok_or(PushError::Closed(()))
+    std::mem::forget(sending);
+    Ok((Joint::new(cell), id))
+}
+
+/// The handle's side of a cell while its job is pushed. Dropped by a refusal, or a panic: of a clock before there is a job, or of a
+/// waker after that.
+struct Sending<'a, F: Future> {
+    cell: NonNull<Cell<F>>,
+    from: &'a mut Option<F>,
+    is_sent: bool,
+}
+
+impl<F: Future> Drop for Sending<'_, F> {
+    #[cold]
+    fn drop(&mut self) {
+        if self.is_sent {
+            // This side leaves the cell.
+            drop(Joint::new(self.cell));
+        } else {
+            // SAFETY: no job was made, so that the cell is ours alone; and once.
+            *self.from = Some(unsafe { take_back(self.cell) });
+        }
+    }
 }
 
 /// A task whose result its [`Joint`] waits for, as a job to be queued.
