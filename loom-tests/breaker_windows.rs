@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | of calls: outcomes that fill a block and begin the next are all counted | 2 | 3 | a store in place of the swap of the head |
 //! | of calls: a start that is written by one who was held up is right | 2 | 1 | `put` that does not look whether the head has moved |
+//! | of calls: nor does one who was held up for generations keep others from beginning a block | 2 | 2 | `put` that takes it that who was faster wrote the same |
 //! | of calls: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the head is loaded |
 //! | of calls: also while a block is full | 2 | 3 | a generation that begins the next block, not the one after it |
 //! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
@@ -139,6 +140,24 @@ fn one_who_was_held_up_writes_no_wrong_start() {
             let last = world.record(0, BAD, 0).unwrap();
             assert_eq!(last, counts(1, 1));
         },
+    );
+}
+
+#[test]
+fn nor_does_one_who_was_held_up_for_generations_keep_others_from_a_start() {
+    race(
+        Some(2),
+        // A ring of four blocks. The first is about to begin the next block, but two generations come and leave it out, and the
+        // second fills one and so begins that which has the place in the ring.
+        || filled(2 * BLOCK, BLOCK),
+        |world| drop(world.record(0, BAD, 0)),
+        |world| {
+            world.begin(1);
+            world.begin(2);
+            (0..BLOCK).for_each(|_| world.note(OWN[1], 2));
+            world.record(2, BAD, 0);
+        },
+        |world| assert_eq!(world.read(2, 0), counts(u64::from(BLOCK) + 1, 1)),
     );
 }
 

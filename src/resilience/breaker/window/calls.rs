@@ -103,11 +103,15 @@ impl Calls {
 
     /// Replaces a word of the ring, on behalf of `head`, unless that has moved on.
     fn put(&self, word: &AtomicU64, by: u64, head: Head) {
-        // ORDERING: Acquire pairs with the Release below: who has loaded the word of a later round sees the head moved on.
-        let old = word.load(Ordering::Acquire);
-        if old != by && self.load() == head {
-            // Fails if somebody else was faster. Relaxed: seen by way of the head, but for the line above.
-            let _ = word.compare_exchange(old, by, Ordering::Release, Ordering::Relaxed);
+        // ORDERING: Acquire (twice) pairs with the Release: who has loaded the word of a later round sees the head moved on.
+        let mut old = word.load(Ordering::Acquire);
+        while old != by && self.load() == head {
+            // If somebody was faster, he most likely wrote the same. But he may have been held up since long ago, on behalf of a head
+            // that was then followed by another block than he thought: what he wrote is of no use to anybody, and this is once more.
+            match word.compare_exchange(old, by, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
         }
     }
 
