@@ -71,7 +71,7 @@ impl World {
     }
 
     fn read(&self, generation: u32, now: u64) -> Counts {
-        self.windows.read(Noted(&self.lines), self.shape, generation, now)
+        self.windows.read(Noted(&self.lines), self.shape, generation, now, || self.is_still(generation))
     }
 
     /// As `turn` does.

@@ -379,6 +379,7 @@ impl Calls {
         noted: Noted<'_, N>,
         size: Size,
         generation: u32,
+        still: impl Fn() -> bool,
     ) -> Option<Failure> {
         let ring = self.ring(size)?;
         let head = self.load();
@@ -387,6 +388,8 @@ impl Calls {
         let waiting = Self::waiting(noted, before, head, generation);
         let (from, by) = if waiting < head.room() {
             (head, head.with_well(waiting))
+        } else if !still() {
+            return None;
         } else {
             self.overflow(ring, size.most, head, waiting)
         };
@@ -415,8 +418,16 @@ impl Calls {
         (full, next.map_or(full, |next| next.with_well(rest)))
     }
 
-    pub(super) fn read<const N: usize>(&self, noted: Noted<'_, N>, size: Size, generation: u32) -> Counts {
-        self.put_in(noted, size, generation, None, |head| head.is_of(generation)).unwrap_or_default()
+    /// Nothing, before the first outcome of a generation.
+    pub(super) fn read<const N: usize>(
+        &self,
+        noted: Noted<'_, N>,
+        size: Size,
+        generation: u32,
+        still: impl Fn() -> bool,
+    ) -> Counts {
+        let still = |head: Head| head.is_of(generation) && still();
+        self.put_in(noted, size, generation, None, still).unwrap_or_default()
     }
 }
 
@@ -467,7 +478,7 @@ mod tests {
                     plain.held.clear();
                     if random.bool() {
                         calls.begin(Some(size), generation);
-                        assert_eq!(calls.read(noted, size, generation), Counts::default());
+                        assert_eq!(calls.read(noted, size, generation, || true), Counts::default());
                     }
                 }
                 // Some of one thread only, and some that share.
@@ -484,7 +495,7 @@ mod tests {
                 let expected = plain.counts();
                 let below = random.bool();
                 if kind.failed && !kind.slow && below {
-                    if let Some(failure) = calls.failure(noted, size, generation) {
+                    if let Some(failure) = calls.failure(noted, size, generation, || true) {
                         assert!(calls.put_failure(&failure), "nobody came in between");
                         let most = failure.most;
                         assert_eq!(most.calls, expected.calls, "{n} of {most:?}");
@@ -501,7 +512,7 @@ mod tests {
                     assert_eq!(taken, Taken::Calmly);
                 } else {
                     assert_eq!((taken, most, n), (Taken::With(expected), most, n));
-                    assert_eq!(calls.read(noted, size, generation), expected);
+                    assert_eq!(calls.read(noted, size, generation, || true), expected);
                 }
             }
         }
@@ -525,11 +536,31 @@ mod tests {
             assert!(!noted.add(lane, 0));
             assert!(noted.add(lane, 0), "now it is");
             all += many + 2;
-            assert_eq!(calls.read(noted, size, 0), held(100, 0));
+            assert_eq!(calls.read(noted, size, 0, || true), held(100, 0));
             if all & (1 << 25) == 0 {
                 assert_eq!((fail(), fail()), (Taken::With(held(100, 1)), Taken::With(held(100, 2))));
             }
         }
+    }
+
+    /// S9: the head has but the low bits of its generation.
+    #[test]
+    fn who_was_held_up_for_thousands_of_generations_puts_nothing_in() {
+        let (calls, size, lines) = (Calls::new(u32::MAX), Size::new(100), Striped::<1>::with_lines(2, 1));
+        let noted = Noted(&lines);
+        calls.prepare(size);
+        let note = |lane, many, generation| assert!((0..many).all(|_| !noted.add(Lane(lane), generation)));
+        note(0, BLOCK + 3, 0);
+        let generation = 1 << 12;
+        calls.begin(Some(size), generation);
+        note(1, 2, generation);
+        let held = Counts { calls: 3, failures: 1, slow: 0 };
+        let taken = calls.take((noted, Lane(1)), size, generation, BAD, || true, || false);
+        assert_eq!(taken, Taken::With(held));
+        assert!(calls.failure(noted, size, 0, || false).is_none());
+        assert_eq!(calls.read(noted, size, generation, || true), held);
+        assert_eq!(calls.read(noted, size, 0, || false), Counts::default());
+        assert_eq!(calls.read(noted, size, generation, || true), held);
     }
 
     #[test]
