@@ -11,6 +11,7 @@
 //! | of calls: what threads note, each by itself, and two that put it in | 2 | 3 | the sum taken before the head is loaded |
 //! | of calls: what is noted by threads that share a number | 2 | 3 | a number that is loaded and stored |
 //! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself |
+//! | of calls: a failure is judged by the settings of a success before it, whoever put that in | 2 | 3 | settings looked at after the success is noted; the sum Relaxed |
 //! | of calls: what is noted for a generation that has passed is in no later one | 2 | 3 | numbers without their generation |
 //! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |
 //! | of time: who reads by the present head finds the start of its window, however far another moves on | 2 | 3 | `rotate` that goes to the part at once |
@@ -30,6 +31,8 @@ struct World {
     shape: Shape,
     /// What stands for the breaker's word.
     generation: AtomicU32,
+    /// And for the number of the settings: nothing orders it but the window.
+    settings: AtomicU32,
     // Each is used by one thread at a time, and none of the model's business.
     seen: [Mutex<Option<Counts>>; 2],
 }
@@ -48,7 +51,8 @@ impl World {
         let windows = Windows::new(u32::MAX);
         windows.prepare(shape);
         let seen = [Mutex::new(None), Mutex::new(None)];
-        Self { windows, lines: Striped::with_lines(2, 1), shape, generation: AtomicU32::new(0), seen }
+        let (generation, settings) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { windows, lines: Striped::with_lines(2, 1), shape, generation, settings, seen }
     }
 
     fn is_still(&self, generation: u32) -> bool {
@@ -68,6 +72,33 @@ impl World {
     fn note(&self, lane: Lane, generation: u32) {
         let (noted, still) = ((Noted(&self.lines), lane), || self.is_still(generation));
         self.windows.take(noted, self.shape, generation, WELL, || 0, still, |_| true);
+    }
+
+    /// A success that is judged, as it finds that there are other settings, as of the very moment when it looks at their number: what
+    /// the window held with it.
+    fn judge(&self, lane: Lane) -> Counts {
+        let is_calm = |_| {
+            self.settings.store(1, Ordering::Relaxed);
+            false
+        };
+        let (noted, still) = ((Noted(&self.lines), lane), || self.is_still(0));
+        match self.windows.take(noted, self.shape, 0, WELL, || 0, still, is_calm) {
+            Taken::With(held) => held,
+            taken => panic!("it is judged: {taken:?}"),
+        }
+    }
+
+    /// A failure that is judged at a glance, or else by what the window holds with it: by which settings.
+    fn fail(&self) -> u32 {
+        let noted = Noted(&self.lines);
+        if let Some(failure) = self.windows.failure(noted, self.shape, 0, || self.is_still(0)) {
+            let settings = self.settings.load(Ordering::Relaxed);
+            if self.windows.put(&failure) {
+                return settings;
+            }
+        }
+        self.record(0, BAD, 0);
+        self.settings.load(Ordering::Relaxed)
     }
 
     fn read(&self, generation: u32, now: u64) -> Counts {
@@ -241,6 +272,37 @@ fn two_that_leap_agree() {
             assert_eq!(world.record(0, BAD, 0).map(|held| held.failures >= 2), Some(true));
         },
     );
+}
+
+/// One who judges a success by other settings may say that the window is calm. So a failure that was not in it by then is judged by
+/// those settings, also if somebody else has put the success in.
+fn judged_though_put_in_by_another(setup: fn() -> World) {
+    race(
+        Some(3),
+        setup,
+        |world| world.see(0, Some(world.judge(OWN[0]))),
+        |world| {
+            // Puts in what is noted.
+            world.read(0, 0);
+            let settings = u64::from(world.fail());
+            world.see(1, Some(Counts { calls: settings, ..Counts::default() }));
+        },
+        |world| {
+            let before = world.read(0, 0).failures - 1;
+            let (held, settings) = (world.seen(0), world.seen(1).calls);
+            assert!(held.failures > before || settings == 1, "{held:?}");
+        },
+    );
+}
+
+#[test]
+fn who_was_put_in_by_another_is_judged_before_what_comes_after() {
+    judged_though_put_in_by_another(|| filled(2 * BLOCK, 1));
+}
+
+#[test]
+fn also_where_that_fills_the_block() {
+    judged_though_put_in_by_another(|| filled(2 * BLOCK, BLOCK - 1));
 }
 
 /// S9

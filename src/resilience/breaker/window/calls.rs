@@ -293,7 +293,8 @@ impl Calls {
     /// Puts in what has been noted, and then the outcome, if there is one: what the window holds with them. `None` if `still` says
     /// no.
     ///
-    /// Who has nothing to put in swaps the head for itself: who comes after him has acquired what he has seen before.
+    /// Who has nothing to put in writes nothing. What he has noted himself is in this head, then; whoever put it in has counted it, and
+    /// so acquired what was before it.
     #[inline]
     fn put_in<const N: usize>(
         &self,
@@ -317,7 +318,7 @@ impl Calls {
             if is_last && counts.is_none() {
                 continue;
             }
-            if self.swap(head, by) && is_last {
+            if is_last && by == head || self.swap(head, by) && is_last {
                 return counts;
             }
         }
