@@ -10,7 +10,7 @@
 //! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
 //! | of calls: what threads note, each by itself, and two that put it in | 2 | 3 | the sum taken before the head is loaded |
 //! | of calls: what is noted by threads that share a number | 2 | 3 | a number that is loaded and stored |
-//! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself |
+//! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself; the sum kept after a leap |
 //! | of calls: a failure is judged by the settings of a success before it, whoever put that in | 2 | 3 | settings looked at after the success is noted; the sum Relaxed |
 //! | of calls: what is noted for a generation that has passed is in no later one | 2 | 3 | numbers without their generation |
 //! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |

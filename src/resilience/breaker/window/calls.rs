@@ -47,6 +47,8 @@ use std::sync::OnceLock;
 
 /// So many more noted than put in, and it is worth while to leap.
 const LEAP: u64 = 2 * BLOCK as u64;
+/// So many blocks after that of the head from which.
+const LANDS: u32 = 3;
 const LONGEST_LEAP: u64 = (1 << 24) - 1;
 
 pub(super) struct Calls {
@@ -193,11 +195,11 @@ impl Calls {
         (before & tag(u32::MAX) == tag(head.block())).then_some((before & SUM, before >> 31 & MANY_BLOCKS))
     }
 
-    /// How many successes of the generation have been noted that are not in the window with this head, if so many were in it before
-    /// its block. (They are summed up after the head is loaded: see the module.)
+    /// How many of the successes that have been noted, `sum` in all, are not in the window with this head, if so many were in it
+    /// before its block.
     #[inline(always)]
-    fn waiting<const N: usize>(noted: Noted<'_, N>, before: u64, head: Head, generation: u32) -> u64 {
-        noted.sum(generation).wrapping_sub(before).wrapping_sub(head.well().into()) & SUM
+    fn waiting(sum: u64, before: u64, head: Head) -> u64 {
+        sum.wrapping_sub(before).wrapping_sub(head.well().into()) & SUM
     }
 
     /// Writes how a block begins, on behalf of `head`.
@@ -237,7 +239,7 @@ impl Calls {
     fn leap(&self, ring: &[Block], most: u32, head: Head, generation: u32, waiting: u64) -> Option<Head> {
         let (noted, _) = Self::before(Self::block(ring, head.block())?, head)?;
         let by = self.agree(head, waiting.min(LONGEST_LEAP))?;
-        let block = head.after(3);
+        let block = head.after(LANDS);
         let counts = Counts { calls: most.into(), failures: 0, slow: 0 };
         let before = before(block, noted + u64::from(head.well()) + by, 0);
         self.put_start(ring, block, start(block, counts), before, head)?;
@@ -261,11 +263,11 @@ impl Calls {
         (agreed >> 24 == from).then_some(agreed & LONGEST_LEAP)
     }
 
-    /// One step on the way to where all that has been noted, and then the outcome, are in the window; whether it is the last.
+    /// One step on the way to where so many noted ones, and then the outcome, are in the window; whether it is the last.
     #[inline]
-    fn step<const N: usize>(
+    fn step(
         &self,
-        noted: Noted<'_, N>,
+        sum: u64,
         ring: &[Block],
         most: u32,
         head: Head,
@@ -276,7 +278,7 @@ impl Calls {
             return Some((self.first(ring, head, generation)?, false));
         }
         let (before, _) = Self::before(Self::block(ring, head.block())?, head)?;
-        let waiting = Self::waiting(noted, before, head, generation);
+        let waiting = Self::waiting(sum, before, head);
         let all = waiting + u64::from(outcome.is_some());
         if all == 0 {
             return Some((head, true));
@@ -304,22 +306,33 @@ impl Calls {
         outcome: Option<Kind>,
         still: impl Fn(Head) -> bool,
     ) -> Option<Counts> {
+        // The head of his last step, as long as nobody else comes in between, and the sum of the time when he began: it is not less
+        // than what is in the window with that, and all that was noted before him. (The lines are those of busy threads.)
+        let mut own = None;
         loop {
-            let head = self.load();
-            // After the head: see the module above.
+            let head = own.map_or_else(|| self.load(), |(head, _)| head);
+            // Both after the head: see the module above.
             if !still(head) {
                 return None;
             }
+            let sum = own.take().map_or_else(|| noted.sum(generation), |(_, sum)| sum);
             let ring = self.ring(size)?;
-            let Some((by, is_last)) = self.step(noted, ring, size.most, head, generation, outcome) else {
+            let Some((by, is_last)) = self.step(sum, ring, size.most, head, generation, outcome) else {
                 continue;
             };
             let counts = if is_last { Self::counts(ring, size.most, by) } else { None };
             if is_last && counts.is_none() {
                 continue;
             }
-            if is_last && by == head || self.swap(head, by) && is_last {
+            if is_last && by == head {
                 return counts;
+            }
+            if self.swap(head, by) {
+                if is_last {
+                    return counts;
+                }
+                // (A leap may be one by more than he has counted.)
+                own = (by.block() != head.after(LANDS)).then_some((by, sum));
             }
         }
     }
@@ -386,7 +399,7 @@ impl Calls {
         let head = self.load();
         let block = Self::block(ring, head.block())?;
         let (before, _) = Self::before(block, head).filter(|_| head.is_of(generation))?;
-        let waiting = Self::waiting(noted, before, head, generation);
+        let waiting = Self::waiting(noted.sum(generation), before, head);
         let (from, by) = if waiting < head.room() {
             (head, head.with_well(waiting))
         } else if !still() {
