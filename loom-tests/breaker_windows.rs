@@ -4,12 +4,14 @@
 //! |---|---|---|---|
 //! | of calls: outcomes that fill a block and begin the next are all counted | 2 | 3 | a store in place of the swap of the head |
 //! | of calls: a start that is written by one who was held up is right | 2 | 1 | `put` that does not look whether the head has moved |
+//! | of calls: nor does one who was held up for generations keep others from beginning a block | 2 | 2 | `put` that takes it that who was faster wrote the same |
 //! | of calls: an outcome of a generation that has passed is in no later one | 2 | 3 | `still` asked before the head is loaded |
 //! | of calls: also while a block is full | 2 | 3 | a generation that begins the next block, not the one after it |
 //! | of calls: a reader sees the counts of one moment | 2 | 3 | the head swapped before the start is written |
 //! | of calls: what threads note, each by itself, and two that put it in | 2 | 3 | the sum taken before the head is loaded |
 //! | of calls: what is noted by threads that share a number | 2 | 3 | a number that is loaded and stored |
-//! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself |
+//! | of calls: two that leap, one of whom has seen more noted | 2 | 3 | each leaps by what he has seen himself; the sum kept after a leap |
+//! | of calls: a failure is judged by the settings of a success before it, whoever put that in | 2 | 3 | settings looked at after the success is noted; the sum Relaxed |
 //! | of calls: what is noted for a generation that has passed is in no later one | 2 | 3 | numbers without their generation |
 //! | of time: two that begin a part at once are both counted in it, and the old is gone | 2 | 2 | the head swapped before the starts are written |
 //! | of time: who reads by the present head finds the start of its window, however far another moves on | 2 | 3 | `rotate` that goes to the part at once |
@@ -29,6 +31,8 @@ struct World {
     shape: Shape,
     /// What stands for the breaker's word.
     generation: AtomicU32,
+    /// And for the number of the settings: nothing orders it but the window.
+    settings: AtomicU32,
     // Each is used by one thread at a time, and none of the model's business.
     seen: [Mutex<Option<Counts>>; 2],
 }
@@ -47,7 +51,8 @@ impl World {
         let windows = Windows::new(u32::MAX);
         windows.prepare(shape);
         let seen = [Mutex::new(None), Mutex::new(None)];
-        Self { windows, lines: Striped::with_lines(2, 1), shape, generation: AtomicU32::new(0), seen }
+        let (generation, settings) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { windows, lines: Striped::with_lines(2, 1), shape, generation, settings, seen }
     }
 
     fn is_still(&self, generation: u32) -> bool {
@@ -69,8 +74,35 @@ impl World {
         self.windows.take(noted, self.shape, generation, WELL, || 0, still, |_| true);
     }
 
+    /// A success that is judged, as it finds that there are other settings, as of the very moment when it looks at their number: what
+    /// the window held with it.
+    fn judge(&self, lane: Lane) -> Counts {
+        let is_calm = |_| {
+            self.settings.store(1, Ordering::Relaxed);
+            false
+        };
+        let (noted, still) = ((Noted(&self.lines), lane), || self.is_still(0));
+        match self.windows.take(noted, self.shape, 0, WELL, || 0, still, is_calm) {
+            Taken::With(held) => held,
+            taken => panic!("it is judged: {taken:?}"),
+        }
+    }
+
+    /// A failure that is judged at a glance, or else by what the window holds with it: by which settings.
+    fn fail(&self) -> u32 {
+        let noted = Noted(&self.lines);
+        if let Some(failure) = self.windows.failure(noted, self.shape, 0, || self.is_still(0)) {
+            let settings = self.settings.load(Ordering::Relaxed);
+            if self.windows.put(&failure) {
+                return settings;
+            }
+        }
+        self.record(0, BAD, 0);
+        self.settings.load(Ordering::Relaxed)
+    }
+
     fn read(&self, generation: u32, now: u64) -> Counts {
-        self.windows.read(Noted(&self.lines), self.shape, generation, now)
+        self.windows.read(Noted(&self.lines), self.shape, generation, now, || self.is_still(generation))
     }
 
     /// As `turn` does.
@@ -139,6 +171,24 @@ fn one_who_was_held_up_writes_no_wrong_start() {
             let last = world.record(0, BAD, 0).unwrap();
             assert_eq!(last, counts(1, 1));
         },
+    );
+}
+
+#[test]
+fn nor_does_one_who_was_held_up_for_generations_keep_others_from_a_start() {
+    race(
+        Some(2),
+        // A ring of four blocks. The first is about to begin the next block, but two generations come and leave it out, and the
+        // second fills one and so begins that which has the place in the ring.
+        || filled(2 * BLOCK, BLOCK),
+        |world| drop(world.record(0, BAD, 0)),
+        |world| {
+            world.begin(1);
+            world.begin(2);
+            (0..BLOCK).for_each(|_| world.note(OWN[1], 2));
+            world.record(2, BAD, 0);
+        },
+        |world| assert_eq!(world.read(2, 0), counts(u64::from(BLOCK) + 1, 1)),
     );
 }
 
@@ -222,6 +272,37 @@ fn two_that_leap_agree() {
             assert_eq!(world.record(0, BAD, 0).map(|held| held.failures >= 2), Some(true));
         },
     );
+}
+
+/// One who judges a success by other settings may say that the window is calm. So a failure that was not in it by then is judged by
+/// those settings, also if somebody else has put the success in.
+fn judged_though_put_in_by_another(setup: fn() -> World) {
+    race(
+        Some(3),
+        setup,
+        |world| world.see(0, Some(world.judge(OWN[0]))),
+        |world| {
+            // Puts in what is noted.
+            world.read(0, 0);
+            let settings = u64::from(world.fail());
+            world.see(1, Some(Counts { calls: settings, ..Counts::default() }));
+        },
+        |world| {
+            let before = world.read(0, 0).failures - 1;
+            let (held, settings) = (world.seen(0), world.seen(1).calls);
+            assert!(held.failures > before || settings == 1, "{held:?}");
+        },
+    );
+}
+
+#[test]
+fn who_was_put_in_by_another_is_judged_before_what_comes_after() {
+    judged_though_put_in_by_another(|| filled(2 * BLOCK, 1));
+}
+
+#[test]
+fn also_where_that_fills_the_block() {
+    judged_though_put_in_by_another(|| filled(2 * BLOCK, BLOCK - 1));
 }
 
 /// S9

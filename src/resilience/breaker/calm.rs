@@ -31,11 +31,13 @@
 //!
 //! Say that T has said that it is calm, by a certain number, and that S is not judged since it has read this number and this word.
 //! T has looked at the number of the settings (acquiring) before it swapped the head of the window, and has judged by the rules
-//! after that: these or later ones. (A success that finds itself in the window already swaps the head, too.)
+//! after that: these or later ones. (A success looks before it is noted. If it finds itself in the window already, it swaps nothing:
+//! the swap of who put it in takes the place of its own, as he has counted it and so acquired what it had seen.)
 //!
 //! * What T has judged are all outcomes before its swap, but for those successes that others have only noted.
 //! * A failure or slow call that goes in after T's swap has acquired what T released. It is judged after it is in the window, so by
-//!   T's rules or later ones.
+//!   T's rules or later ones. (One that is judged at a glance has loaded the head before the rules, and goes
+//!   in only if the head is the same: no swap was in between.)
 //! * All others are successes, wherever they go in: S, too. By these rules they bring nothing about, for the reason above: there
 //!   were enough calls at T's swap already.
 //! * While other settings are posted some outcomes are judged by a mixture. After that the number is another, and the next

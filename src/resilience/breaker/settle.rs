@@ -99,7 +99,7 @@ impl Machine {
     #[inline(never)]
     fn settle_noted(&self, ticket: Ticket, many: bool) {
         if let Some(windows) = self.windows.get().filter(|_| many) {
-            windows.read(self.noted(), self.shape(ticket.word), ticket.word.generation(), 0);
+            self.read(windows, ticket.word, 0);
         }
         self.settle_success_in_a_row(ticket);
     }
@@ -164,7 +164,7 @@ impl Machine {
                 self.tally.add::<FAILED>(lane());
                 self.wake_if_shut_down();
             }
-            Some((word, _)) if !shape.is_none() => self.settle_failure_taken(ticket, word, shape, nanos),
+            Some((word, _)) if !shape.is_none() => self.settle_failure_taken(ticket, word, nanos),
             _ => self.settle_failure_with_care(ticket, nanos),
         }
     }
@@ -231,7 +231,8 @@ impl Machine {
     #[inline(always)]
     fn take_failure_below(&self, ticket: Ticket, shape: Shape) -> Option<Word> {
         let windows = self.windows.get()?;
-        let failure = windows.failure(self.noted(), shape, ticket.word.generation())?;
+        let still = || self.load().same_generation(ticket.word);
+        let failure = windows.failure(self.noted(), shape, ticket.word.generation(), still)?;
         let word = self.load();
         let below = word.judges_as(ticket.word)
             && self.with_one_more(word).is_some()
@@ -251,9 +252,8 @@ impl Machine {
     /// It is in the window, and the word has changed since.
     #[cold]
     #[inline(never)]
-    fn settle_failure_taken(&self, ticket: Ticket, word: Word, shape: Shape, nanos: Option<u64>) {
-        let window =
-            self.windows.get().map(|windows| windows.read(self.noted(), shape, word.generation(), 0));
+    fn settle_failure_taken(&self, ticket: Ticket, word: Word, nanos: Option<u64>) {
+        let window = self.windows.get().map(|windows| self.read(windows, word, 0));
         self.settle_failure_in_a_row(ticket, window, nanos);
         self.wake_if_shut_down();
     }

@@ -5,7 +5,7 @@ use super::machine::{End, Machine, Now};
 use super::settle::Ended;
 use super::trial::Place;
 use super::verdict::Ramp;
-use super::window::{Counts, Shape};
+use super::window::{Counts, Shape, Windows};
 use super::word::{Trials, Word};
 use super::{BreakerEvent, IllegalTransition, OnOverdue, State, Trigger, Trip, WindowCounts};
 use crate::shim::{MutexGuard, Ordering};
@@ -156,7 +156,13 @@ impl Machine {
         if shape.is_none() || !matches!(word.state(), State::Closed | State::MetricsOnly) {
             return None;
         }
-        Some(self.windows.get()?.read(self.noted(), shape, word.generation(), now))
+        Some(self.read(self.windows.get()?, word, now))
+    }
+
+    /// What is in the window of the word's generation; nothing, if that has passed.
+    pub(super) fn read(&self, windows: &Windows, word: Word, now: u64) -> Counts {
+        let still = || self.load().same_generation(word);
+        windows.read(self.noted(), self.shape(word), word.generation(), now, still)
     }
 
     /// Shows what was decided, in order, with no lock held.

@@ -47,6 +47,8 @@ use std::sync::OnceLock;
 
 /// So many more noted than put in, and it is worth while to leap.
 const LEAP: u64 = 2 * BLOCK as u64;
+/// So many blocks after that of the head from which.
+const LANDS: u32 = 3;
 const LONGEST_LEAP: u64 = (1 << 24) - 1;
 
 pub(super) struct Calls {
@@ -103,11 +105,15 @@ impl Calls {
 
     /// Replaces a word of the ring, on behalf of `head`, unless that has moved on.
     fn put(&self, word: &AtomicU64, by: u64, head: Head) {
-        // ORDERING: Acquire pairs with the Release below: who has loaded the word of a later round sees the head moved on.
-        let old = word.load(Ordering::Acquire);
-        if old != by && self.load() == head {
-            // Fails if somebody else was faster. Relaxed: seen by way of the head, but for the line above.
-            let _ = word.compare_exchange(old, by, Ordering::Release, Ordering::Relaxed);
+        // ORDERING: Acquire (twice) pairs with the Release: who has loaded the word of a later round sees the head moved on.
+        let mut old = word.load(Ordering::Acquire);
+        while old != by && self.load() == head {
+            // If somebody was faster, he most likely wrote the same. But he may have been held up since long ago, on behalf of a head
+            // that was then followed by another block than he thought: what he wrote is of no use to anybody, and this is once more.
+            match word.compare_exchange(old, by, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
         }
     }
 
@@ -189,11 +195,11 @@ impl Calls {
         (before & tag(u32::MAX) == tag(head.block())).then_some((before & SUM, before >> 31 & MANY_BLOCKS))
     }
 
-    /// How many successes of the generation have been noted that are not in the window with this head, if so many were in it before
-    /// its block. (They are summed up after the head is loaded: see the module.)
+    /// How many of the successes that have been noted, `sum` in all, are not in the window with this head, if so many were in it
+    /// before its block.
     #[inline(always)]
-    fn waiting<const N: usize>(noted: Noted<'_, N>, before: u64, head: Head, generation: u32) -> u64 {
-        noted.sum(generation).wrapping_sub(before).wrapping_sub(head.well().into()) & SUM
+    fn waiting(sum: u64, before: u64, head: Head) -> u64 {
+        sum.wrapping_sub(before).wrapping_sub(head.well().into()) & SUM
     }
 
     /// Writes how a block begins, on behalf of `head`.
@@ -233,7 +239,7 @@ impl Calls {
     fn leap(&self, ring: &[Block], most: u32, head: Head, generation: u32, waiting: u64) -> Option<Head> {
         let (noted, _) = Self::before(Self::block(ring, head.block())?, head)?;
         let by = self.agree(head, waiting.min(LONGEST_LEAP))?;
-        let block = head.after(3);
+        let block = head.after(LANDS);
         let counts = Counts { calls: most.into(), failures: 0, slow: 0 };
         let before = before(block, noted + u64::from(head.well()) + by, 0);
         self.put_start(ring, block, start(block, counts), before, head)?;
@@ -257,11 +263,11 @@ impl Calls {
         (agreed >> 24 == from).then_some(agreed & LONGEST_LEAP)
     }
 
-    /// One step on the way to where all that has been noted, and then the outcome, are in the window; whether it is the last.
+    /// One step on the way to where so many noted ones, and then the outcome, are in the window; whether it is the last.
     #[inline]
-    fn step<const N: usize>(
+    fn step(
         &self,
-        noted: Noted<'_, N>,
+        sum: u64,
         ring: &[Block],
         most: u32,
         head: Head,
@@ -272,7 +278,7 @@ impl Calls {
             return Some((self.first(ring, head, generation)?, false));
         }
         let (before, _) = Self::before(Self::block(ring, head.block())?, head)?;
-        let waiting = Self::waiting(noted, before, head, generation);
+        let waiting = Self::waiting(sum, before, head);
         let all = waiting + u64::from(outcome.is_some());
         if all == 0 {
             return Some((head, true));
@@ -289,7 +295,8 @@ impl Calls {
     /// Puts in what has been noted, and then the outcome, if there is one: what the window holds with them. `None` if `still` says
     /// no.
     ///
-    /// Who has nothing to put in swaps the head for itself: who comes after him has acquired what he has seen before.
+    /// Who has nothing to put in writes nothing. What he has noted himself is in this head, then; whoever put it in has counted it, and
+    /// so acquired what was before it.
     #[inline]
     fn put_in<const N: usize>(
         &self,
@@ -299,22 +306,33 @@ impl Calls {
         outcome: Option<Kind>,
         still: impl Fn(Head) -> bool,
     ) -> Option<Counts> {
+        // The head of his last step, as long as nobody else comes in between, and the sum of the time when he began: it is not less
+        // than what is in the window with that, and all that was noted before him. (The lines are those of busy threads.)
+        let mut own = None;
         loop {
-            let head = self.load();
-            // After the head: see the module above.
+            let head = own.map_or_else(|| self.load(), |(head, _)| head);
+            // Both after the head: see the module above.
             if !still(head) {
                 return None;
             }
+            let sum = own.take().map_or_else(|| noted.sum(generation), |(_, sum)| sum);
             let ring = self.ring(size)?;
-            let Some((by, is_last)) = self.step(noted, ring, size.most, head, generation, outcome) else {
+            let Some((by, is_last)) = self.step(sum, ring, size.most, head, generation, outcome) else {
                 continue;
             };
             let counts = if is_last { Self::counts(ring, size.most, by) } else { None };
             if is_last && counts.is_none() {
                 continue;
             }
-            if self.swap(head, by) && is_last {
+            if is_last && by == head {
                 return counts;
+            }
+            if self.swap(head, by) {
+                if is_last {
+                    return counts;
+                }
+                // (A leap may be one by more than he has counted.)
+                own = (by.block() != head.after(LANDS)).then_some((by, sum));
             }
         }
     }
@@ -375,14 +393,17 @@ impl Calls {
         noted: Noted<'_, N>,
         size: Size,
         generation: u32,
+        still: impl Fn() -> bool,
     ) -> Option<Failure> {
         let ring = self.ring(size)?;
         let head = self.load();
         let block = Self::block(ring, head.block())?;
         let (before, _) = Self::before(block, head).filter(|_| head.is_of(generation))?;
-        let waiting = Self::waiting(noted, before, head, generation);
+        let waiting = Self::waiting(noted.sum(generation), before, head);
         let (from, by) = if waiting < head.room() {
             (head, head.with_well(waiting))
+        } else if !still() {
+            return None;
         } else {
             self.overflow(ring, size.most, head, waiting)
         };
@@ -411,8 +432,16 @@ impl Calls {
         (full, next.map_or(full, |next| next.with_well(rest)))
     }
 
-    pub(super) fn read<const N: usize>(&self, noted: Noted<'_, N>, size: Size, generation: u32) -> Counts {
-        self.put_in(noted, size, generation, None, |head| head.is_of(generation)).unwrap_or_default()
+    /// Nothing, before the first outcome of a generation.
+    pub(super) fn read<const N: usize>(
+        &self,
+        noted: Noted<'_, N>,
+        size: Size,
+        generation: u32,
+        still: impl Fn() -> bool,
+    ) -> Counts {
+        let still = |head: Head| head.is_of(generation) && still();
+        self.put_in(noted, size, generation, None, still).unwrap_or_default()
     }
 }
 
@@ -463,7 +492,7 @@ mod tests {
                     plain.held.clear();
                     if random.bool() {
                         calls.begin(Some(size), generation);
-                        assert_eq!(calls.read(noted, size, generation), Counts::default());
+                        assert_eq!(calls.read(noted, size, generation, || true), Counts::default());
                     }
                 }
                 // Some of one thread only, and some that share.
@@ -480,7 +509,7 @@ mod tests {
                 let expected = plain.counts();
                 let below = random.bool();
                 if kind.failed && !kind.slow && below {
-                    if let Some(failure) = calls.failure(noted, size, generation) {
+                    if let Some(failure) = calls.failure(noted, size, generation, || true) {
                         assert!(calls.put_failure(&failure), "nobody came in between");
                         let most = failure.most;
                         assert_eq!(most.calls, expected.calls, "{n} of {most:?}");
@@ -497,7 +526,7 @@ mod tests {
                     assert_eq!(taken, Taken::Calmly);
                 } else {
                     assert_eq!((taken, most, n), (Taken::With(expected), most, n));
-                    assert_eq!(calls.read(noted, size, generation), expected);
+                    assert_eq!(calls.read(noted, size, generation, || true), expected);
                 }
             }
         }
@@ -521,11 +550,31 @@ mod tests {
             assert!(!noted.add(lane, 0));
             assert!(noted.add(lane, 0), "now it is");
             all += many + 2;
-            assert_eq!(calls.read(noted, size, 0), held(100, 0));
+            assert_eq!(calls.read(noted, size, 0, || true), held(100, 0));
             if all & (1 << 25) == 0 {
                 assert_eq!((fail(), fail()), (Taken::With(held(100, 1)), Taken::With(held(100, 2))));
             }
         }
+    }
+
+    /// S9: the head has but the low bits of its generation.
+    #[test]
+    fn who_was_held_up_for_thousands_of_generations_puts_nothing_in() {
+        let (calls, size, lines) = (Calls::new(u32::MAX), Size::new(100), Striped::<1>::with_lines(2, 1));
+        let noted = Noted(&lines);
+        calls.prepare(size);
+        let note = |lane, many, generation| assert!((0..many).all(|_| !noted.add(Lane(lane), generation)));
+        note(0, BLOCK + 3, 0);
+        let generation = 1 << 12;
+        calls.begin(Some(size), generation);
+        note(1, 2, generation);
+        let held = Counts { calls: 3, failures: 1, slow: 0 };
+        let taken = calls.take((noted, Lane(1)), size, generation, BAD, || true, || false);
+        assert_eq!(taken, Taken::With(held));
+        assert!(calls.failure(noted, size, 0, || false).is_none());
+        assert_eq!(calls.read(noted, size, generation, || true), held);
+        assert_eq!(calls.read(noted, size, 0, || false), Counts::default());
+        assert_eq!(calls.read(noted, size, generation, || true), held);
     }
 
     #[test]

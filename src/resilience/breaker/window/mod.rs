@@ -190,8 +190,9 @@ impl Windows {
         noted: Noted<'_, N>,
         shape: Shape,
         generation: u32,
+        still: impl Fn() -> bool,
     ) -> Option<Failure> {
-        self.calls.failure(noted, shape.size(), generation)
+        self.calls.failure(noted, shape.size(), generation, still)
     }
 
     /// Puts it in, if nobody else has come in between. False: nothing is done.
@@ -200,16 +201,18 @@ impl Windows {
         self.calls.put_failure(failure)
     }
 
-    /// What the window of `generation` holds at `now`. Changes nothing that it holds.
+    /// What the window of `generation` holds at `now`, unless `still` says that the generation has passed. Changes nothing that it
+    /// holds.
     pub(crate) fn read<const N: usize>(
         &self,
         noted: Noted<'_, N>,
         shape: Shape,
         generation: u32,
         now: u64,
+        still: impl Fn() -> bool,
     ) -> Counts {
         if shape.is_calls() {
-            self.calls.read(noted, shape.size(), generation)
+            self.calls.read(noted, shape.size(), generation, still)
         } else if shape.is_time() {
             self.timed.read(shape, generation, now)
         } else {
