@@ -202,15 +202,52 @@ impl Arrange for Arranged {
 impl<T: Arrange> Door for Intake<'_, T> {
     #[inline(always)]
     fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        match (self.1.terms(), self.0.backlog.managed()) {
-            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
-            _ => self.0.push_with(job),
+        match self.0.stamp() {
+            0 => self.push(job),
+            submitted => self.push_timed(job, submitted),
         }
     }
 
     #[inline(always)]
     fn withdrawn(&self) -> NonNull<AtomicU64> {
         NonNull::from(&**self.0.books.withdrawn)
+    }
+}
+
+impl<T: Arrange> Intake<'_, T> {
+    #[inline(always)]
+    fn push<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        match (self.1.terms(), self.0.backlog.managed()) {
+            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
+            _ => self.0.push_with(job),
+        }
+    }
+
+    #[inline(never)]
+    fn push_timed<F: FnOnce() -> Job>(&self, job: F, submitted: u64) -> Result<TaskId, PushError<F>> {
+        let mut job = Some(job);
+        let pushed = self.push(|| {
+            let mut job = make(&mut job);
+            job.set_submitted(submitted);
+            job
+        });
+        with_maker(pushed.map_err(PushError::bare), job)
+    }
+}
+
+/// The job of one who makes it, once.
+fn make<F: FnOnce() -> Job>(job: &mut Option<F>) -> Job {
+    job.take().map_or_else(Job::empty, |job| job())
+}
+
+/// What has come of a push, with the maker of the job if that was refused.
+fn with_maker<F>(pushed: Result<TaskId, PushError<()>>, job: Option<F>) -> Result<TaskId, PushError<F>> {
+    match (pushed, job) {
+        (Ok(id), _) => Ok(id),
+        (Err(PushError::Full(())), Some(job)) => Err(PushError::Full(job)),
+        (Err(PushError::Closed(())), Some(job)) => Err(PushError::Closed(job)),
+        // It is made only where it is accepted.
+        (Err(_), None) => Ok(TaskId(0)),
     }
 }
 

@@ -76,9 +76,14 @@ fn offer<F, M: ManyMode<F>>(
     let Some(count) = NonZeroUsize::new(batch.len()) else { return Ok(()) };
     let from = accepted.len();
     accepted.reserve(count.get());
+    // One time for all of them, and before the queue is touched.
+    let submitted = shared.stamp();
     let pushed = shared.push_many(count, || match batch.pop_front() {
         Some(future) => {
-            let (Prepared(job), receipt) = M::prepare(Intake(shared, &Plain(())), future);
+            let (Prepared(mut job), receipt) = M::prepare(Intake(shared, &Plain(())), future);
+            if submitted != 0 {
+                job.set_submitted(submitted);
+            }
             accepted.push(receipt);
             job
         }
