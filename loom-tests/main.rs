@@ -4,6 +4,9 @@
 
 #![allow(dropping_copy_types, reason = "what a call returns is dropped in one word, whatever it is")]
 
+#[allow(dead_code, unreachable_pub, unused_macros, unused_imports, reason = "as above")]
+#[path = "../src/observe.rs"]
+mod observe;
 #[allow(dead_code, reason = "a private room, compiled here since others name it")]
 #[path = "../src/panics.rs"]
 mod panics;
@@ -53,6 +56,7 @@ mod group;
 mod keyed;
 mod latch;
 mod map;
+mod observing;
 mod oneshot;
 mod pool;
 mod pool_managed;
@@ -62,6 +66,7 @@ mod registry;
 mod reload;
 mod ring;
 mod semaphore;
+mod semaphore_watched;
 mod tiered;
 mod token_bucket;
 mod wait_list;

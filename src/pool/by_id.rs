@@ -5,8 +5,12 @@
 use super::WorkerPool;
 use super::event::PoolEvent;
 use super::handle::TaskId;
+#[cfg(feature = "telemetry")]
+use super::ledger::Meter;
 use super::ledger::{ContextStats, Ledger, LiveTask, TaskRecord, TaskStatus};
 use super::reports::Reports;
+#[cfg(feature = "telemetry")]
+use crate::observe::Attached;
 use crate::observe::Observers;
 use crate::shim::Arc;
 use crate::sync::{Cause, Context};
@@ -65,6 +69,12 @@ impl WorkerPool {
     /// Those who observe the pool, if it was built to note anything: with an observer, reports or a history.
     pub fn observers(&self) -> Option<&Observers<PoolEvent>> {
         self.ledger().map(Ledger::observers)
+    }
+
+    /// Tells this one of the durations of all tasks from now on, until what comes back is dropped; `None` of a pool that notes nothing.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn meter(&self, meter: impl Meter) -> Option<Attached> {
+        self.ledger().map(|ledger| ledger.attach(meter))
     }
 
     /// The reports of ended tasks, if the pool was built [with](super::PoolBuilder::reports) them. Of several readers each

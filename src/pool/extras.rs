@@ -29,6 +29,8 @@ pub(super) struct Extras {
     pub(super) load: Option<Load>,
     /// Wakes the task's [`Parked`](super::retry::Parked) when its context ends, while it waits for its next attempt.
     pub(super) watch: Option<Watch>,
+    /// When it was submitted, if nothing but its durations is wanted; see [`Ledger::stamp`](super::ledger::Ledger::stamp).
+    pub(super) submitted: u64,
     /// In a pool with a ledger.
     pub(super) times: Option<Times>,
     /// How often it was begun.

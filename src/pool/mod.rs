@@ -115,6 +115,8 @@ pub use builder::PoolBuilder;
 pub use error::{JoinError, SubmitAllError, SubmitError};
 pub use event::{Outcome, PoolEvent, TaskReport};
 pub use handle::{JoinHandle, TaskId};
+#[cfg(feature = "telemetry")]
+pub(crate) use ledger::Meter;
 pub use ledger::{ContextStats, LiveTask, TaskRecord, TaskStatus};
 pub use message::{Codec, FrameCodec, FrameError, Handlers, Handling, Message, MessageError};
 pub use named::NamedQueue;

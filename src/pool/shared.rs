@@ -215,7 +215,8 @@ impl Shared {
     /// a place for what is carried.
     pub(super) fn extras_with(&self, link: Option<Arc<Link>>, has_load: bool) -> Option<Box<Extras>> {
         let extras = self.extras();
-        let ledger = self.settings.ledger.as_ref().filter(|ledger| ledger.is_wanted());
+        let ledger =
+            self.settings.ledger.as_ref().filter(|ledger| ledger.is_wanted() || ledger.meters.is_anyone());
         if link.is_none() && ledger.is_none() && !has_load {
             return extras;
         }
@@ -230,6 +231,12 @@ impl Shared {
             }
         }
         Some(extras)
+    }
+
+    /// The time of a submission, if its durations are wanted; otherwise 0. Not under a lock: the clock may be the user's.
+    #[inline(always)]
+    pub(super) fn stamp(&self) -> u64 {
+        self.settings.ledger.as_ref().map_or(0, |ledger| ledger.stamp())
     }
 
     /// Adds a job and sees to it that somebody runs it; `job` is called if, and only if, that succeeds.

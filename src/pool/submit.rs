@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod careful;
+mod limit;
 
 use super::error::{Refusal, SubmitError};
 use super::handle::{Delayed, JoinHandle, TaskId};
@@ -13,7 +14,6 @@ use super::slot::{self, Door, Job};
 use crate::shim::{Arc, AtomicU64};
 use crate::sync::ring::PushError;
 use crate::task::block_on;
-use crate::time::{Clock, Deadline, Sleep};
 use crate::wait::{Aside, Slot};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -21,7 +21,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A submitted task has a [`JoinHandle`].
@@ -137,6 +137,7 @@ mod sealed {
     }
 }
 
+use limit::Limit;
 use sealed::{Arrange, Because, Delay};
 pub(super) use sealed::{Intake, PackMany, Prepared, Refused};
 
@@ -207,15 +208,52 @@ impl Arrange for Arranged {
 impl<T: Arrange> Door for Intake<'_, T> {
     #[inline(always)]
     fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        match (self.1.terms(), self.0.backlog.managed()) {
-            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
-            _ => self.0.push_with(job),
+        match self.0.stamp() {
+            0 => self.push(job),
+            submitted => self.push_timed(job, submitted),
         }
     }
 
     #[inline(always)]
     fn withdrawn(&self) -> NonNull<AtomicU64> {
         NonNull::from(&**self.0.books.withdrawn)
+    }
+}
+
+impl<T: Arrange> Intake<'_, T> {
+    #[inline(always)]
+    fn push<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
+        match (self.1.terms(), self.0.backlog.managed()) {
+            (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
+            _ => self.0.push_with(job),
+        }
+    }
+
+    #[inline(never)]
+    fn push_timed<F: FnOnce() -> Job>(&self, job: F, submitted: u64) -> Result<TaskId, PushError<F>> {
+        let mut job = Some(job);
+        let pushed = self.push(|| {
+            let mut job = make(&mut job);
+            job.set_submitted(submitted);
+            job
+        });
+        with_maker(pushed.map_err(PushError::bare), job)
+    }
+}
+
+/// The job of one who makes it, once.
+fn make<F: FnOnce() -> Job>(job: &mut Option<F>) -> Job {
+    job.take().map_or_else(Job::empty, |job| job())
+}
+
+/// What has come of a push, with the maker of the job if that was refused.
+fn with_maker<F>(pushed: Result<TaskId, PushError<()>>, job: Option<F>) -> Result<TaskId, PushError<F>> {
+    match (pushed, job) {
+        (Ok(id), _) => Ok(id),
+        (Err(PushError::Full(())), Some(job)) => Err(PushError::Full(job)),
+        (Err(PushError::Closed(())), Some(job)) => Err(PushError::Closed(job)),
+        // It is made only where it is accepted.
+        (Err(_), None) => Ok(TaskId(0)),
     }
 }
 
@@ -407,50 +445,13 @@ pin_project! {
     }
 }
 
-pub(super) struct Limit {
-    /// From the first wait on.
-    limit: Option<Duration>,
-    expires: Option<Instant>,
-    sleep: Option<Sleep>,
-    /// The task expires before the limit is over.
-    expires_first: bool,
-    is_over: bool,
-}
-
-impl Limit {
-    /// Why the wait is over, if it is.
-    fn poll(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<Refusal> {
-        let sleep = match &mut self.sleep {
-            Some(sleep) => sleep,
-            None => {
-                let limit = self.limit.map_or(Deadline::NEVER, |limit| Deadline::after(clock.now(), limit));
-                let expires = self.expires.map_or(Deadline::NEVER, Deadline::at);
-                self.expires_first = expires <= limit;
-                let sleep =
-                    limit.min(expires).instant().map_or_else(Sleep::never, |at| clock.sleep_until(at));
-                self.sleep.insert(sleep)
-            }
-        };
-        // Not polled again after its end: it may be the user's.
-        if !self.is_over {
-            ready!(Pin::new(sleep).poll(cx));
-            self.is_over = true;
-        }
-        Poll::Ready(match self.limit {
-            Some(limit) if !self.expires_first => Refusal::TimedOut(limit),
-            _ => Refusal::Expired,
-        })
-    }
-}
-
 impl<'a, F, M, T: Way> Submit<'a, F, M, T> {
     #[inline]
     pub(super) fn new(shared: &'a Shared, future: F, limit: Option<Duration>, way: T) -> Self {
         let expires = way.expires();
         let mut aside = Aside::none();
         if limit.is_some() || expires.is_some() {
-            *aside =
-                Some(Box::new(Limit { limit, expires, sleep: None, expires_first: false, is_over: false }));
+            *aside = Some(Box::new(Limit::new(limit, expires)));
         }
         Self { shared, way, future: Some(future), limit: aside, slot: Slot::new(), mode: PhantomData }
     }
@@ -575,7 +576,7 @@ impl<F, M, T: Way> fmt::Debug for Submit<'_, F, M, T> {
         f.debug_struct("Submit")
             .field("pool", &self.shared.settings.name)
             .field("waiting", &!self.slot.is_idle())
-            .field("limit", &self.limit.as_ref().and_then(|limit| limit.limit))
+            .field("limit", &self.limit.as_ref().and_then(|limit| limit.duration()))
             .finish_non_exhaustive()
     }
 }

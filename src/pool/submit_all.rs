@@ -89,8 +89,17 @@ fn offer<F, M: ManyMode<F>>(
     let Some(count) = NonZeroUsize::new(batch.len()) else { return Ok(()) };
     let from = accepted.len();
     accepted.reserve(count.get());
+    // One time for all of them, and before the queue is touched.
+    let submitted = shared.stamp();
     let pushed = shared.push_many(count, || match batch.pop_front() {
-        Some(future) => M::prepare(Intake(shared, &Plain(())), future, |receipt| accepted.push(receipt)).0,
+        Some(future) => {
+            let intake = Intake(shared, &Plain(()));
+            let mut job = M::prepare(intake, future, |receipt| accepted.push(receipt)).0;
+            if submitted != 0 {
+                job.set_submitted(submitted);
+            }
+            job
+        }
         // There are `count` of them. (Another job in its place would have each of them put together elsewhere first.)
         None => std::process::abort(),
     });

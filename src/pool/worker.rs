@@ -2,15 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod idle;
 mod steps;
+mod stopwatch;
 
 use super::crew::Rest;
 use super::error::JoinError;
+use super::event::Outcome;
 use super::extras::{Extras, Watch};
 use super::handle::TaskId;
 use super::link::Request;
 use super::load::amid;
-use super::managed::{Alarm, Managed, Rest as Next, Ticket};
+use super::managed::Ticket;
 use super::shared::{Shared, within};
 use super::slot::{Job, Step};
 use crate::panics::contain;
@@ -19,6 +22,7 @@ use crate::sync::ring::PopError;
 use crate::sync::{Context as WorkContext, ContextError};
 use crate::time::{Deadline, Sleep};
 use crate::wait::{Slot, overhear};
+use idle::Idle;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::{Future, pending};
@@ -27,6 +31,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use steps::{begin_with, cancelled, tell_started, tell_stopped};
+use stopwatch::Stopwatch;
 
 /// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 128 };
@@ -69,6 +74,7 @@ pin_project! {
         #[pin]
         job: Job,
         task: Task,
+        watch: Stopwatch,
         #[pin]
         rest: Slot<()>,
         // The waker by which the pool can reach this worker while its task is pending.
@@ -89,15 +95,6 @@ enum Stage {
     Fresh,
     Working,
     Done,
-}
-
-/// The timers of a worker that sleeps in a managed pool.
-#[derive(Default)]
-struct Idle {
-    /// Of the worker that keeps the time.
-    alarm: Alarm,
-    /// Of one worker more than the least: when it goes.
-    end: Option<Sleep>,
 }
 
 /// Whether a worker in the list of sleepers has anything to do.
@@ -158,6 +155,7 @@ impl Worker {
             index,
             job: Job::empty(),
             task: Task::default(),
+            watch: Stopwatch::default(),
             rest: Slot::new(),
             reachable: None,
             base: None,
@@ -205,15 +203,20 @@ impl Hand {
     fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) -> bool {
         let mut this = self.project();
         this.task.id = id;
-        let extras = this.job.as_mut().take_extras();
+        let (extras, submitted) = this.job.as_mut().take_freight();
         let in_time = !shared.settings.has_terms || this.task.begin(shared);
         if let Some(mut extras) = extras {
             this.task.has_more = true;
             this.task.watch = extras.watch.take();
             if in_time {
-                begin_with(shared, this.job, id, &mut extras, *this.index);
+                begin_with(shared, this.job.as_mut(), id, &mut extras, *this.index);
             }
             this.task.extras = Some(extras);
+        }
+        if submitted != 0 && in_time {
+            this.watch.begin(shared, this.job, this.task, submitted);
+        } else {
+            this.watch.pause();
         }
         in_time
     }
@@ -296,6 +299,9 @@ impl Hand {
     fn finish(mut self: Pin<&mut Self>, shared: &Shared, end: End) {
         let this = self.as_mut().project();
         if let (End::Step(Step::Completed), false) = (&end, this.task.has_more) {
+            if this.watch.is_running() {
+                this.watch.end(shared, Outcome::Completed);
+            }
             shared.books.ended(*this.index, None);
             this.job.resolve(None);
             return;
@@ -349,69 +355,6 @@ impl Hand {
         *searching = shared.crew.get_up(this.rest.as_ref()) == Rest::Woken;
         this.idle.clear();
     }
-
-    /// In the list of sleepers of a managed pool: whether there is still nothing to do. Sees to it that some sleeper's
-    /// timer is armed for what is due later.
-    #[inline(never)]
-    fn keep_time(self: Pin<&mut Self>, shared: &Shared, managed: &Managed, cx: &mut Context<'_>) -> bool {
-        let this = self.project();
-        let alarm = &mut this.idle.alarm;
-        loop {
-            let until = match managed.rest(*this.index, cx.waker()) {
-                Next::Look => return false,
-                Next::Sleep => None,
-                Next::Keep(until) => Some(until),
-            };
-            if until.is_some() && !alarm.is_set() {
-                shared.crew.stand_back(this.rest.as_ref());
-            }
-            alarm.set(until, managed);
-            if !alarm.has_gone_off(cx) {
-                return true;
-            }
-        }
-    }
-
-    /// Whether this worker has been idle for so long that it may end.
-    #[inline]
-    fn is_idle_for_long(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> bool {
-        let Some(limit) = shared.settings.idle_timeout else { return false };
-        let end = &mut self.project().idle.end;
-        if !shared.backlog.managed().is_some_and(Managed::has_spare) {
-            *end = None;
-            return false;
-        }
-        let sleep = end.get_or_insert_with(|| shared.settings.clock.sleep(limit));
-        Pin::new(sleep).poll(cx).is_ready()
-    }
-
-    /// This worker has been idle for long: it ends, unless it is needed after all.
-    fn retire(mut self: Pin<&mut Self>, shared: &Shared, searching: &mut bool) -> Resting {
-        self.as_mut().get_up(shared, searching);
-        let Some(managed) = shared.backlog.managed().filter(|_| !*searching) else { return Resting::No };
-        let this = self.project();
-        // The seat keeps nothing of a worker that is gone. Once it is, the seat may be another one's at once.
-        *this.reachable = None;
-        if let Some(seat) = shared.books.seats.get(*this.index) {
-            contain(|| drop(seat.nudge.take()));
-        }
-        match managed.retire(*this.index) {
-            None => Resting::No,
-            Some(call) => {
-                contain(|| shared.heed(call));
-                Resting::Done
-            }
-        }
-    }
-}
-
-impl Idle {
-    fn clear(&mut self) {
-        if self.alarm.is_set() || self.end.is_some() {
-            // Timers may be the user's.
-            contain(|| *self = Self::default());
-        }
-    }
 }
 
 impl Task {
@@ -457,6 +400,7 @@ impl Future for Worker {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let (shared, mut hand) = (&**this.shared, this.hand);
+        hand.as_mut().project().watch.pause();
         if *this.stage != Stage::Working {
             if *this.stage == Stage::Done {
                 return Poll::Ready(());
@@ -550,8 +494,9 @@ impl Future for Worker {
                 }
                 Err(PopError::Empty) => {
                     shared.admit();
-                    let rest = hand.as_mut().project().rest;
-                    shared.crew.lie_down(rest.as_ref(), cx.waker(), searching);
+                    let hand_now = hand.as_mut().project();
+                    hand_now.watch.rest();
+                    shared.crew.lie_down(hand_now.rest.as_ref(), cx.waker(), searching);
                     searching = false;
                     match hand.as_mut().rest(shared, cx, &mut searching) {
                         Resting::Yes => return Poll::Pending,

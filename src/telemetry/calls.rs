@@ -6,14 +6,13 @@ use super::{CallOutcome, Metric, Readings, Scope, Source, Span, Telemetry, Timin
 use crate::panics::contain;
 use crate::resilience::{Attempt, Component, Error, Fork, Layer, Policy, Reason, Rejection, Single, relay};
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
-use crate::time::Clock;
+use crate::time::Epoch;
 use crossbeam_utils::CachePadded;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 static CALLS: Metric = Metric::counter(
     "call_ended",
@@ -105,7 +104,8 @@ struct Shared {
     books: Arc<Books>,
     on: Arc<AtomicBool>,
     outlets: Arc<Outlets>,
-    clock: Clock,
+    /// Of the times at which calls begin and end.
+    epoch: Epoch,
     /// In the order of [`CallOutcome::ALL`].
     timings: [Timing; 5],
 }
@@ -167,7 +167,7 @@ impl Telemetry {
             books: making.books,
             on: Arc::clone(&self.hub.on),
             outlets: Arc::clone(&self.hub.outlets),
-            clock: self.hub.clock.clone(),
+            epoch: Epoch::new(self.hub.clock.clone()),
             timings: making.timings.into_inner(),
         };
         Ok(Instrument { shared: Arc::new(shared) })
@@ -210,23 +210,29 @@ pin_project! {
 struct Watched<'a> {
     shared: &'a Shared,
     stage: Stage,
-    /// While it runs: when it began.
-    since: Option<Instant>,
     span: Option<Box<dyn Span>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Stage {
     Idle,
     /// Switched off when it began.
     Unseen,
-    Running,
+    /// Since that nanosecond.
+    Running(u64),
+}
+
+impl Stage {
+    #[inline]
+    fn is_running(self) -> bool {
+        matches!(self, Self::Running(_))
+    }
 }
 
 impl<'a> Watched<'a> {
     #[inline]
     fn new(shared: &'a Shared) -> Self {
-        Self { shared, stage: Stage::Idle, since: None, span: None }
+        Self { shared, stage: Stage::Idle, span: None }
     }
 
     #[inline]
@@ -241,17 +247,17 @@ impl<'a> Watched<'a> {
     #[inline(never)]
     fn run(&mut self) {
         let shared = self.shared;
-        self.stage = Stage::Running;
-        shared.books.begun.fetch_add(1, Ordering::Relaxed);
         let tracer = shared.outlets.tracer.as_ref();
         self.span = tracer.and_then(|tracer| contain(|| tracer.span(&shared.name)));
-        self.since = Some(shared.clock.now());
+        // A clock may be the user's, and panic: then nothing has begun.
+        self.stage = Stage::Running(shared.epoch.nanos());
+        shared.books.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How it has ended, and that it may begin again.
     #[inline]
     fn end_with<T, E>(&mut self, result: &Result<T, Error<E>>) {
-        if self.stage == Stage::Running {
+        if self.stage.is_running() {
             let rejection = result.as_ref().err().and_then(Error::rejection);
             let text = rejection.map(|rejection| rejection as &dyn fmt::Display);
             self.end(outcome_of(result), rejection, text);
@@ -261,10 +267,9 @@ impl<'a> Watched<'a> {
 
     #[inline(never)]
     fn end(&mut self, outcome: CallOutcome, rejection: Option<&Rejection>, error: Option<&dyn fmt::Display>) {
-        self.stage = Stage::Idle;
-        let Some(since) = self.since.take() else { return };
-        let Shared { books, timings, clock, .. } = self.shared;
-        let took = clock.now().saturating_duration_since(since);
+        let Stage::Running(since) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
+        let Shared { books, timings, epoch, .. } = self.shared;
+        let took = epoch.nanos().saturating_sub(since);
         let at = outcome as usize;
         if let Some(count) = rejection.and_then(|rejection| books.rejections.get(number(rejection))) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -285,7 +290,7 @@ impl<'a> Watched<'a> {
 impl Drop for Watched<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.stage == Stage::Running {
+        if self.stage.is_running() {
             self.end(CallOutcome::Cancelled, None, None);
         }
     }
@@ -318,7 +323,7 @@ impl<A: Attempt> Attempt for Instrumented<'_, A> {
     #[inline]
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<A::Ok, Error<A::Err>>> {
         let this = self.project();
-        if this.call.stage == Stage::Idle {
+        if matches!(this.call.stage, Stage::Idle) {
             this.call.begin();
         }
         let polled = {

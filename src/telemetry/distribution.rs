@@ -11,14 +11,40 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
     nanos: Arc<[u64]>,
+    /// For each number of bits, how many bounds have fewer: a duration need be compared with those alone that have as many as
+    /// it has, which are one or two.
+    shorter: Arc<[u8; 66]>,
     pub(super) seconds: Arc<[f64]>,
 }
 
 impl Bounds {
     pub(super) fn new(bounds: &[Duration]) -> Self {
         let nanos = bounds.iter().map(|bound| u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)).collect();
-        Self { nanos, seconds: bounds.iter().map(Duration::as_secs_f64).collect() }
+        let nanos: Arc<[u64]> = nanos;
+        // There are at most 200.
+        let shorter = std::array::from_fn(|bits| nanos.partition_point(|bound| length(*bound) < bits) as u8);
+        Self {
+            nanos,
+            shorter: Arc::new(shorter),
+            seconds: bounds.iter().map(Duration::as_secs_f64).collect(),
+        }
     }
+
+    /// How many bounds are below.
+    #[inline]
+    fn below(&self, nanos: u64) -> usize {
+        let bits = length(nanos);
+        let [from, to] =
+            [bits, bits + 1].map(|bits| self.shorter.get(bits).map_or(0, |&shorter| usize::from(shorter)));
+        let as_long = self.nanos.get(from..to).unwrap_or_default();
+        from + as_long.partition_point(|bound| *bound < nanos)
+    }
+}
+
+/// In bits.
+#[inline]
+fn length(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()) as usize
 }
 
 /// Counts durations by range, and passes them on.
@@ -37,21 +63,19 @@ impl Distribution {
         Self { on, bounds, counts, nanos: AtomicU64::new(0), sinks }
     }
 
-    /// False if it is switched off.
-    fn record(&self, duration: Duration) -> bool {
+    /// Of so many nanoseconds. False if it is switched off.
+    fn record(&self, nanos: u64) -> bool {
         // Relaxed, here and below: these numbers guard no memory.
         if !self.on.load(Ordering::Relaxed) {
             return false;
         }
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let at = self.bounds.nanos.partition_point(|bound| *bound < nanos);
-        if let Some(count) = self.counts.get(at) {
+        if let Some(count) = self.counts.get(self.bounds.below(nanos)) {
             self.nanos.fetch_add(nanos, Ordering::Relaxed);
             // ORDERING: Release: what was done before is seen by whoever sees the count; see `Timing::counted`.
             count.fetch_add(1, Ordering::Release);
         }
         if !self.sinks.is_empty() {
-            let seconds = duration.as_secs_f64();
+            let seconds = nanos as f64 / 1e9;
             for sink in &self.sinks {
                 contain(|| sink.record(seconds));
             }
@@ -78,15 +102,15 @@ impl Timing {
     #[inline]
     pub fn record(&self, duration: Duration) {
         if let Some(distribution) = &self.0 {
-            distribution.record(duration);
+            distribution.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
-    /// As [`record`](Self::record); false if it is not counted.
+    /// As [`record`](Self::record), of so many nanoseconds; false if it is not counted.
     #[cfg(feature = "resilience")]
     #[inline]
-    pub(super) fn count(&self, duration: Duration) -> bool {
-        self.0.as_ref().is_some_and(|distribution| distribution.record(duration))
+    pub(super) fn count(&self, nanos: u64) -> bool {
+        self.0.as_ref().is_some_and(|distribution| distribution.record(nanos))
     }
 
     /// How many there were.

@@ -32,7 +32,7 @@
 //! | AdaptiveLimiter | `adaptive_requests{outcome}`, `adaptive_limit`, `adaptive_available`, `adaptive_in_flight`, `adaptive_waiting`, `adaptive_wait{outcome}`, `adaptive_windows{outcome}`, `adaptive_limit_changes{reason}`, `adaptive_probing` | likewise |
 //! | Semaphore | `semaphore_requests{outcome}`, `semaphore_capacity`, `semaphore_available`, `semaphore_in_use`, `semaphore_waiting`, `semaphore_wait{outcome}` | each acquisition takes the lock |
 //! | Sender, Receiver | `channel_values`, `channel_capacity`, `channel_senders`, `channel_receivers` | nothing |
-//! | WorkerPool | `pool_tasks{outcome}`, `pool_submitted`, `pool_failed`, `pool_retried`, `pool_workers`, `pool_queued`, `pool_delayed`, `pool_running`, `pool_waiting`, `pool_queue_wait`, `pool_run{outcome}` | nothing; durations, of one that is observed anyway |
+//! | WorkerPool | `pool_tasks{outcome}`, `pool_submitted`, `pool_failed`, `pool_retried`, `pool_workers`, `pool_queued`, `pool_delayed`, `pool_running`, `pool_waiting`, `pool_queue_wait`, `pool_run{outcome}` | nothing; durations, of one that is built to be observed: up to three looks at the clock for each task |
 //! | TaskGroup | `group_members{outcome}`, `group_spawned`, `group_running`, `group_unread` | nothing |
 //! | calls, by Telemetry::instrument | `call_ended{outcome}`, `call_rejections{reason}`, `call_running`, `call_duration{outcome}` | two looks at the clock for each |
 //!

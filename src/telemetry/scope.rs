@@ -85,9 +85,24 @@ impl Scope<'_> {
         Timing(Some(distribution))
     }
 
+    /// Whether durations go anywhere.
+    #[cfg(feature = "pool")]
+    pub(super) fn has_histograms(&self) -> bool {
+        self.hub.histograms
+    }
+
     /// An observer that is to go when the telemetry goes, or the component.
     pub fn keep(&mut self, attached: Attached) {
         self.attached.push(attached);
+    }
+
+    /// Keeps an observer who does nothing but write lines of the log: only where there is a log, as otherwise its component would
+    /// make events for nobody.
+    pub(super) fn keep_log(&mut self, attach: impl FnOnce(Log) -> Attached) {
+        if !self.hub.outlets.loggers.is_empty() {
+            let attached = attach(self.log());
+            self.keep(attached);
+        }
     }
 
     /// Where lines of the log go.

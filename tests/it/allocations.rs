@@ -626,7 +626,13 @@ fn what_is_watched_allocates_nothing_more_while_it_goes_well() {
 #[test]
 fn a_pool_allocates_for_its_tasks_what_it_says() {
     fn per_task(set: impl FnOnce(PoolBuilder) -> PoolBuilder) -> (u64, u64) {
+        per_task_watched(set, None)
+    }
+    fn per_task_watched(set: impl FnOnce(PoolBuilder) -> PoolBuilder, by: Option<&Telemetry>) -> (u64, u64) {
         let (pool, workers) = set(WorkerPool::builder().workers(1).queue(4)).build().unwrap();
+        if let Some(telemetry) = by {
+            telemetry.watch("it", &pool).unwrap();
+        }
         let mut workers = Polled::new(workers.into_future());
         let mut run = |joined: bool| {
             if joined {
@@ -656,6 +662,9 @@ fn a_pool_allocates_for_its_tasks_what_it_says() {
     assert_eq!(per_task(|builder| builder.observer(|_: &PoolEvent| {})), (1, 1));
     // Nobody observes.
     assert_eq!(per_task(PoolBuilder::observed), (0, 0));
+    // Metrics alone.
+    let telemetry = Telemetry::builder().metrics(MetricsFacade::to(metrics::NoopRecorder)).build().unwrap();
+    assert_eq!(per_task_watched(PoolBuilder::observed, Some(&telemetry)), (0, 0));
     assert_eq!(per_task(|builder| builder.history(4)), (2, 2));
     assert_eq!(per_task(|builder| builder.wrap(|task| task)), (5, 5));
     // What is carried, and where it is kept.

@@ -3,6 +3,7 @@
 mod carriers;
 mod catalogue;
 mod counted;
+mod durations;
 mod inspect;
 mod leaving;
 mod sinks;

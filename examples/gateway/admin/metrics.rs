@@ -22,11 +22,6 @@ static ATTEMPTS: Metric = Metric::counter(
     "Attempts at an upstream, by why they were made: first, retry or hedge.",
 )
 .labels(&["kind"]);
-static IN_FLIGHT: Metric = Metric::gauge("gateway_in_flight", "Attempts under way.");
-static IN_FLIGHT_LIMIT: Metric = Metric::gauge("gateway_in_flight_limit", "The most that may be.");
-static QUEUED: Metric = Metric::gauge("gateway_queued", "Attempts that wait for a place.");
-static QUEUE_WAIT: Metric =
-    Metric::histogram("gateway_queue_wait", "How long attempts waited for their place.");
 static TOKENS: Metric = Metric::gauge(
     "gateway_tokens",
     "Calls that could be made now by the rate of the upstream; none without a rate.",
@@ -59,28 +54,31 @@ pub(super) fn watch_all<R: Runtime>(
     gateway.clients.watched(telemetry)?;
     telemetry.watch("front", &Front(gateway, front))?;
     let doors = gateway.upstreams.iter().map(|upstream| {
-        let door = Door { gateway, index: upstream.index, longest: Longest::default() };
-        telemetry.watch(upstream.name.as_str(), &door)?;
-        Ok(door.longest)
+        telemetry.watch(upstream.name.as_str(), &Door { gateway, index: upstream.index })?;
+        Ok(longest(upstream))
     });
     doors.collect()
+}
+
+/// No metric knows it: a histogram is of all time, and of ranges.
+fn longest<R>(upstream: &Upstream<R>) -> Longest {
+    let longest = Longest::default();
+    let seen = Arc::clone(&longest);
+    upstream.guard.on_place(move |waited| {
+        seen.fetch_max(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    });
+    longest
 }
 
 struct Door<'a, R> {
     gateway: &'a Arc<Gateway<R>>,
     index: usize,
-    longest: Longest,
 }
 
 impl<R: Runtime> Watch for Door<'_, R> {
     const COMPONENT: &'static str = "gateway";
 
-    fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let (wait, longest) = (scope.timing(&QUEUE_WAIT, &[]), Arc::clone(&self.longest));
-        self.gateway.upstreams[self.index].guard.on_place(move |waited| {
-            wait.record(waited);
-            longest.fetch_max(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        });
+    fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
         let index = self.index;
         while_there(self.gateway, move |gateway, readings| read(&gateway.upstreams[index], readings))
     }
@@ -98,10 +96,6 @@ fn read<R>(upstream: &Upstream<R>, readings: &mut Readings<'_>) {
     for (kind, count) in attempts(&stats) {
         readings.counter(&ATTEMPTS, &[kind], count);
     }
-    let places = upstream.guard.places();
-    readings.count(&IN_FLIGHT, &[], places.running);
-    readings.count(&IN_FLIGHT_LIMIT, &[], places.limit);
-    readings.count(&QUEUED, &[], places.waiting as u64);
     let tokens = upstream.guard.tokens();
     if let Some((available, most)) = tokens.levels() {
         readings.count(&TOKENS, &[], available);

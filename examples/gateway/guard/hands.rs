@@ -24,6 +24,7 @@ impl Guard {
     /// From now on it is watched by `telemetry`, and its calls are measured.
     pub(crate) fn watched(mut self, telemetry: &Telemetry, name: &str) -> Result<Self, WatchError> {
         telemetry.watch(name, &self.breaker)?;
+        telemetry.watch(name, &self.bulkhead)?;
         if let Some(retry) = &self.retry {
             telemetry.watch(name, retry)?;
         }

@@ -10,16 +10,20 @@
 #![forbid(unsafe_code)]
 
 mod history;
+mod meters;
 
 pub use history::{ContextStats, LiveTask, TaskRecord, TaskStatus};
+pub(crate) use meters::Meter;
+pub(super) use meters::{Known, Meters};
 
 use super::error::Ending;
 use super::event::{Outcome, PoolEvent, TaskReport};
 use super::extras::Extras;
 use super::handle::TaskId;
-use crate::observe::Observers;
+use crate::observe::{Attached, Observers};
 use crate::shim::{AtomicU64, Mutex, Ordering};
 use crate::sync::{Context, Receiver, Sender};
+use crate::time::{Clock, Epoch};
 use history::{ContextEnd, History};
 use std::time::{Duration, Instant};
 
@@ -28,6 +32,9 @@ pub(super) struct Ledger {
     reports: Option<Reporter>,
     has_history: bool,
     notes: Mutex<Notes>,
+    pub(super) meters: Meters,
+    /// Of the times that the meters' durations are made of.
+    epoch: Epoch,
 }
 
 struct Notes {
@@ -58,12 +65,13 @@ impl Ledger {
         observers: Observers<PoolEvent>,
         reports: Option<(Sender<TaskReport>, Receiver<TaskReport>)>,
         history: Option<usize>,
+        clock: Clock,
     ) -> Self {
         let reports =
             reports.map(|(sender, receiver)| Reporter { sender, receiver, displaced: AtomicU64::new(0) });
         let has_history = history.is_some();
         let notes = Mutex::new(Notes { numbered: 0, history: history.map(History::new) });
-        Self { observers, reports, has_history, notes }
+        Self { observers, reports, has_history, notes, meters: Meters::new(), epoch: Epoch::new(clock) }
     }
 
     pub(super) fn observers(&self) -> &Observers<PoolEvent> {
@@ -74,6 +82,23 @@ impl Ledger {
     #[inline]
     pub(super) fn is_wanted(&self) -> bool {
         self.has_history || self.reports.is_some() || self.observers.is_watched()
+    }
+
+    /// The time now, not 0 and below 2^63, if somebody wants the durations of tasks; otherwise 0. The clock may be the user's.
+    #[inline]
+    pub(super) fn stamp(&self) -> u64 {
+        if self.meters.is_anyone() { self.time() } else { 0 }
+    }
+
+    /// As [`stamp`](Self::stamp), whoever wants it.
+    pub(super) fn time(&self) -> u64 {
+        self.epoch.nanos().min(u64::MAX >> 2) + 1
+    }
+
+    /// Tells this one of the durations of all tasks from now on, until what comes back is dropped.
+    #[cfg_attr(not(feature = "telemetry"), allow(dead_code, reason = "nobody looks"))]
+    pub(super) fn attach(&self, meter: impl Meter) -> Attached {
+        self.meters.attach(meter)
     }
 
     /// Whether each task must have a context of its own, by which it can be cancelled.
@@ -139,6 +164,9 @@ impl Ledger {
         times.turned = now;
         times.begun.get_or_insert(now);
         let number = self.moved(task, TaskStatus::Running, attempt, now);
+        if attempt == 1 {
+            self.meters.tell(|meter| meter.waited(waited));
+        }
         self.show(number, || PoolEvent::Started { task, attempt, waited, worker });
     }
 
@@ -179,6 +207,9 @@ impl Ledger {
         let number = notes.number(&self.observers);
         drop(notes);
         drop(context);
+        if report.attempts > 0 {
+            self.meters.tell(|meter| meter.ran(report.outcome, report.ran));
+        }
         self.show(number, || PoolEvent::Ended(report));
         if let Some(reports) = &self.reports {
             if let Ok(Some(_)) = reports.sender.force_send(report) {

@@ -45,6 +45,7 @@
 //! * **P7** What is the handle's own is read through `&` and written through `&mut` of it, before it has left; the job does not
 //!   look. The home is a delayed task's if, and only if, the handle's own says so.
 
+use super::freight::Freight;
 use super::joint::Joint;
 use super::stock::{Memory, room};
 use super::{Data, Door, INLINE, Job, Ops, Step, data, empty};
@@ -385,7 +386,7 @@ where
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer and a byte fit.
         unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: YIELDS }) };
-        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, freight: Freight::new(extras), data, _pinned: PhantomPinned }
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 //! one place for future, result, waker and state. Places are recycled, see [stock]. The invariants P1 to P5 that the `SAFETY` comments name are in [cell].
 
 mod cell;
+mod freight;
 mod joint;
 mod magazine;
 mod stock;
@@ -13,6 +14,7 @@ mod stock;
 pub(super) use cell::{joined, submit_joined};
 pub(super) use joint::Joint;
 
+use self::freight::Freight;
 use self::stock::{Placed, place};
 use super::error::JoinError;
 use super::extras::Extras;
@@ -53,8 +55,8 @@ pub(super) enum Step {
 #[repr(C)]
 pub(super) struct Job {
     ops: &'static Ops,
-    /// What else there is to it; boxed, since most have none.
-    extras: Option<Box<Extras>>,
+    /// What else there is to it.
+    freight: Freight,
     data: Data,
     _pinned: PhantomPinned,
 }
@@ -189,13 +191,18 @@ impl<F, T> Drop for Unsent<'_, F, T> {
 impl Job {
     /// The place of a job, with none in it.
     pub(super) fn empty() -> Self {
-        Self { ops: &EMPTY, extras: None, data: [MaybeUninit::uninit(); INLINE], _pinned: PhantomPinned }
+        Self {
+            ops: &EMPTY,
+            freight: Freight::NONE,
+            data: [MaybeUninit::uninit(); INLINE],
+            _pinned: PhantomPinned,
+        }
     }
 
     /// Puts a job where one was that is over.
     #[inline(always)]
     pub(super) fn refill(self: Pin<&mut Self>, job: Self) {
-        debug_assert!(self.is_empty() && self.extras.is_none());
+        debug_assert!(self.is_empty() && self.freight.is_none());
         if self.is_empty() {
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing.
             unsafe { std::ptr::write(self.get_unchecked_mut(), job) };
@@ -205,7 +212,7 @@ impl Job {
     /// As [`refill`](Self::refill), from the queue's own memory: of a small job only the part that is in use.
     #[inline(always)]
     pub(super) fn refill_from(self: Pin<&mut Self>, popped: Popped<'_, Self>) {
-        debug_assert!(self.is_empty() && self.extras.is_none());
+        debug_assert!(self.is_empty() && self.freight.is_none());
         if self.is_empty() {
             let from = popped.into_raw();
             // SAFETY: nothing is pinned in an empty job. It is overwritten, not dropped: that would do nothing. What is
@@ -214,7 +221,7 @@ impl Job {
                 let to: *mut Self = self.get_unchecked_mut();
                 let ops = (*from).ops;
                 (*to).ops = ops;
-                (&raw mut (*to).extras).write((&raw const (*from).extras).read());
+                (&raw mut (*to).freight).write((&raw const (*from).freight).read());
                 let (from, to) =
                     ((&raw const (*from).data).cast::<Part>(), (&raw mut (*to).data).cast::<Part>());
                 to.write(from.read());
@@ -229,17 +236,29 @@ impl Job {
     #[inline(always)]
     pub(super) fn take_extras(self: Pin<&mut Self>) -> Option<Box<Extras>> {
         // SAFETY: they are not pinned.
-        unsafe { self.get_unchecked_mut() }.extras.take()
+        unsafe { self.get_unchecked_mut() }.freight.take().0
+    }
+
+    /// As [`take_extras`](Self::take_extras), with the [time](Self::set_submitted) of its submission; 0 if that was not noted.
+    #[inline(always)]
+    pub(super) fn take_freight(self: Pin<&mut Self>) -> (Option<Box<Extras>>, u64) {
+        // SAFETY: as above.
+        unsafe { self.get_unchecked_mut() }.freight.take()
+    }
+
+    /// Notes the time of its submission: not 0, and below 2^63.
+    pub(super) fn set_submitted(&mut self, submitted: u64) {
+        self.freight.set_submitted(submitted);
     }
 
     /// What else there is to it.
     pub(super) fn extras_mut(&mut self) -> Option<&mut Extras> {
-        self.extras.as_deref_mut()
+        self.freight.extras_mut()
     }
 
     /// Gives what else there is to it back to the job.
     pub(super) fn set_extras(&mut self, extras: Option<Box<Extras>>) {
-        self.extras = extras;
+        self.freight = Freight::new(extras);
     }
 
     /// Takes a job out of its place that was polled: its future is not inside it. `None` if it is, or if the cancellation
@@ -351,7 +370,7 @@ impl<F: Future<Output = ()> + 'static> Inline<F> {
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: it fits, by the caller, in size and alignment.
         unsafe { data.as_mut_ptr().cast::<F>().write(future) };
-        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, freight: Freight::new(extras), data, _pinned: PhantomPinned }
     }
 
     // SAFETY of each: called for a job of this type only (`Ops`). The job is made empty before the future is dropped, so
@@ -399,7 +418,7 @@ impl<F: Future<Output = ()> + 'static> Apart<F> {
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer fits.
         unsafe { data.as_mut_ptr().cast::<NonNull<F>>().write(placed) };
-        Job { ops: const { &Self::OPS }, extras, data, _pinned: PhantomPinned }
+        Job { ops: const { &Self::OPS }, freight: Freight::new(extras), data, _pinned: PhantomPinned }
     }
 
     // SAFETY of each: as for `Inline`; the pointer is that of a place that the job owns.

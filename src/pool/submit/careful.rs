@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::sealed::{Arrange, Intake, Pack, Refused};
-use super::{Detached, Joined, with_delay};
+use super::{Detached, Joined, make, with_delay, with_maker};
 use crate::panics::contain;
 use crate::pool::extras::Extras;
 use crate::pool::handle::{JoinHandle, TaskId};
@@ -145,24 +145,12 @@ struct QuietDoor<'a> {
 impl Door for QuietDoor<'_> {
     fn push_with<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
         let mut job = Some(job);
-        let pushed = self.shared.push_quietly(self.terms, self.now, || match job.take() {
-            Some(job) => self.loaded(job()),
-            // It is made once.
-            None => Job::empty(),
+        let pushed = self.shared.push_quietly(self.terms, self.now, || self.loaded(make(&mut job)));
+        let pushed = pushed.map_err(PushError::bare).map(|(id, call)| {
+            self.call.set(Some(call));
+            id
         });
-        let is_full = match pushed {
-            Ok((id, call)) => {
-                self.call.set(Some(call));
-                return Ok(id);
-            }
-            Err(refused) => matches!(refused, PushError::Full(_)),
-        };
-        match job {
-            Some(job) if is_full => Err(PushError::Full(job)),
-            Some(job) => Err(PushError::Closed(job)),
-            // It is made only where it is accepted.
-            None => Ok(TaskId(0)),
-        }
+        with_maker(pushed, job)
     }
 
     fn withdrawn(&self) -> NonNull<AtomicU64> {

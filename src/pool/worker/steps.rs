@@ -5,7 +5,7 @@
 use super::{End, Hand};
 use crate::panics::{contain, forget};
 use crate::pool::error::{Ending, JoinError};
-use crate::pool::event::PoolEvent;
+use crate::pool::event::{Outcome, PoolEvent};
 use crate::pool::extras::Extras;
 use crate::pool::handle::TaskId;
 use crate::pool::load::amid;
@@ -115,6 +115,10 @@ impl Hand {
             }
         }
         let ending = error.as_deref().map(JoinError::ending);
+        if this.watch.is_running() {
+            // Of one that can fail otherwise the ledger knows.
+            this.watch.end(shared, Outcome::of(ending));
+        }
         if let Some(extras) = &mut this.task.extras {
             let ending = if shell { Some(Ending::Cancelled) } else { ending };
             shared.note_end(this.task.id, extras, ending);

@@ -456,6 +456,7 @@ impl CircuitBreaker {
             window: machine.counts(word, now).map(WindowCounts::from),
             consecutive_opens: machine.opens(word),
             state_changes: control.changes,
+            resets: control.resets,
             last_change: control.changed_at.map(|at| machine.instant(at)),
             last_success,
             last_failure,

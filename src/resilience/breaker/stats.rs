@@ -91,6 +91,8 @@ pub struct BreakerStats {
     pub window: Option<WindowCounts>,
     /// Changes of state.
     pub state_changes: u64,
+    /// Times that it was [reset](super::CircuitBreaker::reset) when there was anything to reset.
+    pub resets: u64,
     /// When the state last changed.
     pub last_change: Option<Instant>,
     /// When a call last succeeded, if [that is noted](super::Builder::timestamps). Late results are not.

@@ -33,6 +33,8 @@ pub(super) struct Control {
     /// In open: when and why it was opened, if its end is to follow the settings.
     pub(super) opened: Option<(u64, Trip)>,
     pub(super) changes: u64,
+    /// Of a breaker in which there was something to reset.
+    pub(super) resets: u64,
     pub(super) changed_at: Option<u64>,
     /// Number of the next event that must be seen in order.
     next_event: u64,
@@ -54,6 +56,7 @@ impl Control {
             if_overdue: (None, 0),
             opened: None,
             changes: 0,
+            resets: 0,
             changed_at: None,
             next_event: 0,
             drainers: Vec::new(),
@@ -218,11 +221,13 @@ impl Machine {
             // If nothing was counted, there is nothing to tell; and an observer that resets comes to an end.
             let counted = before.failures() > 0 || held.is_some_and(|held| held.calls > 0);
             if trigger == Trigger::Reset && counted {
+                control.resets += 1;
                 control.decide(decided, BreakerEvent::Cleared { name, at: when });
             }
             return Some(after);
         }
         control.changes += 1;
+        control.resets += u64::from(trigger == Trigger::Reset);
         control.changed_at = Some(at);
         let open_for = (to == State::Open).then(|| Duration::from_nanos(due.saturating_sub(at)));
         let window = window.or(held);

@@ -6,12 +6,12 @@
 use super::engine::WATCHED;
 use super::queue::Want;
 use super::{Request, Semaphore};
-#[cfg(feature = "telemetry")]
+#[cfg(any(feature = "telemetry", cofferdam_loom))]
 use crate::observe::Attached;
 use crate::observe::{Observe, Observers};
 use crate::shim::Ordering;
 use crate::wait::Outcome;
-#[cfg(feature = "telemetry")]
+#[cfg(any(feature = "telemetry", cofferdam_loom))]
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Semaphore {
     }
 
     /// As [`observe`](Self::observe), until what comes back is dropped: then the way in passing is open again.
-    #[cfg(feature = "telemetry")]
+    #[cfg(any(feature = "telemetry", cofferdam_loom))]
     pub(crate) fn attach(self: &Arc<Self>, observer: impl Observe<SemaphoreEvent>) -> Attached {
         let attached = self.bar(|observers| observers.attach(observer));
         let semaphore = Arc::downgrade(self);
@@ -91,6 +91,12 @@ impl Semaphore {
                 semaphore.unbar();
             }
         })
+    }
+
+    /// As telemetry does it, for the models.
+    #[cfg(cofferdam_loom)]
+    pub fn observe_for_a_while(self: &Arc<Self>, observer: impl Observe<SemaphoreEvent>) -> Attached {
+        self.attach(observer)
     }
 
     /// Lets somebody look, and nobody pass. Under the lock, as [`unbar`](Self::unbar) is: so the bit says what the last of them has left.
@@ -104,7 +110,7 @@ impl Semaphore {
         added
     }
 
-    #[cfg(feature = "telemetry")]
+    #[cfg(any(feature = "telemetry", cofferdam_loom))]
     fn unbar(&self) {
         let queue = self.queue.lock();
         if self.observers.get().is_none_or(|observers| !observers.is_watched()) {

@@ -3,7 +3,8 @@
 use super::{counters, while_there};
 use crate::resilience::fallback::{FallbackEvent, FallbackStats};
 use crate::resilience::{Fallback, Hedge, HedgeStats, Retry, RetryEvent, RetryStats, Timeout};
-use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
+use crate::telemetry::{Level, Log, Metric, Readings, Scope, Source, Watch};
+use std::fmt::Display;
 
 static RUNS: Metric = Metric::counter(
     "retry_runs",
@@ -28,21 +29,7 @@ impl<J: 'static> Watch for Retry<J> {
     const COMPONENT: &'static str = "retry";
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let log = scope.log();
-        let attached = self.observers().attach(move |event: &RetryEvent| match event {
-            RetryEvent::Scheduled { attempt, delay, .. } => {
-                log.write(
-                    Level::Debug,
-                    "trying again",
-                    &[("attempt", attempt), ("delay", &delay.as_secs_f64())],
-                );
-            }
-            RetryEvent::GaveUp { attempts, reason, .. } => {
-                log.write(Level::Warn, "gave up", &[("attempts", attempts), ("reason", reason)]);
-            }
-            _ => {}
-        });
-        scope.keep(attached);
+        scope.keep_log(|log| self.observers().attach(move |event: &RetryEvent| tell(&log, event)));
         while_there(self.weak(), |stats: &RetryStats, readings| {
             let sums = [
                 ("recovered", stats.recovered),
@@ -59,6 +46,19 @@ impl<J: 'static> Watch for Retry<J> {
 
     fn identity(&self) -> usize {
         self.address()
+    }
+}
+
+fn tell(log: &Log, event: &RetryEvent) {
+    match event {
+        RetryEvent::Scheduled { attempt, delay, .. } => {
+            let fields: [(_, &dyn Display); 2] = [("attempt", attempt), ("delay", &delay.as_secs_f64())];
+            log.write(Level::Debug, "trying again", &fields);
+        }
+        RetryEvent::GaveUp { attempts, reason, .. } => {
+            log.write(Level::Warn, "gave up", &[("attempts", attempts), ("reason", reason)]);
+        }
+        _ => {}
     }
 }
 
@@ -97,13 +97,13 @@ impl<R: 'static, H: 'static> Watch for Fallback<R, H> {
     const COMPONENT: &'static str = "fallback";
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let log = scope.log();
-        let attached = self.observers().attach(move |event: &FallbackEvent| {
-            if let FallbackEvent::Failed { .. } = event {
-                log.write(Level::Warn, "the fallback failed, too", &[]);
-            }
+        scope.keep_log(|log| {
+            self.observers().attach(move |event: &FallbackEvent| {
+                if let FallbackEvent::Failed { .. } = event {
+                    log.write(Level::Warn, "the fallback failed, too", &[]);
+                }
+            })
         });
-        scope.keep(attached);
         while_there(self.weak(), |stats: &FallbackStats, readings| {
             readings.counter(&FALLBACKS, &["used"], stats.used);
             readings.counter(&FALLBACKS, &["failed"], stats.failed);

@@ -2,11 +2,9 @@
 
 use super::{counters, while_there};
 use crate::resilience::CircuitBreaker;
-use crate::resilience::breaker::{BreakerEvent, State, Trigger};
-use crate::shim::{AtomicU64, Ordering};
+use crate::resilience::breaker::{BreakerEvent, State};
 use crate::telemetry::{Level, Log, Metric, Readings, Scope, Source, Unit, Watch};
 use std::fmt::Display;
-use std::sync::Arc;
 
 static CALLS: Metric = Metric::counter(
     "breaker_calls",
@@ -44,21 +42,8 @@ impl Watch for CircuitBreaker {
     const COMPONENT: &'static str = "breaker";
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
-        let (log, resets) = (scope.log(), Arc::new(AtomicU64::new(0)));
-        let counted = Arc::clone(&resets);
-        scope.keep(self.observers().attach(move |event: &BreakerEvent| {
-            if let BreakerEvent::Cleared { .. } | BreakerEvent::StateChanged { trigger: Trigger::Reset, .. } =
-                event
-            {
-                // Relaxed: it guards no memory.
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-            tell(&log, event);
-        }));
-        while_there(self.weak(), move |breaker: &CircuitBreaker, readings: &mut Readings<'_>| {
-            read(breaker, readings);
-            readings.counter(&RESETS, &[], resets.load(Ordering::Relaxed));
-        })
+        scope.keep_log(|log| self.observers().attach(move |event: &BreakerEvent| tell(&log, event)));
+        while_there(self.weak(), read)
     }
 
     fn identity(&self) -> usize {
@@ -84,6 +69,7 @@ fn read(breaker: &CircuitBreaker, readings: &mut Readings<'_>) {
         readings.count(&STATE, &[name], u64::from(stats.state == state));
     }
     readings.counter(&CHANGES, &[], stats.state_changes);
+    readings.counter(&RESETS, &[], stats.resets);
     readings.count(&IN_A_ROW, &[], stats.consecutive_failures);
     if let Some(window) = stats.window {
         readings.count(&IN_WINDOW, &[], window.calls);

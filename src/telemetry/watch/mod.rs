@@ -131,3 +131,34 @@ impl<const N: usize> Ends<N> {
         }
     }
 }
+
+#[cfg(all(test, feature = "resilience", feature = "pool", not(any(cofferdam_loom, cofferdam_shuttle))))]
+mod tests {
+    use crate::pool::WorkerPool;
+    use crate::resilience::{CircuitBreaker, Fallback, Retry};
+    use crate::telemetry::{Collector, Telemetry};
+
+    #[test]
+    fn events_are_made_for_a_log_and_not_for_metrics() -> Result<(), Box<dyn std::error::Error>> {
+        let builder = || Telemetry::builder().metrics(Collector::new());
+        for (telemetry, logs) in
+            [(builder().build()?, false), (builder().logger(Collector::new()).build()?, true)]
+        {
+            let (breaker, fallback) = (CircuitBreaker::new(), Fallback::value(7));
+            let retry = Retry::builder().build()?;
+            let (pool, _workers) = WorkerPool::builder().workers(1).queue(1).observed().build()?;
+            telemetry.watch("it", &breaker)?;
+            telemetry.watch("it", &fallback)?;
+            telemetry.watch("it", &retry)?;
+            telemetry.watch("it", &pool)?;
+            let observed = [
+                breaker.observers().is_watched(),
+                fallback.observers().is_watched(),
+                retry.observers().is_watched(),
+                pool.observers().is_some_and(|observers| observers.is_watched()),
+            ];
+            assert_eq!(observed, [logs; 4]);
+        }
+        Ok(())
+    }
+}

@@ -1,8 +1,9 @@
 //! Worker pools.
 
 use super::{counters, while_there};
-use crate::pool::{Outcome, PoolEvent, PoolStats, WorkerPool};
-use crate::telemetry::{Level, Metric, Readings, Scope, Source, Watch};
+use crate::pool::{Meter, Outcome, PoolEvent, PoolStats, WorkerPool};
+use crate::telemetry::{Level, Log, Metric, Readings, Scope, Source, Timing, Watch};
+use std::time::Duration;
 
 static TASKS: Metric = Metric::counter(
     "pool_tasks",
@@ -32,45 +33,61 @@ impl Watch for WorkerPool {
 
     fn watch(&self, scope: &mut Scope<'_>) -> Box<dyn Source> {
         if let Some(observers) = self.observers() {
-            let log = scope.log();
-            let wait = scope.timing(&WAIT, &[]);
-            let (done, undone) = (scope.timing(&RUN, &["completed"]), scope.timing(&RUN, &["other"]));
-            let attached = observers.attach(move |event: &PoolEvent| match event {
-                PoolEvent::Started { waited, attempt: 1, .. } => wait.record(*waited),
-                PoolEvent::Ended(report) => {
-                    let run = if report.outcome == Outcome::Completed { &done } else { &undone };
-                    if report.attempts > 0 {
-                        run.record(report.ran);
-                    }
-                    if report.outcome == Outcome::Panicked {
-                        log.write(Level::Error, "task panicked", &[("task", &report.task)]);
-                    }
-                }
-                PoolEvent::Retrying { task, attempt, .. } => {
-                    log.write(
-                        Level::Info,
-                        "task failed, and is repeated",
-                        &[("task", task), ("attempt", attempt)],
-                    );
-                }
-                PoolEvent::DeadLettered { task, .. } => {
-                    log.write(Level::Warn, "task failed for good", &[("task", task)]);
-                }
-                PoolEvent::WorkerStarted { worker } => {
-                    log.write(Level::Debug, "worker started", &[("worker", worker)]);
-                }
-                PoolEvent::WorkerStopped { worker } => {
-                    log.write(Level::Debug, "worker stopped", &[("worker", worker)]);
-                }
-                _ => {}
-            });
-            scope.keep(attached);
+            scope.keep_log(|log| observers.attach(move |event: &PoolEvent| tell(&log, event)));
+        }
+        if scope.has_histograms() {
+            let [wait, done, undone] = [scope.timing(&WAIT, &[]), of(scope, "completed"), of(scope, "other")];
+            self.meter(Durations { wait, done, undone })
+                .into_iter()
+                .for_each(|attached| scope.keep(attached));
         }
         while_there(self.weak(), read)
     }
 
     fn identity(&self) -> usize {
         self.address()
+    }
+}
+
+fn of(scope: &mut Scope<'_>, outcome: &str) -> Timing {
+    scope.timing(&RUN, &[outcome])
+}
+
+struct Durations {
+    wait: Timing,
+    done: Timing,
+    undone: Timing,
+}
+
+impl Meter for Durations {
+    fn waited(&self, waited: Duration) {
+        self.wait.record(waited);
+    }
+
+    fn ran(&self, outcome: Outcome, ran: Duration) {
+        let run = if outcome == Outcome::Completed { &self.done } else { &self.undone };
+        run.record(ran);
+    }
+}
+
+fn tell(log: &Log, event: &PoolEvent) {
+    match event {
+        PoolEvent::Ended(report) if report.outcome == Outcome::Panicked => {
+            log.write(Level::Error, "task panicked", &[("task", &report.task)]);
+        }
+        PoolEvent::Retrying { task, attempt, .. } => {
+            log.write(Level::Info, "task failed, and is repeated", &[("task", task), ("attempt", attempt)]);
+        }
+        PoolEvent::DeadLettered { task, .. } => {
+            log.write(Level::Warn, "task failed for good", &[("task", task)]);
+        }
+        PoolEvent::WorkerStarted { worker } => {
+            log.write(Level::Debug, "worker started", &[("worker", worker)])
+        }
+        PoolEvent::WorkerStopped { worker } => {
+            log.write(Level::Debug, "worker stopped", &[("worker", worker)])
+        }
+        _ => {}
     }
 }
 
