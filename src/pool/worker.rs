@@ -201,6 +201,18 @@ impl Hand {
     /// Takes up a job. False if it is too old to be run.
     #[inline(always)]
     fn begin(self: Pin<&mut Self>, shared: &Shared, id: TaskId) -> bool {
+        if self.job.has_freight() {
+            return self.begin_with_freight(shared, id);
+        }
+        let this = self.project();
+        this.task.id = id;
+        this.watch.pause();
+        !shared.settings.has_terms || this.task.begin(shared)
+    }
+
+    /// As [`begin`](Self::begin), of a job that carries more than its future.
+    #[inline(never)]
+    fn begin_with_freight(self: Pin<&mut Self>, shared: &Shared, id: TaskId) -> bool {
         let mut this = self.project();
         this.task.id = id;
         let (extras, submitted) = this.job.as_mut().take_freight();

@@ -239,6 +239,12 @@ impl Job {
         unsafe { self.get_unchecked_mut() }.freight.take().0
     }
 
+    /// Whether there is more to it than its future.
+    #[inline(always)]
+    pub(super) fn has_freight(&self) -> bool {
+        !self.freight.is_none()
+    }
+
     /// As [`take_extras`](Self::take_extras), with the [time](Self::set_submitted) of its submission; 0 if that was not noted.
     #[inline(always)]
     pub(super) fn take_freight(self: Pin<&mut Self>) -> (Option<Box<Extras>>, u64) {
