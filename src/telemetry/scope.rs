@@ -98,6 +98,7 @@ impl Scope<'_> {
 
     /// Keeps an observer who does nothing but write lines of the log: only where there is a log, as otherwise its component would
     /// make events for nobody.
+    #[allow(dead_code, reason = "used by the rooms behind features")]
     pub(super) fn keep_log(&mut self, attach: impl FnOnce(Log) -> Attached) {
         if !self.hub.outlets.loggers.is_empty() {
             let attached = attach(self.log());
