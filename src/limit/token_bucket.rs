@@ -46,7 +46,9 @@ use super::{Gcra, Limiter, LimiterBuilder, Quota, Rate};
 ///     bucket.acquire().await?;
 /// }
 /// // A wait that would be too long is refused at once.
-/// let error = bucket.acquire_timeout(Duration::from_nanos(1)).await.unwrap_err();
+/// let hourly = TokenBucket::new(Quota::per_hour(1));
+/// hourly.acquire().await?;
+/// let error = hourly.acquire_timeout(Duration::from_secs(1)).await.unwrap_err();
 /// assert!(error.is_too_late());
 /// # Ok::<(), cofferdam::limit::WaitError>(())
 /// # }).unwrap();
