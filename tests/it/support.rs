@@ -309,3 +309,24 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.realloc(block, layout, size) }
     }
 }
+
+thread_local! {
+    /// What is current on a thread.
+    pub(crate) static HERE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Does `body` with `place` being current.
+pub(crate) fn at<R>(place: u32, body: impl FnOnce() -> R) -> R {
+    let before = HERE.replace(place);
+    let result = body();
+    HERE.set(before);
+    result
+}
+
+/// Carries what is current where work is handed over.
+pub(crate) fn carrier() -> impl cofferdam::task::Carrier + Copy {
+    || {
+        let place = HERE.get();
+        move |poll: &mut dyn FnMut()| at(place, poll)
+    }
+}

@@ -151,40 +151,31 @@ where
 {
     // It is there.
     let Some(taken) = future.take() else { return Err(PushError::Closed(())) };
-    // SAFETY: the place is nobody else's until a job is made of it, and its memory is of `place`.
-    let unsent = unsafe { Unsent::new(place(taken), future, |placed| Placed::from_raw(placed).into_inner()) };
+    let unsent = Unsent { placed: place(taken), from: future };
     let pushed = pool.push_with(|| Apart::job(unsent.send(), extras));
     pushed.map_err(PushError::bare)
 }
 
-/// A future that was put into memory of its own, and goes back where it was taken from unless a job is made of it: also if the
-/// push panics, as clocks are foreign code.
-struct Unsent<'a, F, T> {
-    memory: NonNull<T>,
+/// A future that was put into a place of its own, and goes back where it was taken from unless a job is made of it: also if the push
+/// panics, as clocks are foreign code.
+struct Unsent<'a, F> {
+    placed: NonNull<F>,
     from: &'a mut Option<F>,
-    back: unsafe fn(NonNull<T>) -> F,
 }
 
-impl<'a, F, T> Unsent<'a, F, T> {
-    /// # Safety
-    /// `back` may be called with that memory once, as long as no job was made of it.
-    #[inline(always)]
-    unsafe fn new(memory: NonNull<T>, from: &'a mut Option<F>, back: unsafe fn(NonNull<T>) -> F) -> Self {
-        Self { memory, from, back }
-    }
-
+impl<F> Unsent<'_, F> {
     /// For the job.
     #[inline(always)]
-    fn send(self) -> NonNull<T> {
-        ManuallyDrop::new(self).memory
+    fn send(self) -> NonNull<F> {
+        ManuallyDrop::new(self).placed
     }
 }
 
-impl<F, T> Drop for Unsent<'_, F, T> {
+impl<F> Drop for Unsent<'_, F> {
     #[cold]
     fn drop(&mut self) {
-        // SAFETY: once, and no job was made, by `new`.
-        *self.from = Some(unsafe { (self.back)(self.memory) });
+        // SAFETY: the place is nobody else's until a job is made of it, which forgets this; and once.
+        *self.from = Some(unsafe { Placed::from_raw(self.placed) }.into_inner());
     }
 }
 

@@ -1,33 +1,15 @@
 //! OB9: what is current where work is given to an executor goes along with it.
 
+use crate::support::{HERE, at, carrier};
 use cofferdam::group::{TaskGroup, par_map};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::Timeout;
 use cofferdam::task::{BoxTask, Carried, Carrier, Carrying, Errand, Spawn};
 use cofferdam::testkit::{Polled, Sim, yield_now};
-use std::cell::Cell;
 use std::future::{Future, pending};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-thread_local! {
-    static HERE: Cell<u32> = const { Cell::new(0) };
-}
-
-fn at<R>(place: u32, body: impl FnOnce() -> R) -> R {
-    let before = HERE.replace(place);
-    let result = body();
-    HERE.set(before);
-    result
-}
-
-fn carrier() -> impl Carrier + Copy {
-    || {
-        let place = HERE.get();
-        move |poll: &mut dyn FnMut()| at(place, poll)
-    }
-}
 
 #[test]
 fn members_of_a_group_run_amid_what_was_current_where_they_were_spawned() {

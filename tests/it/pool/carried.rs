@@ -1,31 +1,12 @@
 //! OB9: what is current where a task is submitted goes along with it.
 
 use super::*;
+use crate::support::{HERE, at, carrier};
 use cofferdam::pool::{JoinError, RetryPolicy};
 use cofferdam::task::{Carried, Carrier, Errand};
 use cofferdam::time::Backoff;
 use futures_util::FutureExt;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-thread_local! {
-    /// What is current on a thread.
-    static HERE: Cell<u32> = const { Cell::new(0) };
-}
-
-fn at<R>(place: u32, body: impl FnOnce() -> R) -> R {
-    let before = HERE.replace(place);
-    let result = body();
-    HERE.set(before);
-    result
-}
-
-fn carrier() -> impl Carrier {
-    || {
-        let place = HERE.get();
-        move |poll: &mut dyn FnMut()| at(place, poll)
-    }
-}
 
 /// Where it is polled first, polled last, and dropped.
 #[derive(Clone, Default)]
