@@ -91,20 +91,19 @@ fn offer<F, M: ManyMode<F>>(
     accepted.reserve(count.get());
     // One time for all of them, and before the queue is touched.
     let submitted = shared.stamp();
-    let mut next = || match batch.pop_front() {
-        Some(future) => M::prepare(Intake(shared, &Plain(())), future, |receipt| accepted.push(receipt)).0,
-        // There are `count` of them. (Another job in its place would have each of them put together elsewhere first.)
-        None => std::process::abort(),
-    };
-    let pushed = if submitted == 0 {
-        shared.push_many(count, next)
-    } else {
-        shared.push_many(count, || {
-            let mut job = next();
+    let pushed = shared.push_many(count, || {
+        let mut job = match batch.pop_front() {
+            Some(future) => {
+                M::prepare(Intake(shared, &Plain(())), future, |receipt| accepted.push(receipt)).0
+            }
+            // There are `count` of them. (Another job in its place would have each of them put together elsewhere first.)
+            None => std::process::abort(),
+        };
+        if submitted != 0 {
             job.set_submitted(submitted);
-            job
-        })
-    };
+        }
+        job
+    });
     match pushed {
         Some(pushed) => {
             let (_, TaskId(first)) = pushed?;

@@ -1,4 +1,15 @@
 //! The workers: plain futures, each of which runs one task at a time, in place.
+//!
+//! # A task that gives way
+//!
+//! It wakes itself in its poll. Nothing else of the pool could run in its place, and a turn of the executor costs more than most
+//! tasks do, so the first time it is polled again at once; the second time in a row the executor has its turn.
+//!
+//! | the job is pending, and | the worker |
+//! |---|---|
+//! | has given way, after another task or a turn of the executor | polls it again; that is one of the [polls](TURN) before it lets go |
+//! | has given way again | wakes itself, and lets go of its thread |
+//! | has not | waits to be woken |
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +22,7 @@ use super::error::JoinError;
 use super::event::Outcome;
 use super::extras::{Extras, Watch};
 use super::handle::TaskId;
-use super::link::Request;
+use super::link::{Link, Request};
 use super::load::amid;
 use super::managed::Ticket;
 use super::shared::{Shared, within};
@@ -33,7 +44,7 @@ use std::time::Duration;
 use steps::{begin_with, cancelled, tell_started, tell_stopped};
 use stopwatch::Stopwatch;
 
-/// Tasks that a worker begins before it lets its executor run something else.
+/// Polls of tasks that are new, or have given way, after which a worker lets its executor run something else.
 const TURN: u32 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 128 };
 
 pin_project! {
@@ -248,13 +259,11 @@ impl Hand {
             }
         }
         context = context.or(settings.base.as_ref());
-        // Only for the sake of those who wait for room: it costs futures that keep the waker a clone.
-        let listens = *this.may_yield && shared.room.is_crowded();
-        *this.may_yield = false;
+        // Not each time: it costs futures that keep the waker a clone.
         let may_yield = this.may_yield;
         let mut poll = |cx: &mut Context<'_>| within(context, || amid(load, || job.as_mut().poll(cx)));
         let poll = || {
-            if !listens {
+            if !*may_yield {
                 return poll(cx);
             }
             let (polled, is_heard) = overhear(cx, poll);
@@ -275,7 +284,7 @@ impl Hand {
     fn wait(self: Pin<&mut Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.project();
         let task = this.task;
-        if let Some(link) = task.extras.as_ref().and_then(|extras| extras.link.as_ref()) {
+        if let Some(link) = task.link() {
             match link.asked() {
                 Some(Request::Again(delay)) => return Poll::Ready(End::Again(delay)),
                 Some(Request::Cancel) => {
@@ -370,6 +379,12 @@ impl Hand {
 }
 
 impl Task {
+    /// By which it asks for something: after each poll, then, and before the next one.
+    #[inline]
+    fn link(&self) -> Option<&Link> {
+        self.extras.as_ref().and_then(|extras| extras.link.as_deref())
+    }
+
     fn context(&self) -> Option<&WorkContext> {
         self.extras.as_ref().and_then(|extras| extras.context.as_ref())
     }
@@ -443,10 +458,19 @@ impl Future for Worker {
             hand.as_mut().finish(shared, End::Cut);
         }
         let mut left = TURN;
+        // Whether the job was polled again at once, as it gave way.
+        let mut again = false;
         loop {
             if !hand.job.is_empty() {
                 let mut polled = hand.as_mut().run(shared, cx);
                 if polled.is_pending() {
+                    if hand.may_yield {
+                        if !std::mem::replace(&mut again, true) && hand.task.link().is_none() {
+                            left = left.saturating_sub(1);
+                            continue;
+                        }
+                        cx.waker().wake_by_ref();
+                    }
                     polled = hand.as_mut().wait(shared, cx);
                 }
                 let end = match polled {
@@ -463,6 +487,7 @@ impl Future for Worker {
                     }
                 };
                 hand.as_mut().finish(shared, end);
+                again = false;
                 if shared.leave() {
                     shared.admit();
                 }

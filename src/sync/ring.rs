@@ -225,35 +225,39 @@ impl<T> Ring<T> {
     pub(crate) fn push_with<F: FnOnce() -> T>(&self, value: F) -> Result<usize, PushError<F>> {
         // Relaxed: a stale tail fails the comparison below or does not fit the stamp.
         let tail = self.tail.load(Ordering::Relaxed);
-        // The way it mostly goes is kept small, for the sake of the callers into which it is inlined.
-        match self.claim_push(tail) {
-            Ok(Some(cell)) => {
-                cell.fill(value, tail);
-                Ok(tail)
+        // The way it mostly goes is kept small, for the sake of the callers into which it is inlined; and the value is made in
+        // one place, so that it is made in its cell and not moved there.
+        let claim = match self.claim_push(tail) {
+            Ok(Some(cell)) => Ok((cell, tail)),
+            _ => self.claim_push_contended(),
+        };
+        match claim {
+            Ok((cell, position)) => {
+                cell.fill(value, position);
+                Ok(position)
             }
-            _ => self.push_contended(value),
+            Err(PushError::Full(())) => Err(PushError::Full(value)),
+            Err(PushError::Closed(())) => Err(PushError::Closed(value)),
         }
     }
 
+    /// The cell of the next push, which is the caller's until stamped, and its position.
     #[inline(never)]
-    fn push_contended<F: FnOnce() -> T>(&self, value: F) -> Result<usize, PushError<F>> {
+    fn claim_push_contended(&self) -> Result<(&Cell<T>, usize), PushError<()>> {
         let mut spin = Spin::new();
         let mut tail = self.tail.load(Ordering::Relaxed);
         loop {
             match self.claim_push(tail) {
-                Ok(Some(cell)) => {
-                    cell.fill(value, tail);
-                    return Ok(tail);
-                }
+                Ok(Some(cell)) => return Ok((cell, tail)),
                 Ok(None) => spin.lost(),
-                Err(_) if tail & self.closed != 0 => return Err(PushError::Closed(value)),
+                Err(_) if tail & self.closed != 0 => return Err(PushError::Closed(())),
                 Err(stamp) => {
                     // Does the cell still hold the value of the lap before?
                     if stamp.wrapping_add(self.lap) == tail.wrapping_add(1) {
                         // ORDERING: see "Sleepers"; pairs with the claim of a pop.
                         let head = load_seq_cst(&self.head);
                         if head.wrapping_add(self.lap) == tail {
-                            return Err(PushError::Full(value));
+                            return Err(PushError::Full(()));
                         }
                     }
                     if self.tail.load(Ordering::Relaxed) == tail {
@@ -274,6 +278,18 @@ impl<T> Ring<T> {
         count: NonZeroUsize,
         mut value: impl FnMut() -> T,
     ) -> Result<(usize, usize), PushError<()>> {
+        let (count, first) = self.claim_pushes(count)?;
+        for nth in 0..count {
+            let position = self.after(first, nth);
+            self.cell(position).fill(&mut value, position);
+        }
+        Ok((count, first))
+    }
+
+    /// The cells of the next pushes, up to `count` of them, which are the caller's until stamped: how many, and the position of
+    /// the first.
+    #[inline(never)]
+    fn claim_pushes(&self, count: NonZeroUsize) -> Result<(usize, usize), PushError<()>> {
         let limit = count.get().min(self.capacity());
         let mut spin = Spin::new();
         // Relaxed: as in `push`.
@@ -288,12 +304,8 @@ impl<T> Ring<T> {
                 free += 1;
             }
             if free < 2 {
-                // Waiting and failing is all in `push`.
-                return match self.push_with(value) {
-                    Ok(position) => Ok((1, position)),
-                    Err(PushError::Full(_)) => Err(PushError::Full(())),
-                    Err(PushError::Closed(_)) => Err(PushError::Closed(())),
-                };
+                // Waiting and failing is all in there.
+                return self.claim_push_contended().map(|(_, position)| (1, position));
             }
             // ORDERING: SeqCst, see "Sleepers". If the tail has not moved since the stamps were read, nobody has claimed those
             // cells.
@@ -304,13 +316,7 @@ impl<T> Ring<T> {
                 Ordering::Relaxed,
             );
             match claim {
-                Ok(_) => {
-                    for nth in 0..free {
-                        let position = self.after(tail, nth);
-                        self.cell(position).fill(&mut value, position);
-                    }
-                    return Ok((free, tail));
-                }
+                Ok(_) => return Ok((free, tail)),
                 Err(now) => tail = now,
             }
             spin.lost();

@@ -48,7 +48,7 @@ pub(crate) use latch::{Latch, Turn};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use list::{List, Outcome, Slot};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use overhear::overhear;
+pub(crate) use overhear::{is_overheard, overhear};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use places::Places;
 #[allow(unused_imports, reason = "as above")]

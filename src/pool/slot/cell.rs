@@ -56,7 +56,7 @@ use crate::pool::handle::{Delayed, TaskId};
 use crate::pool::nudge::Nudge;
 use crate::shim::{AtomicU32, AtomicU64, Ordering, Spin, UnsafeCell};
 use crate::sync::ring::PushError;
-use crate::wait::overhear;
+use crate::wait::is_overheard;
 use std::future::Future;
 use std::marker::PhantomPinned;
 use std::mem::{ManuallyDrop, MaybeUninit, offset_of, size_of};
@@ -344,9 +344,6 @@ const LOST: u8 = 1 << 2;
 /// The worker's waker is in the cell.
 const NUDGED: u8 = 1 << 3;
 
-/// The future may be about to give way: it was not polled before, or has woken its own task in its last poll.
-const YIELDS: u8 = 1 << 4;
-
 /// The data of a job whose future lives in a cell.
 struct Joined<F: Future> {
     cell: NonNull<Cell<F>>,
@@ -385,7 +382,7 @@ where
         const { assert!(size_of::<Self>() <= size_of::<Data>()) };
         let mut data: Data = [MaybeUninit::uninit(); INLINE];
         // SAFETY: a pointer and a byte fit.
-        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: YIELDS }) };
+        unsafe { data.as_mut_ptr().cast::<Self>().write(Self { cell, flags: 0 }) };
         Job { ops: const { &Self::OPS }, freight: Freight::new(extras), data, _pinned: PhantomPinned }
     }
 
@@ -422,7 +419,6 @@ where
 
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let listens = self.flags & YIELDS != 0;
         if self.flags & BEGUN == 0 {
             if !self.claim() {
                 return Poll::Ready(Step::Withdrawn);
@@ -432,12 +428,10 @@ where
             return Poll::Ready(Step::Cancelled);
         }
         let body = &self.head().guard;
-        let poll = |cx: &mut Context<'_>| {
-            // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
-            body.with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) })
-        };
-        let (polled, yields) = if listens { overhear(cx, poll) } else { (poll(cx), false) };
-        match polled {
+        // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
+        match body
+            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) })
+        {
             Poll::Ready(output) => {
                 // If the future panics when it is dropped, that is the result.
                 let output = Held(ManuallyDrop::new(output));
@@ -450,14 +444,8 @@ where
                 Poll::Ready(Step::Completed)
             }
             // It is polled again in any case, and a cancellation is seen then.
-            Poll::Pending if yields => {
-                self.flags |= YIELDS;
-                Poll::Pending
-            }
-            Poll::Pending => {
-                self.flags &= !YIELDS;
-                self.pending(cx.waker())
-            }
+            Poll::Pending if is_overheard(cx.waker()) => Poll::Pending,
+            Poll::Pending => self.pending(cx.waker()),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Tasks that give way, and those who wait for room meanwhile.
 
 use super::*;
-use cofferdam::pool::Worker;
+use cofferdam::pool::{RetryPolicy, Worker};
+use cofferdam::time::Backoff;
+use std::future::poll_fn;
+use std::task::Poll;
 
 /// Half of its places are told of at a time.
 const QUEUE: usize = 8;
@@ -18,10 +21,88 @@ where
     (pool, workers.map(Polled::new).collect())
 }
 
+/// The first time its worker polls it again at once, the second time the executor has its turn.
+async fn give_way_twice() {
+    yield_now().await;
+    yield_now().await;
+}
+
+// WP1
+#[test]
+fn a_task_that_gives_way_is_polled_again_at_once_and_then_the_executor_has_its_turn() {
+    let (pool, workers) = pool(1, 4);
+    let mut worker = Polled::new(workers.into_iter().next().unwrap());
+    let polls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&polls);
+    let counted = |times: usize| {
+        let seen = Arc::clone(&seen);
+        async move {
+            for _ in 0..times {
+                seen.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        }
+    };
+    pool.try_execute(counted(1)).unwrap();
+    pool.try_execute(counted(1)).unwrap();
+    assert!(worker.poll().is_none());
+    assert_eq!((pool.stats().completed, worker.wakes()), (2, 0), "neither needs the executor");
+    pool.try_execute(counted(5)).unwrap();
+    polls.store(0, Ordering::Relaxed);
+    let before = worker.wakes();
+    for so_far in [(2, 1), (4, 2), (5, 2)] {
+        assert_eq!(pool.stats().completed, 2);
+        assert!(worker.poll().is_none());
+        assert_eq!((polls.load(Ordering::Relaxed), worker.wakes() - before), so_far);
+    }
+    assert_eq!(pool.stats().completed, 3);
+}
+
+// WP1
+#[test]
+fn polls_of_tasks_that_give_way_count_as_tasks_of_a_workers_turn() {
+    let (pool, workers) = pool(1, 256);
+    let mut worker = Polled::new(workers.into_future());
+    for _ in 0..256 {
+        pool.try_execute(yield_now()).unwrap();
+    }
+    let mut completed = Vec::new();
+    for _ in 0..4 {
+        assert!(worker.poll().is_none());
+        completed.push(pool.stats().completed);
+    }
+    assert_eq!(completed, [64, 128, 192, 256]);
+}
+
+// WP16
+#[test]
+fn a_task_that_gives_way_as_it_fails_is_not_repeated_before_its_time() {
+    let time = ManualClock::new();
+    let (pool, workers) = WorkerPool::builder().workers(1).managed().clock(time.clock()).build().unwrap();
+    let mut worker = Polled::new(workers.into_future());
+    let policy = RetryPolicy::new(2).unwrap().backoff(Backoff::fixed(SECOND));
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let made = Arc::clone(&attempts);
+    let attempt = move || {
+        made.fetch_add(1, Ordering::Relaxed);
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Ready(Err::<(), _>("not yet"))
+        })
+    };
+    let handle = pool.retry_task(&policy, attempt).try_submit().unwrap();
+    settle(&mut worker);
+    assert_eq!(attempts.load(Ordering::Relaxed), 1);
+    time.advance(SECOND);
+    settle(&mut worker);
+    assert_eq!(attempts.load(Ordering::Relaxed), 2);
+    assert!(Polled::new(handle).poll().unwrap().unwrap().is_err());
+}
+
 // WP2
 #[test]
 fn those_in_line_are_not_told_of_places_one_by_one_by_tasks_that_give_way() {
-    let (pool, mut workers) = crowded(1, yield_now);
+    let (pool, mut workers) = crowded(1, give_way_twice);
     let worker = &mut workers[0];
     let mut waiting: Vec<_> = (0..QUEUE).map(|_| Polled::new(pool.execute(async {}))).collect();
     for waiting in &mut waiting {
@@ -62,7 +143,7 @@ fn a_task_that_gives_way_again_and_again_does_not_keep_its_place_from_those_in_l
 #[test]
 fn those_in_line_are_told_at_once_of_the_place_of_a_task_that_waits() {
     let (pool, mut workers) = crowded(1, || async {
-        yield_now().await;
+        give_way_twice().await;
         pending().await
     });
     let mut waiting = Polled::new(pool.execute(async {}));
@@ -76,7 +157,7 @@ fn those_in_line_are_told_at_once_of_the_place_of_a_task_that_waits() {
 // WP2
 #[test]
 fn a_worker_that_is_dropped_tells_those_in_line_of_what_it_was_about_to() {
-    let (pool, mut workers) = crowded(2, yield_now);
+    let (pool, mut workers) = crowded(2, give_way_twice);
     let mut waiting = Polled::new(pool.execute(async {}));
     assert!(waiting.poll().is_none());
     assert!(workers[0].poll().is_none());
@@ -104,7 +185,7 @@ fn a_task_that_gives_way_is_cancelled_in_place_of_its_next_poll() {
     assert!(worker.poll().is_none());
     assert!(handle.cancel());
     assert!(worker.poll().is_none());
-    assert_eq!(polls.load(Ordering::Relaxed), 2);
+    assert_eq!(polls.load(Ordering::Relaxed), 4, "twice in each of its worker's");
     assert!(Polled::new(handle).poll().unwrap().unwrap_err().is_cancelled());
 }
 
@@ -134,7 +215,7 @@ fn who_waits_for_a_limited_time_is_not_refused_beside_a_place_of_which_nobody_ha
     let (pool, workers) = WorkerPool::builder().workers(1).queue(QUEUE).clock(time.clock()).build().unwrap();
     let mut worker = Polled::new(workers.into_future());
     for _ in 0..QUEUE {
-        pool.try_execute(yield_now()).unwrap();
+        pool.try_execute(give_way_twice()).unwrap();
     }
     let mut waiting: Vec<_> = (0..2).map(|_| Polled::new(pool.submit_timeout(ready(()), SECOND))).collect();
     assert!(waiting.iter_mut().all(|waiting| waiting.poll().is_none()));
