@@ -4,7 +4,8 @@
 //! invited to take one. Between the invitation and the moment at which its executor polls it, newcomers may take the
 //! places, so as not to stand still for it; then it goes back to the head of the line. Who has been overtaken so often
 //! ([`PATIENCE`]) has its place kept the next time. (Submissions that were already on their way can still get in between;
-//! their number is bounded by the number of submitters.)
+//! their number is bounded by the number of submitters.) Who hands in many is one in line for all of them, and takes as many
+//! places, when it is its turn, as no one else is invited to.
 //!
 //! A worker that has made room lets the waiting in once for a number of tasks, and at the latest when it lets go of its
 //! thread, because each invitation wakes somebody. If it lets go of its thread because its task gives way (has woken itself in
@@ -59,6 +60,12 @@ pub(super) struct Invitation<'a, F: Fn() -> usize> {
 impl<'a, F: Fn() -> usize> Invitation<'a, F> {
     pub(super) fn new(room: &'a Room, overtaken: u8, free: F) -> Self {
         Self { room, overtaken, free }
+    }
+
+    /// How many places it may take, and at least one: those that no one else is invited to.
+    pub(super) fn share(&self) -> usize {
+        let others = self.room.line.lock().invited - 1;
+        (self.free)().saturating_sub(others).max(1)
     }
 
     /// See [`Room::leave`].

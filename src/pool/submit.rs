@@ -4,11 +4,12 @@
 
 mod careful;
 mod limit;
+mod turn;
 
 use super::error::{Refusal, SubmitError};
 use super::handle::{Delayed, JoinHandle, TaskId};
 use super::managed::Terms;
-use super::room::{Invitation, Turn};
+use super::room::Invitation;
 use super::shared::Shared;
 use super::slot::{self, Door, Job};
 use crate::shim::{Arc, AtomicU64};
@@ -21,7 +22,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// A submitted task has a [`JoinHandle`].
@@ -140,6 +141,7 @@ mod sealed {
 use limit::Limit;
 use sealed::{Arrange, Because, Delay};
 pub(super) use sealed::{Intake, PackMany, Prepared, Refused};
+pub(super) use turn::turn;
 
 impl Arrange for Plain {
     #[inline(always)]
@@ -506,9 +508,9 @@ fn give_back<F, T>(
     }
 }
 
-/// In line.
+/// In line, with a task.
 #[inline(never)]
-pub(super) fn wait<F, M: Mode<F>, T: Way>(
+fn wait<F, M: Mode<F>, T: Way>(
     shared: &Shared,
     way: &T,
     future: &mut Option<F>,
@@ -519,53 +521,33 @@ pub(super) fn wait<F, M: Mode<F>, T: Way>(
     let (room, lane) = (shared.room(way.lane()), way.lane());
     let free = || shared.free(lane);
     loop {
-        match room.poll(slot, cx.waker()) {
-            Turn::Closed => return give_back(shared, future, Refusal::Closed),
-            Turn::Invited(overtaken) => {
-                let invitation = Invitation::new(room, overtaken, free);
-                if future.is_none() {
-                    invitation.leave();
-                    return Poll::Pending;
-                }
-                if let Err(reason) = shared.admissible(way) {
-                    invitation.leave();
-                    return give_back(shared, future, reason);
-                }
-                match M::offer(Intake(shared, way), future) {
-                    Err(Refused::Full) => {
-                        invitation.give_up();
-                        if !room.line_up_again(slot, cx.waker(), overtaken, free) {
-                            return give_back(shared, future, Refusal::Closed);
-                        }
-                    }
-                    offered => {
-                        invitation.leave();
-                        *limit = None;
-                        return match offered {
-                            Ok(accepted) => Poll::Ready(Ok(accepted)),
-                            Err(refused) => give_back(shared, future, shared.refusal(&refused, lane)),
-                        };
-                    }
+        let overtaken = match ready!(turn(shared, lane, limit, slot, cx)) {
+            Ok(overtaken) => overtaken,
+            Err(reason) => return give_back(shared, future, reason),
+        };
+        let invitation = Invitation::new(room, overtaken, free);
+        if future.is_none() {
+            invitation.leave();
+            return Poll::Pending;
+        }
+        if let Err(reason) = shared.admissible(way) {
+            invitation.leave();
+            return give_back(shared, future, reason);
+        }
+        match M::offer(Intake(shared, way), future) {
+            Err(Refused::Full) => {
+                invitation.give_up();
+                if !room.line_up_again(slot, cx.waker(), overtaken, free) {
+                    return give_back(shared, future, Refusal::Closed);
                 }
             }
-            Turn::Waiting => {
-                let reason = if let Err(reason) = shared.check() {
-                    reason
-                } else {
-                    let Some(limit) = limit else { return Poll::Pending };
-                    let Poll::Ready(reason) = limit.poll(&shared.settings.clock, cx) else {
-                        return Poll::Pending;
-                    };
-                    // Of a free place it may not have been told yet, if tasks give way.
-                    room.admit(free);
-                    if slot.outcome().is_some() {
-                        continue;
-                    }
-                    reason
+            offered => {
+                invitation.leave();
+                *limit = None;
+                return match offered {
+                    Ok(accepted) => Poll::Ready(Ok(accepted)),
+                    Err(refused) => give_back(shared, future, shared.refusal(&refused, lane)),
                 };
-                // Out of line at once, not when the future is dropped; an invitation that came just now goes to the next.
-                room.abandon(slot, free);
-                return give_back(shared, future, reason);
             }
         }
     }

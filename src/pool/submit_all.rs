@@ -4,8 +4,9 @@
 
 use super::error::{Refusal, SubmitAllError};
 use super::handle::TaskId;
+use super::room::Invitation;
 use super::shared::Shared;
-use super::submit::{Intake, ManyMode, Plain, Refused, wait};
+use super::submit::{Intake, ManyMode, Plain, Refused, turn};
 use crate::task::block_on;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// The most tasks that are taken from the iterator before they are handed in.
 const BATCH: usize = 64;
@@ -32,8 +33,6 @@ pin_project! {
         futures: Option<I>,
         batch: VecDeque<I::Item>,
         accepted: Vec<M::Accepted>,
-        // The one that is in line, for all of them.
-        first: Option<I::Item>,
         done: bool,
         #[pin]
         slot: Slot<u8>,
@@ -52,7 +51,7 @@ pin_project! {
 impl<'a, I: Iterator, M: ManyMode<I::Item>> SubmitAll<'a, I, M> {
     pub(super) fn new(shared: &'a Shared, futures: I) -> Self {
         let (batch, accepted) = (VecDeque::new(), Vec::with_capacity(futures.size_hint().0.min(1 << 16)));
-        Self { shared, futures: Some(futures), batch, accepted, first: None, done: false, slot: Slot::new() }
+        Self { shared, futures: Some(futures), batch, accepted, done: false, slot: Slot::new() }
     }
 }
 
@@ -80,13 +79,14 @@ impl<F> Drop for First<'_, F> {
     }
 }
 
-/// Hands in as much of the batch as there is room for, past those in line.
+/// Hands in as much of the batch as there is room for, past those in line, and at most so many.
 fn offer<F, M: ManyMode<F>>(
     shared: &Shared,
     batch: &mut VecDeque<F>,
     accepted: &mut Vec<M::Accepted>,
+    limit: usize,
 ) -> Result<(), Refused> {
-    let Some(count) = NonZeroUsize::new(batch.len()) else { return Ok(()) };
+    let Some(count) = NonZeroUsize::new(batch.len().min(limit)) else { return Ok(()) };
     let from = accepted.len();
     accepted.reserve(count.get());
     // One time for all of them, and before the queue is touched.
@@ -114,7 +114,8 @@ fn offer<F, M: ManyMode<F>>(
             shared.call_workers();
         }
         None => {
-            while let Some(future) = batch.pop_front() {
+            for _ in 0..count.get() {
+                let Some(future) = batch.pop_front() else { break };
                 let mut first = First { future: Some(future), batch };
                 match M::offer(Intake(shared, &Plain(())), &mut first.future) {
                     Ok(receipt) => accepted.push(receipt),
@@ -137,21 +138,33 @@ impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
         }
         let reason = loop {
             if !this.slot.is_idle() {
-                match wait::<I::Item, M, Plain>(
-                    shared,
-                    &Plain(()),
-                    this.first,
-                    &mut None,
-                    this.slot.as_ref(),
-                    cx,
-                ) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(receipt)) => this.accepted.push(receipt),
-                    Poll::Ready(Err(refused)) => {
-                        let (future, reason) = refused.into_parts();
-                        this.batch.push_front(future);
-                        break reason;
+                // One in line, for all of them.
+                let overtaken = match ready!(turn(shared, 0, &mut None, this.slot.as_ref(), cx)) {
+                    Ok(overtaken) => overtaken,
+                    Err(reason) => break reason,
+                };
+                let invitation = Invitation::new(&shared.room, overtaken, || shared.free(0));
+                if let Err(reason) = shared.check() {
+                    invitation.leave();
+                    break reason;
+                }
+                let share = invitation.share();
+                match offer::<I::Item, M>(shared, this.batch, this.accepted, share) {
+                    Err(Refused::Full) => {
+                        invitation.give_up();
+                        if !shared
+                            .room
+                            .line_up_again(this.slot.as_ref(), cx.waker(), overtaken, || shared.free(0))
+                        {
+                            break Refusal::Closed;
+                        }
+                        continue;
                     }
+                    Err(Refused::Closed) => {
+                        invitation.leave();
+                        break Refusal::Closed;
+                    }
+                    Ok(()) => invitation.leave(),
                 }
             }
             if this.batch.is_empty() {
@@ -168,16 +181,13 @@ impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
             let offered = if shared.room.is_crowded() {
                 Err(Refused::Full)
             } else {
-                offer::<I::Item, M>(shared, this.batch, this.accepted)
+                offer::<I::Item, M>(shared, this.batch, this.accepted, BATCH)
             };
             match offered {
                 Ok(()) => {}
                 Err(Refused::Closed) => break Refusal::Closed,
                 Err(Refused::Full) => {
-                    *this.first = this.batch.pop_front();
                     if !shared.room.line_up(this.slot.as_ref(), cx.waker(), || shared.free(0)) {
-                        this.batch.extend(this.first.take());
-                        this.batch.rotate_right(1);
                         break Refusal::Closed;
                     }
                 }

@@ -224,3 +224,35 @@ fn who_waits_for_a_limited_time_is_not_refused_beside_a_place_of_which_nobody_ha
     assert!(waiting[0].poll().unwrap().is_ok());
     assert!(waiting[1].poll().unwrap().unwrap_err().is_timeout());
 }
+
+// WP2
+#[test]
+fn who_hands_in_many_takes_all_places_to_which_no_one_else_is_invited() {
+    let (pool, workers) = pool(2, QUEUE);
+    let mut workers: Vec<_> = workers.map(Polled::new).collect();
+    pool.try_execute(async {}).unwrap();
+    pool.try_execute(pending()).unwrap();
+    pool.try_execute(async {}).unwrap();
+    for _ in 3..QUEUE {
+        pool.try_execute(give_way_twice()).unwrap();
+    }
+    let mut many = Polled::new(pool.execute_all((0..5).map(|_| async {})));
+    let mut invited = Polled::new(pool.execute(async {}));
+    let mut waiting = Polled::new(pool.execute(async {}));
+    assert!(many.poll().is_none() && invited.poll().is_none() && waiting.poll().is_none());
+    // Two places, of which two are told.
+    assert!(workers[0].poll().is_none());
+    assert_eq!((many.wakes(), invited.wakes(), waiting.wakes()), (1, 1, 0));
+    // And two, of which no one is told yet.
+    assert!(workers[1].poll().is_none());
+    assert_eq!((pool.stats().queued, waiting.wakes()), (4, 0));
+    assert!(many.poll().is_none());
+    assert_eq!(pool.stats().queued, 7, "all but the one place of the other");
+    assert!(invited.poll().unwrap().is_ok());
+    assert_eq!(pool.stats().queued, 8);
+    // The rest of the many is behind who waited meanwhile.
+    assert_eq!(pool.stats().waiting, 2);
+    drop(workers);
+    assert!(waiting.poll().unwrap().is_err());
+    assert_eq!(many.poll().unwrap().unwrap_err().accepted(), 3);
+}
