@@ -58,6 +58,7 @@ mod latch;
 mod map;
 mod observing;
 mod oneshot;
+mod overhear;
 mod pool;
 mod pool_managed;
 mod pool_tasks;

@@ -1,4 +1,4 @@
-//! Two threads over one world.
+//! Two threads over one world: what models in other files are made of. None is here, hence no table.
 
 use loom::thread;
 use std::sync::Arc;

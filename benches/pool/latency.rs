@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a task is submitted, and how many are.
+/// How often a task is submitted, and how many are in a round.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) name: &'static str,
@@ -17,9 +17,12 @@ pub(crate) struct Pace {
 
 /// At the first the workers fall asleep after each task, at the second after most.
 pub(crate) const PACES: [Pace; 2] = [
-    Pace { name: "1k", every: Duration::from_millis(1), tasks: 1_000 },
-    Pace { name: "10k", every: Duration::from_micros(100), tasks: 10_000 },
+    Pace { name: "1k", every: Duration::from_millis(1), tasks: 300 },
+    Pace { name: "10k", every: Duration::from_micros(100), tasks: 3_000 },
 ];
+
+/// The first tasks of a round are not counted: threads start.
+const WARM_UP: u32 = 20;
 
 /// What a task has to do once it runs.
 struct Note {
@@ -35,11 +38,12 @@ impl Note {
     }
 }
 
-/// The nanoseconds from submission to start, the least first.
+/// The nanoseconds from submission to start.
 fn measure(pace: Pace, put: impl Fn(Note)) -> Vec<u64> {
-    let taken: Arc<[AtomicU64]> = (0..pace.tasks).map(|_| AtomicU64::new(0)).collect();
+    let tasks = WARM_UP + pace.tasks;
+    let taken: Arc<[AtomicU64]> = (0..tasks).map(|_| AtomicU64::new(0)).collect();
     let start = now();
-    for nth in 0..pace.tasks {
+    for nth in 0..tasks {
         let early = (start + pace.every * nth).saturating_duration_since(now());
         if !early.is_zero() {
             #[allow(clippy::disallowed_methods, reason = "a bench keeps a pace")]
@@ -55,22 +59,21 @@ fn measure(pace: Pace, put: impl Fn(Note)) -> Vec<u64> {
             }
         }
     };
-    let mut all: Vec<u64> = taken.iter().map(wait).collect();
-    all.sort_unstable();
-    all
+    taken.iter().map(wait).skip(WARM_UP as usize).collect()
 }
 
-/// Everybody's latencies at this pace.
-pub(crate) fn round(pace: Pace) -> Vec<(&'static str, Vec<u64>)> {
+type Contender = (&'static str, fn(Pace) -> Vec<u64>);
+
+fn contenders() -> Vec<Contender> {
     macro_rules! peer {
-        ($name:literal, $runtime:ident, $start:expr) => {{
-            let running = Runtime::$runtime.start();
-            let peer = $start(&running);
-            let put = |note: Note| pollster::block_on(Detach::put(&peer, async { note.take() }));
-            ($name, measure(pace, put))
-        }};
+        ($name:literal, $runtime:ident, $start:expr) => {
+            ($name, |pace| {
+                let running = Runtime::$runtime.start();
+                let peer = $start(&running);
+                measure(pace, |note| pollster::block_on(Detach::put(&peer, async { note.take() })))
+            })
+        };
     }
-    let pool = threads::Ours::start();
     vec![
         peer!("cofferdam", TokioMulti, ours),
         peer!("tokio-spawn", TokioMulti, tokio_spawn),
@@ -80,8 +83,28 @@ pub(crate) fn round(pace: Pace) -> Vec<(&'static str, Vec<u64>)> {
         peer!("crossfire", TokioMulti, Crossfire::start),
         peer!("cofferdam-async-executor", AsyncExecutor, ours),
         peer!("async-executor", AsyncExecutor, smol),
-        ("cofferdam-threads", measure(pace, |note| pool.execute(|| note.take()))),
+        ("cofferdam-threads", |pace| {
+            let pool = threads::Ours::start();
+            measure(pace, |note| pool.execute(|| note.take()))
+        }),
     ]
+}
+
+/// Everybody's latencies at this pace, the least first. There are as many rounds as contenders, and each begins with another one:
+/// who is first in a process finds it cold.
+pub(crate) fn latencies(pace: Pace) -> Vec<(&'static str, Vec<u64>)> {
+    let contenders = contenders();
+    let mut all: Vec<_> = contenders.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    for round in 0..contenders.len() {
+        for nth in 0..contenders.len() {
+            let nth = (nth + round) % contenders.len();
+            all[nth].1.extend((contenders[nth].1)(pace));
+        }
+    }
+    for (_, taken) in &mut all {
+        taken.sort_unstable();
+    }
+    all
 }
 
 /// The middle and the 99th of a hundred, in microseconds.

@@ -33,11 +33,9 @@ fn latencies(_: &mut Criterion) {
     let whole = std::env::args().any(|argument| argument == "--bench");
     for pace in latency::PACES {
         let pace = if whole { pace } else { latency::Pace { tasks: 10, ..pace } };
-        for _ in 0..2 {
-            for (peer, all) in latency::round(pace) {
-                let (middle, late) = latency::quantiles(&all);
-                println!("pool/latency/{}/{peer}: p50 {middle:.1} us, p99 {late:.1} us", pace.name);
-            }
+        for (peer, all) in latency::latencies(pace) {
+            let (middle, late) = latency::quantiles(&all);
+            println!("pool/latency/{}/{peer}: p50 {middle:.1} us, p99 {late:.1} us", pace.name);
         }
     }
 }
