@@ -9,7 +9,7 @@
 //! | a task is withdrawn or dropped with its pool, once | 2 | 4 | `claim` that ignores the other side's; `cancel` that looks and then sets |
 //! | a withdrawal is through before its pool is gone | 2 | 4 | the same two, by a crash |
 //! | a cancellation reaches a running task | 2 | 3 | `reach` that does not look for a `CANCEL` before its `NUDGE` |
-//! | also one that has given way | 2 | 3 | the same; a task that has given way once is taken for one that always does |
+//! | also one that has given way | 2 | 3 | the same; a task that waits is taken for one that gives way, because its worker would have heard it |
 //! | a shutdown reaches a running task | 2 | 3 | `Hand::wait` that does not look for an abort; `abort` that wakes no worker |
 //! | a worker that lies down sees the task, or is seen | 2 | 3 | no look at the queue after `lie_down`; `load_seq_cst` in `work_added` a plain load |
 //! | the same for the close | 2 | 3 | no look at the queue after `lie_down`; `close` that wakes nobody; that wakes before it closes the queue |
@@ -297,6 +297,8 @@ fn a_cancellation_reaches_a_task_that_has_given_way() {
         let handle: JoinHandle<()> = pool
             .try_submit(async move {
                 data.bump();
+                // At once, and then by way of its executor.
+                gives_way().await;
                 gives_way().await;
                 data.bump();
                 pending::<()>().await;
