@@ -5,7 +5,7 @@
 use super::error::{Refusal, SubmitAllError};
 use super::handle::TaskId;
 use super::shared::Shared;
-use super::submit::{Intake, ManyMode, Plain, Refused, wait};
+use super::submit::{Intake, Later, ManyMode, Plain, Refused, wait};
 use crate::task::block_on;
 use crate::wait::Slot;
 use pin_project_lite::pin_project;
@@ -117,8 +117,13 @@ fn offer<F, M: ManyMode<F>>(
         None => {
             while let Some(future) = batch.pop_front() {
                 let mut first = First { future: Some(future), batch };
-                match M::offer(Intake(shared, &Plain(())), &mut first.future) {
-                    Ok(receipt) => accepted.push(receipt),
+                let later = Later::default();
+                match M::offer(Intake(shared, &later), &mut first.future) {
+                    Ok(receipt) => {
+                        accepted.push(receipt);
+                        // Last, as above.
+                        shared.heed(later.call());
+                    }
                     Err(refused) => return if accepted.len() > from { Ok(()) } else { Err(refused) },
                 }
             }
