@@ -10,12 +10,14 @@ use cofferdam::limit::{
 use cofferdam::pool::{PoolBuilder, WorkerPool};
 use cofferdam::resilience::breaker::{Builder as BreakerBuilder, Window};
 use cofferdam::resilience::{Budget, Bulkhead, CircuitBreaker, Hedge, Retry, Stack, Timeout};
+use cofferdam::stream::generator;
 use cofferdam::sync::{CancelToken, Gate, Order, Semaphore, channel, oneshot};
 use cofferdam::telemetry::{MetricsFacade, Telemetry};
 use cofferdam::testkit::ManualClock;
 use cofferdam::time::{Backoff, Clock};
 use cofferdam::tower::PolicyLayer;
 use cofferdam_benches::yield_now;
+use futures_util::Stream;
 use std::future::{Future, ready};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
@@ -83,6 +85,8 @@ const PATHS: &[Path] = &[
             assert!(poll(receiver).is_ready());
         });
     }),
+    ("generator_item", || item(0)),
+    ("generator_item_prefetch_8", || item(8)),
     ("gate_open", || {
         let gate = Gate::new(true);
         measured(|| assert!(poll(black_box(&gate).wait()).is_ready()));
@@ -441,6 +445,29 @@ fn hand_off(order: Order) {
         drop(held);
         assert!(waiter.as_mut().poll(&mut cx).is_ready());
     });
+}
+
+/// An item of a producer that never waits for anything but its emits.
+fn item(ahead: usize) {
+    let numbers = generator(|y| async move {
+        for number in 0_u64.. {
+            y.emit(black_box(number)).await;
+        }
+    });
+    items(numbers.prefetch(ahead));
+}
+
+/// An item of a stream that never waits.
+fn items(stream: impl Stream<Item = u64>) {
+    let mut stream = pin!(stream);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut sum = 0_u64;
+    measured(|| {
+        if let Poll::Ready(Some(item)) = stream.as_mut().poll_next(&mut cx) {
+            sum = sum.wrapping_add(item);
+        }
+    });
+    assert_eq!(black_box(sum), 999 * 500);
 }
 
 fn main() {

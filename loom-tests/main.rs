@@ -31,6 +31,9 @@ mod striped;
 #[allow(dead_code, reason = "as above")]
 #[path = "../src/stream/generator/slot.rs"]
 mod generator_slot;
+#[allow(dead_code, reason = "as above")]
+#[path = "../src/stream/generator/tray.rs"]
+mod tray;
 
 #[allow(dead_code, reason = "as above")]
 #[path = "../src/resilience/breaker/window/mod.rs"]

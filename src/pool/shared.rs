@@ -357,6 +357,14 @@ impl Shared {
         true
     }
 
+    /// Without a queue: there is a place fewer, free or not.
+    pub(super) fn occupy(&self) {
+        if let Some(in_flight) = &self.handover {
+            // ORDERING: SeqCst, as all that count places.
+            in_flight.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Lets those in line know of free places. A waker that panics is its executor's affair, not our worker's.
     #[inline]
     pub(super) fn admit(&self) {
@@ -523,11 +531,7 @@ impl Shared {
     }
 
     /// A worker is gone. After the last one nothing can run any more.
-    pub(super) fn worker_left(&self, early: bool) {
-        if let (true, Some(in_flight)) = (early, &self.handover) {
-            // Without a queue, that is a place fewer.
-            in_flight.fetch_add(1, Ordering::SeqCst);
-        }
+    pub(super) fn worker_left(&self) {
         // ORDERING: AcqRel: the last one comes after all others.
         if self.workers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.abort(None);

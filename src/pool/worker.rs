@@ -188,9 +188,11 @@ impl Worker {
 impl Hand {
     /// The worker is dropped before its time.
     fn leave(mut self: Pin<&mut Self>, shared: &Shared, has_started: bool) {
-        if !self.job.is_empty() {
+        // Without a queue its place goes with it: the one that its task has, or else a free one.
+        if self.job.is_empty() {
+            shared.occupy();
+        } else {
             self.as_mut().finish(shared, End::Error(Box::new(JoinError::dropped())));
-            shared.leave();
         }
         let this = self.project();
         let rest = this.rest;
@@ -206,7 +208,7 @@ impl Hand {
         }
         // Those whom it was about to tell.
         contain(|| shared.admit());
-        contain(|| shared.worker_left(true));
+        contain(|| shared.worker_left());
     }
 
     /// Takes up a job. False if it is too old to be run.
@@ -448,7 +450,7 @@ impl Future for Worker {
                     Resting::Done => {
                         *this.stage = Stage::Done;
                         tell_stopped(shared, hand.index);
-                        contain(|| shared.worker_left(false));
+                        contain(|| shared.worker_left());
                         return Poll::Ready(());
                     }
                 }
@@ -541,7 +543,7 @@ impl Future for Worker {
                         Resting::Done => {
                             *this.stage = Stage::Done;
                             tell_stopped(shared, hand.index);
-                            contain(|| shared.worker_left(false));
+                            contain(|| shared.worker_left());
                             return Poll::Ready(());
                         }
                     }
@@ -555,7 +557,7 @@ impl Future for Worker {
                         contain(|| shared.heed(managed.gone(hand.index)));
                     }
                     tell_stopped(shared, hand.index);
-                    contain(|| shared.worker_left(false));
+                    contain(|| shared.worker_left());
                     return Poll::Ready(());
                 }
             }

@@ -1,5 +1,7 @@
 //! Many items at once.
 
+#![forbid(unsafe_code)]
+
 use futures_core::Stream;
 use std::fmt;
 use std::future::Future;

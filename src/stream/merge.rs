@@ -1,5 +1,7 @@
 //! Several streams as one.
 
+#![forbid(unsafe_code)]
+
 use super::next::Next;
 use super::one_of::{OneOf2, OneOf3, OneOf4, OneOf5, OneOf6};
 use crate::wait::Places;

@@ -11,10 +11,8 @@
 //!
 //! | operation | lock-free | allocations |
 //! |---|---|---|
-//! | an item of a generator | a lock of a few instructions, which nobody else wants | none; two at the start |
+//! | an item of a generator | yes, if it is emitted where the producer runs; with prefetch, or by an emitter that was taken elsewhere, a lock of a few instructions | none; three at the start |
 //! | an item of a merge | yes | none; two for each source, when it is added |
-
-#![forbid(unsafe_code)]
 
 mod collect;
 mod generator;

@@ -1,5 +1,7 @@
 //! Waiting for one item.
 
+#![forbid(unsafe_code)]
+
 use futures_core::Stream;
 use std::fmt;
 use std::future::Future;

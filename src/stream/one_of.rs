@@ -1,5 +1,7 @@
 //! Streams of different types as one type.
 
+#![forbid(unsafe_code)]
+
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::pin::Pin;

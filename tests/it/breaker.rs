@@ -5,9 +5,12 @@ use cofferdam::resilience::breaker::{
 };
 use cofferdam::resilience::{CircuitBreaker, Rejection};
 use cofferdam::testkit::{ManualClock, Polled};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 mod calls;
@@ -1027,6 +1030,37 @@ fn a_shutdown_refuses_at_once_and_waits_for_the_calls_that_run() {
     assert!(Polled::new(rig.breaker.shutdown()).poll().is_some(), "again, and at once");
     assert_eq!(rig.time.armed(), 0);
     assert_eq!(rig.changes(), [(State::Closed, State::ShutDown, Trigger::Shutdown)]);
+}
+
+#[test]
+fn who_does_not_wait_for_the_shutdown_any_more_leaves_no_waker_behind() {
+    struct Counted(AtomicUsize);
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let rig = rig(hair_trigger);
+    let call = rig.breaker.try_acquire().unwrap();
+    let counters: [_; 3] = std::array::from_fn(|_| Arc::new(Counted(AtomicUsize::new(0))));
+    let poll = |drained: &mut cofferdam::resilience::breaker::Drained<'_>, counter: &Arc<Counted>| {
+        let waker = Waker::from(Arc::clone(counter));
+        Pin::new(drained).poll(&mut std::task::Context::from_waker(&waker)).is_ready()
+    };
+    let held = || counters.each_ref().map(|counter| Arc::strong_count(counter) - 1);
+    let (mut stays, mut goes) = (rig.breaker.shutdown(), rig.breaker.shutdown());
+    assert!(!poll(&mut goes, &counters[0]) && !poll(&mut stays, &counters[0]));
+    let of_two = held()[0];
+    assert!(!poll(&mut goes, &counters[1]));
+    assert!(held()[0] < of_two, "its former waker is not needed any more");
+    drop(goes);
+    assert_eq!(held()[1], 0, "it is gone, its waker is not");
+    assert!(!poll(&mut stays, &counters[2]));
+    assert_eq!(held()[0], 0);
+    drop(call);
+    assert_eq!(counters.each_ref().map(|counter| counter.0.load(Ordering::Relaxed)), [0, 0, 1]);
+    assert!(poll(&mut stays, &counters[2]));
+    assert_eq!(held(), [0; 3]);
 }
 
 #[test]

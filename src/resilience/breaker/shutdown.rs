@@ -6,7 +6,7 @@ use crate::shim::{Ordering, fence};
 use crate::time::Sleep;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How long to wait before looking again, should a call have ended without noticing that somebody waits. Each time twice as
@@ -23,7 +23,8 @@ use std::time::Duration;
 /// the end of some breakers. (An operating system could put the fence into the other threads on behalf of the shutdown, by
 /// `membarrier`; none does everywhere, and no safe Rust asks for it.)
 ///
-/// A store that was missed is seen some nanoseconds later. So only a call that ends in the very moment of the shutdown, and is the
+/// A store that was missed is seen as soon as it has left its processor's buffer: as a rule some nanoseconds later, and later still
+/// if the thread is preempted before it has come to it; nobody can know how much. So only a call that ends in the very moment of the shutdown, and is the
 /// last one, is noticed by looking again; all others wake the waiter. Because the time doubles, there are at most as many looks as
 /// it takes doublings of a millisecond to wait for the calls that run (20 in a quarter of an hour), and the waiter is late
 /// by no more than it has waited.
@@ -37,13 +38,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 #[must_use = "the breaker refuses calls from now on; await this to know when those let through have ended"]
 pub struct Drained<'a> {
     breaker: &'a CircuitBreaker,
+    /// Its number among those that wait, if it does.
+    number: Option<u64>,
     look_again: Option<Sleep>,
     interval: Duration,
 }
 
 impl<'a> Drained<'a> {
     pub(super) fn new(breaker: &'a CircuitBreaker) -> Self {
-        Self { breaker, look_again: None, interval: LOOK_AGAIN }
+        Self { breaker, number: None, look_again: None, interval: LOOK_AGAIN }
     }
 }
 
@@ -54,6 +57,7 @@ impl Future for Drained<'_> {
         let ready = self.breaker.machine.is_drained() || self.wait(cx);
         if ready {
             self.look_again = None;
+            self.leave();
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -66,16 +70,8 @@ impl Drained<'_> {
     fn wait(&mut self, cx: &mut Context<'_>) -> bool {
         let machine = &self.breaker.machine;
         let waker = cx.waker().clone();
-        let mut control = machine.control.lock();
-        let known = control.drainers.iter().any(|known| known.will_wake(&waker));
-        let superfluous = if known {
-            Some(waker)
-        } else {
-            control.drainers.push(waker);
-            None
-        };
-        drop(control);
-        drop(superfluous);
+        let stale = machine.control.lock().drainers.put(&mut self.number, waker);
+        drop(stale);
         // The last call may have ended between the look and the lock.
         if machine.is_drained() {
             return true;
@@ -95,6 +91,51 @@ impl Drained<'_> {
     }
 }
 
+impl Drained<'_> {
+    /// It does not wait any more.
+    fn leave(&mut self) {
+        if let Some(number) = self.number.take() {
+            let waker = self.breaker.machine.control.lock().drainers.remove(number);
+            drop(waker);
+        }
+    }
+}
+
+impl Drop for Drained<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Those who wait for the last call to end.
+#[derive(Default)]
+pub(super) struct Drainers {
+    next: u64,
+    waiting: Vec<(u64, Waker)>,
+}
+
+impl Drainers {
+    /// In place of the waker that it had. That one comes back, to be dropped without the lock.
+    fn put(&mut self, number: &mut Option<u64>, waker: Waker) -> Option<Waker> {
+        let number = *number.get_or_insert_with(|| {
+            self.next += 1;
+            self.next
+        });
+        match self.waiting.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, known)) => Some(std::mem::replace(known, waker)),
+            None => {
+                self.waiting.push((number, waker));
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Waker> {
+        let at = self.waiting.iter().position(|(known, _)| *known == number)?;
+        Some(self.waiting.swap_remove(at).1)
+    }
+}
+
 impl Machine {
     /// Whether no call runs, in a breaker that lets none through any more.
     fn is_drained(&self) -> bool {
@@ -109,8 +150,8 @@ impl Machine {
     #[cold]
     pub(super) fn wake_drained(&self) {
         if self.is_drained() {
-            let drainers = std::mem::take(&mut self.control.lock().drainers);
-            for waker in drainers {
+            let waiting = std::mem::take(&mut self.control.lock().drainers.waiting);
+            for (_, waker) in waiting {
                 waker.wake();
             }
         }

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::machine::{End, Machine, Now};
 use super::settle::Ended;
+use super::shutdown::Drainers;
 use super::trial::Place;
 use super::verdict::Ramp;
 use super::window::{Counts, Shape, Windows};
@@ -10,7 +11,6 @@ use super::word::{Trials, Word};
 use super::{BreakerEvent, IllegalTransition, OnOverdue, State, Trigger, Trip, WindowCounts};
 use crate::shim::{MutexGuard, Ordering};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 /// What only changes of state, of settings, and trials touch.
@@ -38,8 +38,7 @@ pub(super) struct Control {
     pub(super) changed_at: Option<u64>,
     /// Number of the next event that must be seen in order.
     next_event: u64,
-    /// Those who wait for the last call to end.
-    pub(super) drainers: Vec<Waker>,
+    pub(super) drainers: Drainers,
 }
 
 impl Control {
@@ -59,7 +58,7 @@ impl Control {
             resets: 0,
             changed_at: None,
             next_event: 0,
-            drainers: Vec::new(),
+            drainers: Drainers::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A stream as an iterator.
 
+#![forbid(unsafe_code)]
+
 use crate::task::block_on;
 use futures_core::Stream;
 use std::fmt;

@@ -1,5 +1,7 @@
 //! The producer's end.
 
+#![forbid(unsafe_code)]
+
 use super::slot::Slot;
 use crate::shim::Arc;
 use std::fmt;

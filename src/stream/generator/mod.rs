@@ -3,7 +3,8 @@
 mod blocking;
 mod emit;
 mod produced;
-pub(crate) mod slot;
+mod slot;
+mod tray;
 
 pub use blocking::Blocking;
 pub use emit::{Emit, Emitter};
@@ -13,11 +14,12 @@ use super::collect::{Collect, CollectN};
 use super::next::Next;
 use crate::shim::Arc;
 use futures_core::{FusedStream, Stream};
-use slot::{Popped, Slot};
+use slot::{Outlet, Popped};
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// The most values that can lie ready.
 const MOST_AHEAD: usize = 1 << 16;
@@ -66,16 +68,7 @@ where
     Fut: Future,
     Fut::Output: Produced<T>,
 {
-    Generator {
-        make: Some(make),
-        producer: None,
-        slot: None,
-        ahead: 0,
-        end: None,
-        known: None,
-        parked: false,
-        over: false,
-    }
+    Generator { make: Some(make), producer: None, outlet: None, ahead: 0, end: None, over: false }
 }
 
 /// The stream that [`generator`] makes.
@@ -95,7 +88,8 @@ where
 /// and then the stream is at its end.
 ///
 /// # Cost
-/// Two allocations at the first poll, for the producer and for what it shares with the stream; none for an item.
+/// Three allocations at the first poll: for the producer, for what it shares with the stream, and for values that lie ready. None
+/// for an item, and no lock unless it is [prefetched](Self::prefetch) or emitted in another task.
 ///
 /// # When to use something else
 /// For a stream that needs no `await` in between, an iterator; for values that other tasks make, a
@@ -104,14 +98,11 @@ where
 pub struct Generator<T, F, Fut: Future> {
     make: Option<F>,
     producer: Option<Pin<Box<Fut>>>,
-    slot: Option<Arc<Slot<T>>>,
+    outlet: Option<Outlet<T>>,
     ahead: usize,
     /// How the producer ended, until that is given out.
     end: Option<Fut::Output>,
-    /// The waker that the slot was told of last.
-    known: Option<Waker>,
-    /// The last poll found nothing.
-    parked: bool,
+    /// Then there is no producer.
     over: bool,
 }
 
@@ -172,8 +163,8 @@ where
 
     /// Drops the producer where it stands. What it had emitted is still given out, and then the stream is at its end.
     pub fn close(&mut self) {
-        if let Some(slot) = &self.slot {
-            slot.close();
+        if let Some(outlet) = &self.outlet {
+            outlet.close();
         }
         self.make = None;
         self.producer = None;
@@ -181,50 +172,71 @@ where
 
     /// Values that lie ready.
     pub fn ready(&self) -> usize {
-        self.slot.as_ref().map_or(0, |slot| slot.length())
+        self.outlet.as_ref().map_or(0, |outlet| outlet.length())
     }
 
     /// Makes the producer.
     #[cold]
     fn start(&mut self) {
         if let Some(make) = self.make.take() {
-            let slot = Arc::new(Slot::new(self.ahead));
-            self.slot = Some(Arc::clone(&slot));
-            self.producer = Some(Box::pin(make(Emitter::new(slot))));
+            let outlet = self.outlet.insert(Outlet::with(self.ahead));
+            let emitter = Emitter::new(Arc::clone(outlet.tray()));
+            self.producer = Some(Box::pin(make(emitter)));
         }
     }
 
-    /// Lets the producer run, if there is room for what it emits.
-    fn run(&mut self, cx: &mut Context<'_>) {
-        let Some(slot) = &self.slot else { return };
-        if !slot.has_room() {
-            return;
+    /// Lets the producer run, if there is one, and drops it at its end. What it has laid down comes back.
+    #[inline(always)]
+    fn run(&mut self, cx: &mut Context<'_>) -> Option<T> {
+        let outlet = self.outlet.as_mut()?;
+        // It is not polled again after a panic.
+        let doomed = Doomed(&mut self.producer);
+        let producer = doomed.0.as_mut()?;
+        let (polled, value) = outlet.run(cx.waker(), || producer.as_mut().poll(cx));
+        mem::forget(doomed);
+        if let Poll::Ready(end) = polled {
+            self.end = Some(end);
+            self.producer = None;
         }
-        // Taken out: it is not polled again after a panic.
-        let Some(mut producer) = self.producer.take() else { return };
-        let _polling = Polling::new(slot);
-        match producer.as_mut().poll(cx) {
-            Poll::Ready(end) => self.end = Some(end),
-            Poll::Pending => self.producer = Some(producer),
+        value
+    }
+
+    /// Where there is more to it than to let the producer run: whether it is to run.
+    #[inline(never)]
+    fn prepare(&mut self) -> bool {
+        if self.make.is_some() {
+            self.start();
+        }
+        self.outlet.as_ref().is_some_and(Outlet::begin)
+    }
+
+    /// The oldest value in the queue, or the end.
+    #[inline(never)]
+    fn give(&mut self, cx: &Context<'_>) -> Poll<Option<<Fut::Output as Produced<T>>::Item>> {
+        let Some(outlet) = self.outlet.as_ref().filter(|_| !self.over) else {
+            // If it was not, it was closed before it began.
+            self.over = true;
+            return Poll::Ready(None);
+        };
+        match outlet.pop(cx.waker(), self.producer.is_none()) {
+            Popped::Value(value) => Poll::Ready(Some(<Fut::Output as Produced<T>>::value(value))),
+            Popped::Parked => Poll::Pending,
+            Popped::Over => {
+                self.over = true;
+                outlet.close();
+                Poll::Ready(self.end.take().and_then(Produced::end))
+            }
         }
     }
 }
 
-/// Says that the producer is being polled, also until a panic.
-struct Polling<'a, T>(&'a Slot<T>);
+/// A producer that is dropped as its poll panics.
+struct Doomed<'a, Fut>(&'a mut Option<Pin<Box<Fut>>>);
 
-impl<'a, T> Polling<'a, T> {
-    #[inline]
-    fn new(slot: &'a Slot<T>) -> Self {
-        slot.set_polling(true);
-        Self(slot)
-    }
-}
-
-impl<T> Drop for Polling<'_, T> {
-    #[inline]
+impl<Fut> Drop for Doomed<'_, Fut> {
+    #[cold]
     fn drop(&mut self) {
-        self.0.set_polling(false);
+        *self.0 = None;
     }
 }
 
@@ -236,40 +248,15 @@ where
 {
     type Item = <Fut::Output as Produced<T>>::Item;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.over {
-            return Poll::Ready(None);
-        }
-        let is_known = this.known.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
-        let tells = !is_known || this.parked;
-        this.parked = false;
-        if this.make.is_some() {
-            this.start();
-        }
-        if let (Some(slot), true) = (&this.slot, tells) {
-            slot.announce(cx.waker().clone());
-            if !is_known {
-                this.known = Some(cx.waker().clone());
-            }
-        }
-        this.run(cx);
-        // It was closed before it began.
-        let Some(slot) = &this.slot else {
-            this.over = true;
-            return Poll::Ready(None);
-        };
-        match slot.pop(this.producer.is_none()) {
-            Popped::Value(value) => Poll::Ready(Some(<Fut::Output as Produced<T>>::value(value))),
-            Popped::Parked => {
-                this.parked = true;
-                Poll::Pending
-            }
-            Popped::Over => {
-                this.over = true;
-                slot.close();
-                Poll::Ready(this.end.take().and_then(Produced::end))
-            }
+        // One that is over has no producer.
+        let runs = this.outlet.as_ref().is_some_and(Outlet::is_quiet) || this.prepare();
+        // In one place: so the producer can become a part of this.
+        match if runs { this.run(cx) } else { None } {
+            Some(value) => Poll::Ready(Some(<Fut::Output as Produced<T>>::value(value))),
+            None => this.give(cx),
         }
     }
 
@@ -297,8 +284,8 @@ where
 /// An emitter that was taken elsewhere is told.
 impl<T, F, Fut: Future> Drop for Generator<T, F, Fut> {
     fn drop(&mut self) {
-        if let Some(slot) = &self.slot {
-            slot.close();
+        if let Some(outlet) = &self.outlet {
+            outlet.close();
         }
     }
 }
@@ -306,8 +293,8 @@ impl<T, F, Fut: Future> Drop for Generator<T, F, Fut> {
 impl<T, F, Fut: Future> fmt::Debug for Generator<T, F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generator")
-            .field("started", &self.slot.is_some())
-            .field("ready", &self.slot.as_ref().map_or(0, |slot| slot.length()))
+            .field("started", &self.outlet.is_some())
+            .field("ready", &self.outlet.as_ref().map_or(0, |outlet| outlet.length()))
             .field("over", &self.over)
             .finish_non_exhaustive()
     }

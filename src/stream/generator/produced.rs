@@ -1,5 +1,7 @@
 //! What a producer can end with.
 
+#![forbid(unsafe_code)]
+
 /// What a producer of `T`s ends with, and so what the items of its stream are: `()` makes them `T`, as does `!`, of a
 /// producer that never returns; and `Result<(), E>` makes them `Result<T, E>`. Not to be implemented elsewhere.
 pub trait Produced<T>: sealed::Sealed {

@@ -438,6 +438,39 @@ fn a_delayed_task_that_has_begun_is_cancelled_like_any_other() {
     assert_eq!(balanced(pool.stats()).cancelled, 1);
 }
 
+// WP15, WP16
+#[test]
+fn a_task_that_has_come_back_runs_in_the_books_of_its_queue() {
+    let time = ManualClock::new();
+    let (pool, mut workers) = driven(managed().clock(time.clock()));
+    let policy = RetryPolicy::new(2).unwrap().backoff(Backoff::exponential(SECOND));
+    let (gate, calls) = (Arc::new(Gate::new(false)), Arc::new(AtomicUsize::new(0)));
+    let attempt = {
+        let gate = Arc::clone(&gate);
+        move || {
+            let (gate, call) = (Arc::clone(&gate), calls.fetch_add(1, Ordering::Relaxed));
+            async move {
+                if call == 0 {
+                    return Err("no");
+                }
+                gate.wait().await;
+                Ok(())
+            }
+        }
+    };
+    let handle = pool.retry_task(&policy, attempt).try_submit().unwrap();
+    settle(&mut workers);
+    time.advance(SECOND);
+    settle(&mut workers);
+    let books = pool.queue_stats("").unwrap();
+    assert_eq!((books.queued, books.running, books.submitted, books.ended), (0, 1, 1, 0));
+    gate.open();
+    settle(&mut workers);
+    let books = pool.queue_stats("").unwrap();
+    assert_eq!((books.queued, books.running, books.submitted, books.ended), (0, 0, 1, 1));
+    assert_eq!(Polled::new(handle).poll().unwrap().unwrap(), Ok(()));
+}
+
 // WP15
 #[test]
 fn each_queue_has_books_of_its_own() {

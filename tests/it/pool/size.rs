@@ -1,6 +1,8 @@
 //! How many run and how many wait.
 
 use super::*;
+use cofferdam::pool::PoolEvent;
+use std::sync::OnceLock;
 
 // WP1
 #[test]
@@ -108,4 +110,38 @@ fn without_a_bound_submitting_never_waits() {
     assert_eq!(balanced(pool.stats()).completed, 10_000);
     pool.close();
     assert!(settle(&mut workers).is_some());
+}
+
+// WP1, WP3
+#[test]
+fn a_worker_that_is_dropped_without_a_queue_takes_its_place_along() {
+    for runs in [true, false] {
+        let pool = Arc::new(OnceLock::<WorkerPool>::new());
+        let refused = Arc::new(Mutex::new(None));
+        let observer = {
+            let (pool, refused) = (Arc::clone(&pool), Arc::clone(&refused));
+            move |event: &PoolEvent| {
+                if let PoolEvent::WorkerStopped { worker: 0 } = event {
+                    let pool = pool.get().unwrap();
+                    *refused.lock().unwrap() = Some(pool.try_execute(ready(())).is_err());
+                }
+            }
+        };
+        let builder = WorkerPool::builder().workers(2).queue(0).observer(observer);
+        let (built, workers) = builder.build().unwrap();
+        let mut workers: Vec<_> = workers.map(|worker| Polled::new(Box::pin(worker))).collect();
+        let busy = usize::from(runs) + 1;
+        for at in (0..2).rev() {
+            if at >= 2 - busy {
+                built.try_execute(pending()).unwrap();
+            }
+            assert!(workers[at].poll().is_none());
+        }
+        assert!(pool.set(built.clone()).is_ok());
+        drop(workers.remove(0));
+        assert_eq!(*refused.lock().unwrap(), Some(true), "nobody can take it ({runs})");
+        assert!(built.try_execute(ready(())).is_err());
+        assert_eq!(built.stats().running, 1);
+        drop(workers);
+    }
 }

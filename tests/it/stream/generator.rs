@@ -426,6 +426,103 @@ fn emits_of_an_emitter_whose_stream_is_gone_wait_and_say_so() {
     assert_eq!(dropped.get(), 1, "the value is dropped once, with its emit");
 }
 
+// --- emits inside a poll ---
+
+#[test]
+fn emits_that_are_joined_both_arrive_and_only_one_at_a_time() {
+    for ahead in [0, 1, 3] {
+        let mut numbers = generator(|y| async move {
+            for round in 0..3 {
+                join(y.emit(round * 2), y.emit(round * 2 + 1)).await;
+            }
+        })
+        .prefetch(ahead);
+        for number in 0..6 {
+            assert_eq!(poll_one(&mut numbers), Poll::Ready(Some(number)), "{ahead}");
+            assert!(numbers.ready() <= ahead);
+        }
+        assert_eq!(poll_one(&mut numbers), Poll::Ready(None));
+    }
+}
+
+#[test]
+fn an_emit_that_is_polled_again_in_the_same_poll_is_not_done() {
+    for ahead in [0, 1] {
+        let dones = Cell::new(0);
+        let mut numbers = generator(|y: Emitter<u32>| {
+            let dones = &dones;
+            async move {
+                for number in 0..4 {
+                    let mut emit = y.emit(number);
+                    std::future::poll_fn(|cx| {
+                        let _ = Pin::new(&mut emit).poll(cx);
+                        Pin::new(&mut emit).poll(cx)
+                    })
+                    .await;
+                    dones.set(dones.get() + 1);
+                }
+            }
+        })
+        .prefetch(ahead);
+        for number in 0..3 {
+            assert_eq!(poll_one(&mut numbers), Poll::Ready(Some(number)));
+            assert_eq!(dones.get(), number + ahead as u32);
+        }
+    }
+}
+
+#[test]
+fn an_emit_that_is_dropped_has_emitted_if_there_was_room() {
+    let mut numbers = generator(|y: Emitter<u32>| async move {
+        std::future::poll_fn(|cx| {
+            for number in 0..3 {
+                assert!(Pin::new(&mut y.emit(number)).poll(cx).is_pending());
+            }
+            Poll::Ready(())
+        })
+        .await;
+    });
+    assert_eq!(poll_one(&mut numbers), Poll::Ready(Some(0)));
+    assert_eq!(poll_one(&mut numbers), Poll::Ready(None));
+}
+
+#[test]
+fn a_producer_emits_from_within_another_one() {
+    let numbers = generator(|outer: Emitter<u32>| async move {
+        let outer = &outer;
+        let mut inner = generator(|y: Emitter<u32>| async move {
+            for number in 0..4 {
+                outer.emit(number * 10).await;
+                y.emit(number * 10 + 1).await;
+            }
+        });
+        while let Some(number) = inner.next().await {
+            outer.emit(number).await;
+        }
+    });
+    assert_eq!(block_on(numbers.collect()), [0, 1, 10, 11, 20, 21, 30, 31]);
+}
+
+#[test]
+fn what_was_emitted_in_the_poll_that_panics_is_given_out() {
+    for ahead in [0, 1] {
+        let mut numbers = generator(|y: Emitter<u32>| async move {
+            let mut emits: Vec<_> = (0..=ahead).map(|number| y.emit(number)).collect();
+            std::future::poll_fn(|cx| {
+                for emit in &mut emits {
+                    let _ = Pin::new(emit).poll(cx);
+                }
+                if emits.len() > 9 { Poll::Ready(()) } else { panic!("the producer") }
+            })
+            .await;
+        })
+        .prefetch(ahead as usize);
+        assert_eq!(panic_message(|| _ = poll_one(&mut numbers)), "the producer");
+        assert_eq!(numbers.ready(), ahead as usize + 1);
+        assert!(block_on(numbers.collect()).into_iter().eq(0..=ahead));
+    }
+}
+
 // --- nothing leaks ---
 
 #[test]
