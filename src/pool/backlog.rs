@@ -38,11 +38,6 @@ impl Backlog {
         }
     }
 
-    /// The time by which a managed one goes; otherwise 0. The clock may be the user's.
-    pub(super) fn nanos(&self) -> u64 {
-        self.managed().map_or(0, |managed| managed.epoch().nanos())
-    }
-
     /// Adds a job at the end; `job` is called if, and only if, that succeeds. `heed` is told whom it concerns, where that
     /// is not simply a worker.
     #[inline(always)]

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod careful;
-mod later;
 mod limit;
 mod turn;
 
@@ -77,7 +76,7 @@ pub(super) enum Fault {
 }
 
 mod sealed {
-    use super::{Job, Later, Shared, TaskId, Terms};
+    use super::{Job, Shared, TaskId, Terms};
     use std::time::Instant;
 
     /// What may be named in the signature of a public trait.
@@ -105,11 +104,6 @@ mod sealed {
         fn delay(&self) -> Option<Delay>;
         /// Why the pool cannot take it in.
         fn refusal(&self, intake: Intake<'_, ()>) -> Option<Because>;
-        /// Where it is kept who is to be told of the task, if not at once.
-        #[inline(always)]
-        fn later(&self) -> Option<&Later> {
-            None
-        }
     }
 
     /// As above.
@@ -144,7 +138,6 @@ mod sealed {
     }
 }
 
-pub(super) use later::Later;
 use limit::Limit;
 use sealed::{Arrange, Because, Delay};
 pub(super) use sealed::{Intake, PackMany, Prepared, Refused};
@@ -203,7 +196,7 @@ impl Arrange for Arranged {
     }
 
     fn refusal(&self, Intake(shared, ()): Intake<'_, ()>) -> Option<Because> {
-        let now = || shared.backlog.nanos();
+        let now = || shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
         Some(Because(match &self.fault {
             Some(Fault::Unmanaged) => Refusal::Unmanaged,
             Some(Fault::NoSuchQueue(name)) => Refusal::NoSuchQueue(name.clone()),
@@ -232,11 +225,6 @@ impl<T: Arrange> Door for Intake<'_, T> {
 impl<T: Arrange> Intake<'_, T> {
     #[inline(always)]
     fn push<F: FnOnce() -> Job>(&self, job: F) -> Result<TaskId, PushError<F>> {
-        if let Some(later) = self.1.later() {
-            let (id, call) = self.0.push_quietly(self.1.terms(), self.0.backlog.nanos(), job)?;
-            later.put(call);
-            return Ok(id);
-        }
         match (self.1.terms(), self.0.backlog.managed()) {
             (Some(terms), Some(managed)) => self.0.push_on(managed, *terms, job),
             _ => self.0.push_with(job),

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::sealed::{Arrange, Intake, Pack, Refused};
-use super::{Detached, Joined, Later, make, with_delay, with_maker};
+use super::{Detached, Joined, make, with_delay, with_maker};
 use crate::panics::contain;
 use crate::pool::extras::Extras;
 use crate::pool::handle::{JoinHandle, TaskId};
@@ -134,7 +134,6 @@ impl<O, I, C: FnOnce(I) -> O> Drop for Opened<'_, O, I, C> {
 struct QuietDoor<'a> {
     shared: &'a Shared,
     terms: Option<&'a Terms>,
-    later: Option<&'a Later>,
     /// In a managed pool: read before the locks, as clocks may be the user's.
     now: u64,
     /// Whom the push concerns.
@@ -168,9 +167,8 @@ impl Drop for QuietDoor<'_> {
 
 impl<'a> QuietDoor<'a> {
     fn new<T: Arrange>(Intake(shared, way): Intake<'a, T>) -> Self {
-        let now = shared.backlog.nanos();
-        let (call, load) = (Cell::new(None), Cell::new(shared.load()));
-        Self { shared, terms: way.terms(), later: way.later(), now, call, load }
+        let now = shared.backlog.managed().map_or(0, |managed| managed.epoch().nanos());
+        Self { shared, terms: way.terms(), now, call: Cell::new(None), load: Cell::new(shared.load()) }
     }
 
     /// The job, with what is carried.
@@ -207,10 +205,8 @@ impl<'a> QuietDoor<'a> {
                 ledger.submit(noted, || push(self, extras), || self.shared.backlog.len())?
             }
         };
-        match (self.call.take(), self.later) {
-            (Some(call), Some(later)) => later.put(call),
-            (Some(call), None) => self.shared.heed(call),
-            (None, _) => {}
+        if let Some(call) = self.call.take() {
+            self.shared.heed(call);
         }
         Ok(accepted)
     }

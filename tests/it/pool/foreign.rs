@@ -182,30 +182,6 @@ fn a_batch_that_wakes_in_vain_is_numbered_all_the_same() {
     }
 }
 
-// WP3
-#[test]
-fn tasks_that_wake_in_vain_one_by_one_keep_their_handles() {
-    let kinds: [fn(PoolBuilder) -> PoolBuilder; 4] = [
-        |builder| builder.queue(0),
-        |builder| builder.unbounded(),
-        |builder| builder.queue(4).managed(),
-        |builder| builder.queue(4).history(8),
-    ];
-    for (kind, set) in kinds.into_iter().enumerate() {
-        let (pool, mut workers) = set(WorkerPool::builder().workers(1)).build().unwrap();
-        let mut worker = Box::pin(workers.next().unwrap());
-        assert!(poll(worker.as_mut(), &Waker::from(Arc::new(Loud))).is_pending());
-        let mut submission = Polled::new(pool.submit_all((0..1).map(ready)));
-        assert!(caught(|| submission.poll()).is_err(), "{kind}");
-        let handles = submission.poll().unwrap().unwrap();
-        assert_eq!(handles.iter().map(|handle| handle.id().number()).collect::<Vec<_>>(), [0], "{kind}");
-        assert!(poll(worker.as_mut(), Waker::noop()).is_pending());
-        for handle in handles {
-            assert_eq!(Polled::new(handle).poll().unwrap().unwrap(), 0);
-        }
-    }
-}
-
 // WP2
 #[test]
 fn an_iterator_that_panics_loses_nothing_that_it_gave() {
