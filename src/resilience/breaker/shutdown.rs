@@ -23,11 +23,11 @@ use std::time::Duration;
 /// the end of some breakers. (An operating system could put the fence into the other threads on behalf of the shutdown, by
 /// `membarrier`; none does everywhere, and no safe Rust asks for it.)
 ///
-/// A store that was missed is seen as soon as it has left its processor's buffer: as a rule some nanoseconds later, and later still
-/// if the thread is preempted before it has come to it; nobody can know how much. So only a call that ends in the very moment of the shutdown, and is the
-/// last one, is noticed by looking again; all others wake the waiter. Because the time doubles, there are at most as many looks as
-/// it takes doublings of a millisecond to wait for the calls that run (20 in a quarter of an hour), and the waiter is late
-/// by no more than it has waited.
+/// A store that was missed is seen as soon as it has left its processor's buffer: as a rule some nanoseconds later, and later
+/// still if the thread is preempted before it has come to it; nobody can know how much. So only a call that ends in the very
+/// moment of the shutdown, and is the last one, is noticed by looking again; all others wake the waiter. Because the time
+/// doubles, there are at most as many looks as it takes doublings of a millisecond to wait for the calls that run (20 in a
+/// quarter of an hour), and the waiter is late by no more than it has waited.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Waits for the calls of a breaker that is shut down to end; see [`CircuitBreaker::shutdown`].
