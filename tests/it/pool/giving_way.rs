@@ -99,6 +99,32 @@ fn a_task_that_gives_way_as_it_fails_is_not_repeated_before_its_time() {
     assert!(Polled::new(handle).poll().unwrap().unwrap().is_err());
 }
 
+// WP6, WP7, WP8
+#[test]
+fn a_task_that_gives_way_after_its_end_is_not_polled_again() {
+    let ends: [fn(&WorkerPool, &ManualClock, &Context); 3] = [
+        |_, time, _| time.advance(SECOND),
+        |_, _, base| assert!(base.cancel("over")),
+        |pool, _, _| drop(Polled::new(pool.shutdown(Duration::ZERO)).poll()),
+    ];
+    let is_cut_off = ends.map(|end| {
+        let (time, base) = (ManualClock::new(), Context::background().child());
+        let builder = WorkerPool::builder().workers(1).queue(1).clock(time.clock()).context(base.clone());
+        let (pool, mut worker) = driven(builder.task_timeout(SECOND));
+        let inside = pool.clone();
+        let handle = pool
+            .try_submit(async move {
+                end(&inside, &time, &base);
+                yield_now().await;
+            })
+            .unwrap();
+        settle(&mut worker);
+        assert_eq!(balanced(pool.stats()).ended(), 1);
+        Polled::new(handle).poll().unwrap().is_err()
+    });
+    assert_eq!(is_cut_off, [true; 3]);
+}
+
 // WP2
 #[test]
 fn those_in_line_are_not_told_of_places_one_by_one_by_tasks_that_give_way() {
