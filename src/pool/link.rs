@@ -61,8 +61,11 @@ impl Link {
 
     /// Asks to be put back. `waker` is that by which the future is polled.
     pub(super) fn again(&self, delay: Duration, waker: &Waker) {
-        let worker = self.state.lock().worker.take().filter(|worker| !worker.will_wake(waker));
+        let worker = self.state.lock().worker.take();
+        // Compared as a clone: one that is overheard is the worker's, and does not look like it.
         let mut asker = worker.is_some().then(|| waker.clone());
+        let worker = worker.filter(|worker| !asker.as_ref().is_some_and(|asker| worker.will_wake(asker)));
+        asker = asker.filter(|_| worker.is_some());
         {
             // Both at once: who sees the request wakes the asker later.
             let mut state = self.state.lock();

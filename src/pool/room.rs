@@ -54,36 +54,45 @@ pub(super) enum Turn {
 pub(super) struct Invitation<'a, F: Fn() -> usize> {
     room: &'a Room,
     overtaken: u8,
+    /// Places besides its own that no one else is invited to for as long.
+    more: usize,
     free: F,
 }
 
 impl<'a, F: Fn() -> usize> Invitation<'a, F> {
     pub(super) fn new(room: &'a Room, overtaken: u8, free: F) -> Self {
-        Self { room, overtaken, free }
+        Self { room, overtaken, more: 0, free }
     }
 
-    /// How many places it may take, and at least one: those that no one else is invited to.
-    pub(super) fn share(&self) -> usize {
-        let others = self.room.line.lock().invited - 1;
-        (self.free)().saturating_sub(others).max(1)
+    /// How many places it may take, of `wanted`, and at least one: those that no one else is invited to, nor will be while
+    /// this is followed.
+    pub(super) fn share(&mut self, wanted: usize) -> usize {
+        let mut line = self.room.line.lock();
+        let more = (self.free)().saturating_sub(line.invited).min(wanted.saturating_sub(1));
+        line.invited += more;
+        self.more += more;
+        self.more + 1
     }
 
     /// See [`Room::leave`].
     pub(super) fn leave(self) {
         let this = ManuallyDrop::new(self);
-        this.room.leave(this.overtaken, &this.free);
+        this.room.leave(this.overtaken, this.more, &this.free);
     }
 
     /// It goes to [`Room::line_up_again`], which leaves it.
     pub(super) fn give_up(self) {
-        let _ = ManuallyDrop::new(self);
+        let this = ManuallyDrop::new(self);
+        if this.more > 0 {
+            this.room.line.lock().invited -= this.more;
+        }
     }
 }
 
 impl<F: Fn() -> usize> Drop for Invitation<'_, F> {
     #[cold]
     fn drop(&mut self) {
-        contain(|| self.room.leave(self.overtaken, &self.free));
+        contain(|| self.room.leave(self.overtaken, self.more, &self.free));
     }
 }
 
@@ -182,9 +191,10 @@ impl Room {
         drop(waker);
     }
 
-    /// Someone who was invited has taken a place, or needs none.
-    pub(super) fn leave(&self, overtaken: u8, free: impl Fn() -> usize) {
+    /// Someone who was invited, to so many places more than one, has taken what it takes.
+    fn leave(&self, overtaken: u8, more: usize, free: impl Fn() -> usize) {
         let mut line = self.line.lock();
+        line.invited -= more;
         line.uninvite(overtaken);
         self.serve(line, free);
     }

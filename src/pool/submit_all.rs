@@ -143,12 +143,12 @@ impl<I: Iterator, M: ManyMode<I::Item>> Future for SubmitAll<'_, I, M> {
                     Ok(overtaken) => overtaken,
                     Err(reason) => break reason,
                 };
-                let invitation = Invitation::new(&shared.room, overtaken, || shared.free(0));
+                let mut invitation = Invitation::new(&shared.room, overtaken, || shared.free(0));
                 if let Err(reason) = shared.check() {
                     invitation.leave();
                     break reason;
                 }
-                let share = invitation.share();
+                let share = invitation.share(this.batch.len());
                 match offer::<I::Item, M>(shared, this.batch, this.accepted, share) {
                     Err(Refused::Full) => {
                         invitation.give_up();

@@ -8,7 +8,7 @@
 //! | the job is pending, and | the worker |
 //! |---|---|
 //! | has given way, after another task or a turn of the executor | polls it again; that is one of the [polls](TURN) before it lets go |
-//! | has given way again | wakes itself, and lets go of its thread |
+//! | has given way again; or the first time, but it asks for something, or its time or the pool's is over | wakes itself, and lets go of its thread unless that ends the job |
 //! | has not | waits to be woken |
 
 #![forbid(unsafe_code)]
@@ -387,6 +387,17 @@ impl Task {
         self.extras.as_ref().and_then(|extras| extras.link.as_deref())
     }
 
+    /// Whether there is nothing that [`Hand::wait`] would have to heed before the next poll. (At its own context and its
+    /// cancellation each poll looks.)
+    #[inline]
+    fn may_go_on(&self, shared: &Shared) -> bool {
+        let is_late = |at| Deadline::at(at).has_passed(shared.settings.clock.now());
+        self.link().is_none()
+            && !self.deadline.instant().is_some_and(is_late)
+            && !shared.is_aborted()
+            && shared.settings.base.as_ref().is_none_or(|base| base.check().is_ok())
+    }
+
     fn context(&self) -> Option<&WorkContext> {
         self.extras.as_ref().and_then(|extras| extras.context.as_ref())
     }
@@ -467,7 +478,7 @@ impl Future for Worker {
                 let mut polled = hand.as_mut().run(shared, cx);
                 if polled.is_pending() {
                     if hand.may_yield {
-                        if !std::mem::replace(&mut again, true) && hand.task.link().is_none() {
+                        if !std::mem::replace(&mut again, true) && hand.task.may_go_on(shared) {
                             left = left.saturating_sub(1);
                             continue;
                         }

@@ -429,9 +429,9 @@ where
         }
         let body = &self.head().guard;
         // SAFETY: the body is ours (P1), and the future stays there until it is dropped there.
-        match body
-            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) })
-        {
+        let polled = body
+            .with_mut(|_| unsafe { Pin::new_unchecked(&mut *(*self.cell.as_ptr()).body.future).poll(cx) });
+        match polled {
             Poll::Ready(output) => {
                 // If the future panics when it is dropped, that is the result.
                 let output = Held(ManuallyDrop::new(output));

@@ -2,6 +2,7 @@
 
 use super::*;
 use cofferdam::pool::{RetryPolicy, Worker};
+use cofferdam::task::{Carried, Carrier};
 use cofferdam::time::Backoff;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -97,6 +98,32 @@ fn a_task_that_gives_way_as_it_fails_is_not_repeated_before_its_time() {
     settle(&mut worker);
     assert_eq!(attempts.load(Ordering::Relaxed), 2);
     assert!(Polled::new(handle).poll().unwrap().unwrap().is_err());
+}
+
+// WP6, WP7, WP8
+#[test]
+fn a_task_that_gives_way_after_its_end_is_not_polled_again() {
+    let ends: [fn(&WorkerPool, &ManualClock, &Context); 3] = [
+        |_, time, _| time.advance(SECOND),
+        |_, _, base| assert!(base.cancel("over")),
+        |pool, _, _| drop(Polled::new(pool.shutdown(Duration::ZERO)).poll()),
+    ];
+    let is_cut_off = ends.map(|end| {
+        let (time, base) = (ManualClock::new(), Context::background().child());
+        let builder = WorkerPool::builder().workers(1).queue(1).clock(time.clock()).context(base.clone());
+        let (pool, mut worker) = driven(builder.task_timeout(SECOND));
+        let inside = pool.clone();
+        let handle = pool
+            .try_submit(async move {
+                end(&inside, &time, &base);
+                yield_now().await;
+            })
+            .unwrap();
+        settle(&mut worker);
+        assert_eq!(balanced(pool.stats()).ended(), 1);
+        Polled::new(handle).poll().unwrap().is_err()
+    });
+    assert_eq!(is_cut_off, [true; 3]);
 }
 
 // WP2
@@ -255,4 +282,51 @@ fn who_hands_in_many_takes_all_places_to_which_no_one_else_is_invited() {
     drop(workers);
     assert!(waiting.poll().unwrap().is_err());
     assert_eq!(many.poll().unwrap().unwrap_err().accepted(), 3);
+}
+
+// WP2
+#[test]
+fn no_one_is_invited_to_a_place_that_who_hands_in_many_is_about_to_take() {
+    /// Lets the worker run while a task is on its way.
+    struct Meanwhile(Arc<Mutex<Option<Polled<Worker>>>>);
+    impl Carrier for Meanwhile {
+        fn pick_up(&self) -> Option<Box<dyn Carried>> {
+            if let Some(worker) = &mut *self.0.lock().unwrap() {
+                for _ in 0..QUEUE {
+                    assert!(worker.poll().is_none());
+                }
+            }
+            None
+        }
+    }
+    let meanwhile = Arc::default();
+    let builder = WorkerPool::builder().workers(1).queue(2 * QUEUE);
+    let (pool, workers) = builder.carry(Meanwhile(Arc::clone(&meanwhile))).build().unwrap();
+    let mut worker = Polled::new(workers.into_iter().next().unwrap());
+    let gate = Arc::new(Gate::new(false));
+    let opens = Arc::clone(&gate);
+    pool.try_execute(async move { opens.wait().await }).unwrap();
+    for _ in 0..2 {
+        pool.try_execute(async {}).unwrap();
+    }
+    for _ in 3..2 * QUEUE {
+        pool.try_execute(async {
+            loop {
+                yield_now().await;
+            }
+        })
+        .unwrap();
+    }
+    let mut many = Polled::new(pool.execute_all((0..4).map(|_| async {})));
+    let mut waiting = Polled::new(pool.execute(async {}));
+    assert!(many.poll().is_none() && waiting.poll().is_none());
+    // A place that is told, and three that are not yet.
+    assert!(worker.poll().is_none());
+    gate.open();
+    assert!(worker.poll().is_none());
+    assert_eq!((pool.stats().queued, many.wakes(), waiting.wakes()), (12, 1, 0));
+    *meanwhile.lock().unwrap() = Some(worker);
+    assert_eq!(many.poll().unwrap().unwrap().len(), 4);
+    assert_eq!((pool.stats().queued, waiting.wakes()), (16, 0));
+    assert_eq!(pool.stats().waiting, 1);
 }

@@ -638,3 +638,20 @@ fn a_wrapper_may_have_its_task_polled_elsewhere() {
     drop(task);
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }
+
+// WP16, WP19
+#[test]
+fn a_wrapper_that_polls_by_the_workers_waker_wakes_nobody_between_attempts() {
+    let wakes = |set: fn(PoolBuilder) -> PoolBuilder| {
+        let mut world = World::new(set);
+        let (make, calls) = failing(2);
+        let handle = world.pool.retry_task(&policy(3), make).try_submit().unwrap();
+        world.settle();
+        world.after(SECOND);
+        world.after(2 * SECOND);
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        assert_eq!(Polled::new(handle).poll().unwrap().unwrap(), Ok(2));
+        world.workers.wakes()
+    };
+    assert_eq!(wakes(|builder| builder.wrap(|task| task)), wakes(|builder| builder));
+}
