@@ -5,7 +5,7 @@
 //! They are typed, and with the feature `serde` they are written as JSON or anything else.
 //!
 //! A view is made when it is asked for. What can only be seen as it happens is noted from the moment at which somebody
-//! [inspects](Inspect::inspect) the component:
+//! [inspects](Inspect::inspect) the component, for as long as he keeps what that gives him:
 //!
 //! | component | seen at any time | noted from then on |
 //! |---|---|---|
