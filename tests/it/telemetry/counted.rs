@@ -4,7 +4,7 @@ use super::{SECOND, collected, number};
 use cofferdam::group::TaskGroup;
 use cofferdam::limit::concurrency::{AdaptiveLimiter, Aimd, ConcurrencyLimiter};
 use cofferdam::limit::tiered::{Request, ResourceTiers};
-use cofferdam::limit::{KeyedMap, Quota, Tiered};
+use cofferdam::limit::{Keyed, KeyedEvent, KeyedMap, Quota, Tiered};
 use cofferdam::resilience::breaker::KeyedBreaker;
 use cofferdam::resilience::registry::Registry;
 use cofferdam::resilience::{Budget, Bulkhead, Cache, CircuitBreaker, Retry};
@@ -14,6 +14,8 @@ use cofferdam::testkit::{ManualClock, Polled, Sim};
 use cofferdam::time::Backoff;
 use futures_util::FutureExt;
 use std::future::{pending, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn ms(ms: u64) -> Duration {
@@ -185,6 +187,51 @@ fn of_what_is_made_by_key_or_name() {
     }
     assert_eq!(of("registry_names", &[]), 0.0);
     drop(permit);
+}
+
+#[test]
+fn of_a_keyed_limiter_each_request_once_as_it_is_told_of() {
+    let (telemetry, time) = (Telemetry::new(), ManualClock::new());
+    let keyed = Keyed::<u64>::builder(Quota::per_second(1).burst(3)).clock(time.clock());
+    let keyed = keyed.build().expect("a limiter");
+    telemetry.watch("it", &keyed).expect("the first");
+    let told: Arc<[AtomicU64; 4]> = Arc::default();
+    let count = Arc::clone(&told);
+    keyed.observe(move |event: &KeyedEvent<u64>| {
+        let at = match event {
+            KeyedEvent::Allowed { .. } => 0,
+            KeyedEvent::Denied { .. } => 1,
+            KeyedEvent::Granted { .. } => 2,
+            KeyedEvent::Cancelled { .. } => 3,
+            _ => return,
+        };
+        count[at].fetch_add(1, Ordering::Relaxed);
+    });
+    let of =
+        |outcome| number(&telemetry.samples(), "cofferdam_keyed_requests_total", &[("outcome", outcome)]);
+    let check = |what: &str, wanted: [u64; 4]| {
+        assert_eq!(told.each_ref().map(|count| count.load(Ordering::Relaxed)), wanted, "told: {what}");
+        let counted = ["allowed", "denied", "granted", "cancelled"].map(of);
+        assert_eq!(counted, wanted.map(|count| Some(count as f64)), "counted: {what}");
+    };
+    keyed.drain_to(&7, 1).expect("room");
+    check("what a server says is no request", [0, 0, 0, 0]);
+    keyed.try_acquire(&7).expect("one is left");
+    assert!(keyed.try_acquire(&7).is_err());
+    assert!(Polled::new(keyed.acquire_timeout(&7, ms(500))).poll().expect("too late").is_err());
+    check("on the spot", [1, 2, 0, 0]);
+    let mut waiting = [1, 1, 3, 3].map(|tokens| Polled::new(keyed.acquire_many(&7, tokens)));
+    assert!(waiting.iter_mut().all(|one| one.poll().is_none()));
+    check("who waits has not been denied", [1, 2, 0, 0]);
+    time.advance(ms(1000));
+    let [mut granted, dropped, mut hopeless, unseen] = waiting;
+    granted.poll().expect("its turn").expect("granted");
+    drop(dropped);
+    check("after a wait", [1, 2, 1, 1]);
+    keyed.set(Quota::per_second(1).burst(2));
+    assert!(hopeless.poll().expect("never").is_err());
+    drop(unseen);
+    check("the limits were changed meanwhile", [1, 3, 1, 2]);
 }
 
 #[test]
