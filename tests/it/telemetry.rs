@@ -4,6 +4,7 @@ mod carriers;
 mod catalogue;
 mod counted;
 mod durations;
+mod foreign;
 mod inspect;
 mod leaving;
 mod sinks;

@@ -1,0 +1,107 @@
+//! What sinks may do as they are made, told and dropped.
+
+use cofferdam::telemetry::{Counter, Gauge, Histogram, Metrics, Series, Telemetry};
+use cofferdam::testkit::{ManualClock, Polled};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A sink of closures: what it does when a handle is made, when one is told, and when one of a histogram is dropped.
+struct Sink<M, T, D>(Arc<(M, T, D)>);
+
+struct Handle<M, T, D: Fn()> {
+    sink: Arc<(M, T, D)>,
+    is_timing: bool,
+}
+
+fn sink<M: Fn(), T: Fn(), D: Fn()>(made: M, told: T, dropped: D) -> Sink<M, T, D> {
+    Sink(Arc::new((made, told, dropped)))
+}
+
+impl<M: Fn(), T: Fn(), D: Fn()> Sink<M, T, D> {
+    fn handle(&self, is_timing: bool) -> Handle<M, T, D> {
+        self.0.0();
+        Handle { sink: Arc::clone(&self.0), is_timing }
+    }
+}
+
+impl<M, T: Fn(), D: Fn()> Handle<M, T, D> {
+    fn tell(&self) {
+        self.sink.1();
+    }
+}
+
+impl<M, T, D: Fn()> Drop for Handle<M, T, D> {
+    fn drop(&mut self) {
+        if self.is_timing {
+            self.sink.2();
+        }
+    }
+}
+
+macro_rules! told {
+    ($($handle:ident $tell:ident $number:ty),*) => {$(
+        impl<M: Send + Sync, T: Fn() + Send + Sync, D: Fn() + Send + Sync> $handle for Handle<M, T, D> {
+            fn $tell(&self, _: $number) {
+                self.tell();
+            }
+        }
+    )*};
+}
+
+told!(Counter add u64, Gauge set f64, Histogram record f64);
+
+impl<M, T, D> Metrics for Sink<M, T, D>
+where
+    M: Fn() + Send + Sync + 'static,
+    T: Fn() + Send + Sync + 'static,
+    D: Fn() + Send + Sync + 'static,
+{
+    fn counter(&self, _: &Series<'_>) -> Box<dyn Counter> {
+        Box::new(self.handle(false))
+    }
+
+    fn gauge(&self, _: &Series<'_>) -> Box<dyn Gauge> {
+        Box::new(self.handle(false))
+    }
+
+    fn histogram(&self, _: &Series<'_>) -> Box<dyn Histogram> {
+        Box::new(self.handle(true))
+    }
+}
+
+type Kept = Arc<Mutex<Option<Telemetry>>>;
+
+fn keep(kept: &Kept, telemetry: &Telemetry) {
+    *kept.lock().expect("not poisoned") = Some(telemetry.clone());
+}
+
+/// What the caller drops is dropped without the lock.
+fn take(kept: &Kept) -> Option<Telemetry> {
+    kept.lock().expect("not poisoned").take()
+}
+
+#[test]
+fn a_publisher_without_an_interval_publishes_once_for_each_poll() {
+    let (kept, told) = (Kept::default(), Arc::new(Mutex::new(0)));
+    let (last, count) = (Arc::clone(&kept), Arc::clone(&told));
+    let count = move || {
+        let mut told = count.lock().expect("not poisoned");
+        *told += 1;
+        if *told == 5 {
+            // Ends the publisher.
+            drop(take(&last));
+        }
+    };
+    let telemetry = Telemetry::builder().metrics(sink(|| (), count, || ())).clock(ManualClock::new().clock());
+    let telemetry = telemetry.build().expect("a telemetry");
+    let (sender, _receiver) = cofferdam::sync::channel::<()>(1).expect("a channel");
+    telemetry.watch("it", &sender).expect("the first");
+    let each = telemetry.samples().len();
+    keep(&kept, &telemetry);
+    let mut publisher = Polled::new(telemetry.publish_every(Duration::ZERO));
+    drop(telemetry);
+    assert!(publisher.poll().is_none(), "others have their turn");
+    assert_eq!((publisher.wakes(), *told.lock().expect("not poisoned")), (1, each));
+    assert!(publisher.poll().is_none());
+    assert!(publisher.poll().is_some(), "the telemetry is gone");
+}
