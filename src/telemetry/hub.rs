@@ -10,6 +10,7 @@ use super::{
     Value,
 };
 use crate::observe::Attached;
+use crate::panics::contain;
 use crate::shim::{AtomicBool, Mutex, Ordering};
 use crate::sync::CancelToken;
 use crate::time::Clock;
@@ -161,7 +162,7 @@ impl Hub {
         labels
     }
 
-    /// A handle of each sink for a series.
+    /// A handle of each sink for a series; none of one that panics over it, which the others must not suffer from.
     fn handles<H>(
         &self,
         metric: &'static Metric,
@@ -174,7 +175,7 @@ impl Hub {
         }
         let (full, labels) = (metric.full_name(&self.prefix), self.labels(metric, name, labels));
         let series = Series { metric, name: &full, labels: &labels, bounds: &self.bounds.seconds };
-        self.outlets.metrics.iter().map(|metrics| make(&**metrics, &series)).collect()
+        self.outlets.metrics.iter().filter_map(|metrics| contain(|| make(&**metrics, &series))).collect()
     }
 
     pub(super) fn counter_handles(

@@ -1,7 +1,11 @@
 //! What sinks may do as they are made, told and dropped.
 
-use cofferdam::telemetry::{Counter, Gauge, Histogram, Metrics, Series, Telemetry};
+use super::SECOND;
+use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::resilience::CircuitBreaker;
+use cofferdam::telemetry::{Collector, Counter, Gauge, Histogram, Metrics, Series, Telemetry};
 use cofferdam::testkit::{ManualClock, Polled};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,6 +82,30 @@ fn keep(kept: &Kept, telemetry: &Telemetry) {
 /// What the caller drops is dropped without the lock.
 fn take(kept: &Kept) -> Option<Telemetry> {
     kept.lock().expect("not poisoned").take()
+}
+
+#[test]
+fn a_sink_that_panics_as_it_makes_a_handle_keeps_nothing_from_the_others() {
+    let (time, collector) = (ManualClock::new(), Collector::new());
+    let telemetry = Telemetry::builder()
+        .metrics(sink(|| resume_unwind(Box::new("no handle")), || (), || ()))
+        .metrics(collector.clone())
+        .build()
+        .expect("a telemetry");
+    let (breaker, bucket) = (CircuitBreaker::new(), TokenBucket::builder(Quota::per_second(1).burst(1)));
+    let bucket = bucket.clock(time.clock()).build().expect("a bucket");
+    telemetry.watch("shop", &breaker).expect("the first");
+    telemetry.watch("rate", &bucket).expect("the first");
+    breaker.try_acquire().expect("closed").success();
+    bucket.try_acquire().expect("there");
+    let mut waiting = Polled::new(bucket.acquire());
+    assert!(waiting.poll().is_none());
+    time.advance(SECOND);
+    waiting.poll().expect("granted").expect("granted");
+    assert!(telemetry.publish());
+    assert_eq!(collector.counter("cofferdam_breaker_calls_total", &[("outcome", "success")]), 1);
+    assert_eq!(collector.counter("cofferdam_limiter_requests_total", &[("outcome", "granted")]), 1);
+    assert_eq!(collector.durations("cofferdam_limiter_wait_seconds", &[("outcome", "granted")]), [1.0]);
 }
 
 #[test]
