@@ -4,6 +4,7 @@
 //! anyway, and its worker keeps the list of whom to tell while it has work.
 
 use crate::observe::Attached;
+use crate::panics::contain;
 use crate::pool::event::Outcome;
 use crate::shim::{AtomicU64, Mutex, Ordering, serial};
 use std::sync::Arc;
@@ -99,8 +100,10 @@ impl Known {
     #[inline(never)]
     fn look(&mut self, meters: &Meters) {
         let list = meters.0.list.lock();
-        let version = meters.0.version.load(Ordering::Relaxed);
-        let (version, list) = (version, Arc::clone(&list));
-        *self = Self { version, list: Some(list) };
+        let now = Self { version: meters.0.version.load(Ordering::Relaxed), list: Some(Arc::clone(&list)) };
+        drop(list);
+        let before = std::mem::replace(self, now);
+        // Without the lock, as it may be the last hold on what is foreign; nor does that keep the others from being told.
+        contain(|| drop(before));
     }
 }

@@ -2,10 +2,12 @@
 
 use super::SECOND;
 use cofferdam::limit::{Quota, TokenBucket};
+use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::CircuitBreaker;
 use cofferdam::telemetry::{Collector, Counter, Gauge, Histogram, Metrics, Series, Telemetry};
 use cofferdam::testkit::{ManualClock, Polled};
 use std::panic::resume_unwind;
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -132,4 +134,23 @@ fn a_publisher_without_an_interval_publishes_once_for_each_poll() {
     assert_eq!((publisher.wakes(), *told.lock().expect("not poisoned")), (1, each));
     assert!(publisher.poll().is_none());
     assert!(publisher.poll().is_some(), "the telemetry is gone");
+}
+
+#[test]
+fn a_sink_that_a_worker_was_the_last_to_hold_may_have_the_pool_watched_as_it_is_dropped() {
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let builder = WorkerPool::builder().workers(1).queue(4).observed();
+        let (pool, mut workers) = builder.build().expect("a pool");
+        let (other, again) = (Telemetry::new(), pool.clone());
+        let watch = move || drop(other.watch("again", &again));
+        let telemetry = Telemetry::builder().metrics(sink(|| (), || (), watch)).build();
+        let telemetry = telemetry.expect("a telemetry");
+        telemetry.watch("it", &pool).expect("the first");
+        pool.try_execute(async move { drop(telemetry) }).expect("room");
+        let mut worker = Polled::new(workers.next().expect("one"));
+        assert!(worker.poll().is_none());
+        done.send(()).expect("somebody waits");
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(()), "no lock is held as it is dropped");
 }
