@@ -74,7 +74,9 @@ impl Meters {
     /// Tells all of them; a worker that does so again and again has them [at hand](Known).
     pub(super) fn tell(&self, tell: impl Fn(&dyn Meter)) {
         if self.is_anyone() {
-            Known::default().tell(self, tell);
+            // It may be the last hold on one that has gone meanwhile; a panic of that must not come between an event's number and
+            // its being shown.
+            contain(|| Known::default().tell(self, tell));
         }
     }
 }

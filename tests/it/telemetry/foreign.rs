@@ -2,10 +2,11 @@
 
 use super::SECOND;
 use cofferdam::limit::{Quota, TokenBucket};
-use cofferdam::pool::WorkerPool;
+use cofferdam::pool::{PoolEvent, WorkerPool};
 use cofferdam::resilience::CircuitBreaker;
 use cofferdam::telemetry::{Collector, Counter, Gauge, Histogram, Metrics, Series, Telemetry};
 use cofferdam::testkit::{ManualClock, Polled};
+use std::future::ready;
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -153,4 +154,39 @@ fn a_sink_that_a_worker_was_the_last_to_hold_may_have_the_pool_watched_as_it_is_
         done.send(()).expect("somebody waits");
     });
     assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(()), "no lock is held as it is dropped");
+}
+
+#[test]
+fn a_sink_that_goes_as_it_is_told_and_panics_keeps_no_event_of_the_pool_from_others() {
+    let kept = Kept::default();
+    let (last, once) = (Arc::clone(&kept), Mutex::new(Some(())));
+    let go = move || drop(take(&last));
+    let panic = move || {
+        if once.lock().expect("not poisoned").take().is_some() {
+            resume_unwind(Box::new("it goes"));
+        }
+    };
+    let (pool, mut workers) = WorkerPool::builder().workers(1).queue(4).observed().build().expect("a pool");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&seen);
+    pool.observers().expect("it is observed").add(move |event: &PoolEvent| {
+        note.lock().expect("not poisoned").push(match event {
+            PoolEvent::Submitted { .. } => "submitted",
+            PoolEvent::Started { .. } => "started",
+            PoolEvent::Ended(_) => "ended",
+            _ => "else",
+        });
+    });
+    let telemetry = Telemetry::builder().metrics(sink(|| (), go, panic)).build().expect("a telemetry");
+    telemetry.watch("it", &pool).expect("the first");
+    keep(&kept, &telemetry);
+    drop(telemetry);
+    let mut worker = Polled::new(workers.next().expect("one"));
+    for _ in 0..2 {
+        pool.try_execute(ready(())).expect("room");
+        assert!(worker.poll().is_none());
+    }
+    assert!(take(&kept).is_none(), "the sink was told");
+    let seen = seen.lock().expect("not poisoned");
+    assert_eq!(*seen, ["submitted", "else", "started", "ended", "submitted", "started", "ended"]);
 }
