@@ -43,8 +43,8 @@ pub(super) struct Outlets {
 #[derive(Default)]
 struct List {
     watched: Vec<Arc<Watched>>,
-    /// Names of those who are about to be.
-    reserved: Vec<(&'static str, Arc<str>)>,
+    /// Those who are about to be: their names, and who they are.
+    reserved: Vec<(&'static str, Arc<str>, usize)>,
 }
 
 /// A component that is watched.
@@ -118,16 +118,23 @@ impl Hub {
         self.list.lock().watched.retain(|one| !Arc::ptr_eq(one, gone));
     }
 
-    /// Keeps a name for a component that is about to be watched; `None` if it is taken.
-    pub(super) fn reserve(&self, component: &'static str, name: &Arc<str>) -> Option<Place<'_>> {
+    /// Keeps a name for a component that is about to be watched. If it is taken: whether by this very component, which somebody
+    /// else has watched meanwhile, or is about to.
+    pub(super) fn reserve(
+        &self,
+        component: &'static str,
+        name: &Arc<str>,
+        identity: usize,
+    ) -> Result<Place<'_>, bool> {
         let mut list = self.list.lock();
-        let watched = list.watched.iter().map(|one| (one.component, &one.name));
-        let reserved = list.reserved.iter().map(|(component, name)| (*component, name));
-        if watched.chain(reserved).any(|taken| taken == (component, name)) {
-            return None;
+        let watched = list.watched.iter().map(|one| (one.component, &one.name, one.identity));
+        let reserved = list.reserved.iter().map(|(component, name, identity)| (*component, name, *identity));
+        let taken = watched.chain(reserved).find(|(kind, taken, _)| (*kind, *taken) == (component, name));
+        if let Some((.., other)) = taken {
+            return Err(identity != 0 && other == identity);
         }
-        list.reserved.push((component, Arc::clone(name)));
-        Some(Place { hub: self, component, name: Arc::clone(name) })
+        list.reserved.push((component, Arc::clone(name), identity));
+        Ok(Place { hub: self, component, name: Arc::clone(name) })
     }
 
     /// Goes through all that are watched, and forgets those that are gone.
@@ -254,6 +261,6 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut list = self.hub.list.lock();
-        list.reserved.retain(|(component, name)| (*component, name) != (self.component, &self.name));
+        list.reserved.retain(|(component, name, _)| (*component, name) != (self.component, &self.name));
     }
 }

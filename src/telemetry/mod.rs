@@ -129,8 +129,10 @@ impl Telemetry {
                 self.hub.forget(&earlier);
             }
         }
-        let Some(place) = self.hub.reserve(C::COMPONENT, &name) else {
-            return Err(WatchError { component: C::COMPONENT, name });
+        let place = match self.hub.reserve(C::COMPONENT, &name, identity) {
+            Ok(place) => place,
+            Err(is_same) if is_same => return Ok(()),
+            Err(_) => return Err(WatchError { component: C::COMPONENT, name }),
         };
         let mut scope = Scope {
             hub: &self.hub,
