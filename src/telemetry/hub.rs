@@ -15,6 +15,7 @@ use crate::shim::{AtomicBool, Mutex, Ordering};
 use crate::sync::CancelToken;
 use crate::time::Clock;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) struct Hub {
@@ -45,7 +46,12 @@ struct List {
     watched: Vec<Arc<Watched>>,
     /// Those who are about to be: their names, and who they are.
     reserved: Vec<(&'static str, Arc<str>, usize)>,
+    /// With so many, those that are gone are looked for.
+    enough: usize,
 }
+
+/// With fewer it is not worth while.
+pub(super) const FEW: usize = 64;
 
 /// A component that is watched.
 pub(super) struct Watched {
@@ -135,6 +141,17 @@ impl Hub {
         }
         list.reserved.push((component, Arc::clone(name), identity));
         Ok(Place { hub: self, component, name: Arc::clone(name) })
+    }
+
+    /// Forgets those that are gone. Only who reads does so otherwise, and there may be nobody.
+    fn sweep(&self, all: Vec<Arc<Watched>>) {
+        // One whose source panics is there.
+        let is_gone = |one: &&Arc<Watched>| contain(|| one.is_there()) == Some(false);
+        let gone: BTreeSet<_> = all.iter().filter(is_gone).map(|one| one.serial).collect();
+        let mut list = self.list.lock();
+        // Not the last ones of them: `all` is dropped without the lock.
+        list.watched.retain(|one| !gone.contains(&one.serial));
+        list.enough = 2 * list.watched.len();
     }
 
     /// Goes through all that are watched, and forgets those that are gone.
@@ -254,7 +271,13 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     pub(super) fn fill(self, watched: Watched) {
-        self.hub.list.lock().watched.push(Arc::new(watched));
+        let mut list = self.hub.list.lock();
+        list.watched.push(Arc::new(watched));
+        let all = (list.watched.len() >= list.enough.max(FEW)).then(|| list.watched.clone());
+        drop(list);
+        if let Some(all) = all {
+            self.hub.sweep(all);
+        }
     }
 }
 
