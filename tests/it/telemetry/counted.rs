@@ -271,6 +271,28 @@ fn of_every_tier() {
 }
 
 #[test]
+fn of_a_cache_no_load_counts_as_one_that_went_well_before_it_is_known_to_have_failed() {
+    let telemetry = Telemetry::new();
+    let cache = Cache::<u64, u64, ()>::new(8).expect("a cache");
+    telemetry.watch("it", &cache).expect("the first");
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            for key in 0..20_000 {
+                let load = cache.get_or_load(&key, || ready(Err(())));
+                assert!(load.now_or_never().expect("ready").is_err());
+            }
+        });
+        while !loading.is_finished() {
+            let ok = number(&telemetry.samples(), "cofferdam_cache_loads_total", &[("outcome", "ok")]);
+            assert_eq!(ok, Some(0.0));
+            let stats = cache.stats();
+            assert_eq!(stats.loads, stats.failed_loads);
+        }
+    });
+    assert_eq!((cache.stats().loads, cache.stats().misses), (20_000, 20_000));
+}
+
+#[test]
 fn of_a_cache_while_it_loads() {
     let telemetry = Telemetry::new();
     let cache = Cache::<u64, u64, ()>::new(8).expect("a cache");
