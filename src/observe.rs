@@ -166,8 +166,9 @@ impl<E> Observers<E> {
         (id, audience)
     }
 
-    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if it is
-    /// just being called, the call's end does; and if nobody else looks, the component is unobserved again. It keeps nothing alive.
+    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if an event
+    /// is just being told, the end of that does: it may still see this one. And if nobody else looks, the component is unobserved
+    /// again. It keeps nothing alive.
     ///
     /// ```
     /// use cofferdam::observe::Observers;
