@@ -40,16 +40,28 @@ impl<E: ?Sized, F: Fn(&E) + Send + Sync + 'static> Observe<E> for F {
 
 type List<E> = Arc<[Seat<E>]>;
 
+/// A function and not an [`Observe`], which would want events that live for ever.
+type Observer<E> = Arc<dyn Fn(&E) + Send + Sync>;
+
 /// An observer, and the number by which it is found when it goes.
 struct Seat<E> {
     id: u64,
-    /// A function and not an [`Observe`], which would want events that live for ever.
-    observer: Arc<dyn Fn(&E) + Send + Sync>,
+    /// There until the drop.
+    observer: Option<Observer<E>>,
 }
 
 impl<E> Clone for Seat<E> {
     fn clone(&self) -> Self {
-        Self { id: self.id, observer: Arc::clone(&self.observer) }
+        Self { id: self.id, observer: self.observer.clone() }
+    }
+}
+
+impl<E> Drop for Seat<E> {
+    fn drop(&mut self) {
+        // It may be the last hold on the observer, whose drop is foreign: each for itself, as a second panic amid the first ends
+        // the process.
+        let observer = self.observer.take();
+        contain(|| drop(observer));
     }
 }
 
@@ -75,13 +87,11 @@ impl<E> Audience<E> {
     }
 
     fn show(&self, list: List<E>, event: &E) {
-        for Seat { observer, .. } in &*list {
+        for observer in list.iter().filter_map(|seat| seat.observer.as_ref()) {
             if contain(|| observer(event)).is_none() {
                 self.panics.fetch_add(1, Ordering::Relaxed);
             }
         }
-        // It may be the last hold on one that has gone meanwhile.
-        contain(|| drop(list));
     }
 
     /// Takes an observer out, who comes back to be dropped without the lock.
@@ -143,7 +153,8 @@ impl<E> Observers<E> {
 
     fn seat(&self, observer: impl Observe<E>) -> (u64, &Arc<Audience<E>>) {
         let audience = self.audience.get_or_init(|| Arc::new(Audience::new()));
-        let seat = Seat { id: serial(), observer: Arc::new(move |event: &E| observer.observe(event)) };
+        let observer: Observer<E> = Arc::new(move |event: &E| observer.observe(event));
+        let seat = Seat { id: serial(), observer: Some(observer) };
         let id = seat.id;
         let mut list = audience.list.lock();
         let more = list.iter().cloned().chain([seat]).collect();
@@ -155,8 +166,9 @@ impl<E> Observers<E> {
         (id, audience)
     }
 
-    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if it is
-    /// just being called, the call's end does; and if nobody else looks, the component is unobserved again. It keeps nothing alive.
+    /// Adds an observer for all events from now on, until what comes back is dropped. That drops the observer, too, or if an event
+    /// is just being told, the end of that does: it may still see this one. And if nobody else looks, the component is unobserved
+    /// again. It keeps nothing alive.
     ///
     /// ```
     /// use cofferdam::observe::Observers;

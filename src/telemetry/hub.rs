@@ -10,10 +10,12 @@ use super::{
     Value,
 };
 use crate::observe::Attached;
+use crate::panics::contain;
 use crate::shim::{AtomicBool, Mutex, Ordering};
 use crate::sync::CancelToken;
 use crate::time::Clock;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) struct Hub {
@@ -42,9 +44,14 @@ pub(super) struct Outlets {
 #[derive(Default)]
 struct List {
     watched: Vec<Arc<Watched>>,
-    /// Names of those who are about to be.
-    reserved: Vec<(&'static str, Arc<str>)>,
+    /// Those who are about to be: their names, and who they are.
+    reserved: Vec<(&'static str, Arc<str>, usize)>,
+    /// With so many, those that are gone are looked for.
+    enough: usize,
 }
+
+/// With fewer it is not worth while.
+pub(super) const FEW: usize = 64;
 
 /// A component that is watched.
 pub(super) struct Watched {
@@ -117,16 +124,34 @@ impl Hub {
         self.list.lock().watched.retain(|one| !Arc::ptr_eq(one, gone));
     }
 
-    /// Keeps a name for a component that is about to be watched; `None` if it is taken.
-    pub(super) fn reserve(&self, component: &'static str, name: &Arc<str>) -> Option<Place<'_>> {
+    /// Keeps a name for a component that is about to be watched. If it is taken: whether by this very component, which somebody
+    /// else has watched meanwhile, or is about to.
+    pub(super) fn reserve(
+        &self,
+        component: &'static str,
+        name: &Arc<str>,
+        identity: usize,
+    ) -> Result<Place<'_>, bool> {
         let mut list = self.list.lock();
-        let watched = list.watched.iter().map(|one| (one.component, &one.name));
-        let reserved = list.reserved.iter().map(|(component, name)| (*component, name));
-        if watched.chain(reserved).any(|taken| taken == (component, name)) {
-            return None;
+        let watched = list.watched.iter().map(|one| (one.component, &one.name, one.identity));
+        let reserved = list.reserved.iter().map(|(component, name, identity)| (*component, name, *identity));
+        let taken = watched.chain(reserved).find(|(kind, taken, _)| (*kind, *taken) == (component, name));
+        if let Some((.., other)) = taken {
+            return Err(identity != 0 && other == identity);
         }
-        list.reserved.push((component, Arc::clone(name)));
-        Some(Place { hub: self, component, name: Arc::clone(name) })
+        list.reserved.push((component, Arc::clone(name), identity));
+        Ok(Place { hub: self, component, name: Arc::clone(name) })
+    }
+
+    /// Forgets those that are gone. Only who reads does so otherwise, and there may be nobody.
+    fn sweep(&self, all: Vec<Arc<Watched>>) {
+        // One whose source panics is there.
+        let is_gone = |one: &&Arc<Watched>| contain(|| one.is_there()) == Some(false);
+        let gone: BTreeSet<_> = all.iter().filter(is_gone).map(|one| one.serial).collect();
+        let mut list = self.list.lock();
+        // Not the last ones of them: `all` is dropped without the lock.
+        list.watched.retain(|one| !gone.contains(&one.serial));
+        list.enough = 2 * list.watched.len();
     }
 
     /// Goes through all that are watched, and forgets those that are gone.
@@ -161,7 +186,7 @@ impl Hub {
         labels
     }
 
-    /// A handle of each sink for a series.
+    /// A handle of each sink for a series; none of one that panics over it, which the others must not suffer from.
     fn handles<H>(
         &self,
         metric: &'static Metric,
@@ -174,7 +199,7 @@ impl Hub {
         }
         let (full, labels) = (metric.full_name(&self.prefix), self.labels(metric, name, labels));
         let series = Series { metric, name: &full, labels: &labels, bounds: &self.bounds.seconds };
-        self.outlets.metrics.iter().map(|metrics| make(&**metrics, &series)).collect()
+        self.outlets.metrics.iter().filter_map(|metrics| contain(|| make(&**metrics, &series))).collect()
     }
 
     pub(super) fn counter_handles(
@@ -246,13 +271,19 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     pub(super) fn fill(self, watched: Watched) {
-        self.hub.list.lock().watched.push(Arc::new(watched));
+        let mut list = self.hub.list.lock();
+        list.watched.push(Arc::new(watched));
+        let all = (list.watched.len() >= list.enough.max(FEW)).then(|| list.watched.clone());
+        drop(list);
+        if let Some(all) = all {
+            self.hub.sweep(all);
+        }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut list = self.hub.list.lock();
-        list.reserved.retain(|(component, name)| (*component, name) != (self.component, &self.name));
+        list.reserved.retain(|(component, name, _)| (*component, name) != (self.component, &self.name));
     }
 }

@@ -92,7 +92,8 @@ use std::time::Duration;
 ///
 /// A cheap handle: clones are the same. Watching keeps no component alive: one that is gone is forgotten. With the last handle
 /// goes all that looked at components for it, and where it told of them: they are again as if nobody had watched, but that what
-/// counts its decisions for it goes on counting.
+/// counts its decisions for it goes on counting. (An instrument in a stack keeps the sinks that it was made with, and tells them
+/// nothing more.)
 #[derive(Clone)]
 pub struct Telemetry {
     hub: Arc<Hub>,
@@ -129,8 +130,10 @@ impl Telemetry {
                 self.hub.forget(&earlier);
             }
         }
-        let Some(place) = self.hub.reserve(C::COMPONENT, &name) else {
-            return Err(WatchError { component: C::COMPONENT, name });
+        let place = match self.hub.reserve(C::COMPONENT, &name, identity) {
+            Ok(place) => place,
+            Err(is_same) if is_same => return Ok(()),
+            Err(_) => return Err(WatchError { component: C::COMPONENT, name }),
         };
         let mut scope = Scope {
             hub: &self.hub,
@@ -146,7 +149,7 @@ impl Telemetry {
         Ok(())
     }
 
-    /// All numbers of all components that are watched, as they are now. The numbers of one component are of one moment.
+    /// All numbers of all components that are watched, as they are now. The numbers of one component are of one look at it.
     pub fn samples(&self) -> Vec<Sample> {
         self.hub.samples()
     }

@@ -48,7 +48,7 @@ impl<'a> Series<'a> {
     }
 }
 
-/// Takes metrics: makes a handle for each series, once, and is then told by it.
+/// Takes metrics: makes a handle for each series, once, and is then told by it. If it panics over one, that series has none.
 pub trait Metrics: Send + Sync + 'static {
     /// For a sum.
     fn counter(&self, series: &Series<'_>) -> Box<dyn Counter>;

@@ -130,12 +130,13 @@ impl Future for Publisher {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        loop {
-            let slept = ready!(this.sleep.as_mut().poll(cx));
-            let (Ok(()), Some(hub)) = (slept, this.hub.upgrade()) else { return Poll::Ready(()) };
-            hub.publish();
-            this.sleep.set(hub.over.run(this.clock.sleep(*this.interval)));
-        }
+        let slept = ready!(this.sleep.as_mut().poll(cx));
+        let (Ok(()), Some(hub)) = (slept, this.hub.upgrade()) else { return Poll::Ready(()) };
+        hub.publish();
+        this.sleep.set(hub.over.run(this.clock.sleep(*this.interval)));
+        // Not here and now: an interval that is over at once would keep the thread for ever.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

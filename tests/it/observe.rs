@@ -281,3 +281,24 @@ fn an_observer_may_go_in_the_midst_of_an_event_and_panic_as_it_goes() {
     let rude = Rude;
     drop(observers.attach(move |_: &u32| assert!(std::mem::size_of_val(&rude) == 0)));
 }
+
+#[test]
+fn several_may_panic_as_they_go_at_once() {
+    let observers = Arc::new(Observers::<u32>::new());
+    let attached = Arc::new(Mutex::new(Vec::new()));
+    let slot = Arc::clone(&attached);
+    observers.add(move |_: &u32| drop(std::mem::take(&mut *slot.lock().unwrap())));
+    let rude = || {
+        let rude = Rude;
+        move |_: &u32| assert!(std::mem::size_of_val(&rude) == 0)
+    };
+    for _ in 0..2 {
+        attached.lock().unwrap().push(observers.attach(rude()));
+    }
+    let last = keep(&observers);
+    observers.emit(|| 1);
+    assert_eq!((take(&last), observers.panics()), (vec![1], 0));
+    observers.add(rude());
+    observers.add(rude());
+    drop(observers);
+}

@@ -4,6 +4,7 @@ mod carriers;
 mod catalogue;
 mod counted;
 mod durations;
+mod foreign;
 mod inspect;
 mod leaving;
 mod sinks;
@@ -116,6 +117,26 @@ fn the_same_component_may_be_watched_twice_and_another_may_not_take_its_name() {
     let samples = telemetry.samples();
     let calls = number(&samples, "cofferdam_breaker_calls_total", &[("outcome", "success")]);
     assert_eq!(calls, Some(1.0), "one series, and it is the second's");
+}
+
+#[test]
+fn whoever_has_the_same_component_watched_while_that_begins_is_not_told_of_another() {
+    struct Eager(Telemetry, Mutex<Vec<bool>>);
+    impl Watch for Eager {
+        const COMPONENT: &'static str = "eager";
+        fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
+            let another = Eager(self.0.clone(), Mutex::default());
+            let seen = [self.0.watch("it", self).is_ok(), self.0.watch("it", &another).is_ok()];
+            self.1.lock().expect("not poisoned").extend(seen);
+            Box::new(|_: &mut Readings<'_>| true)
+        }
+        fn identity(&self) -> usize {
+            std::ptr::from_ref(self).addr()
+        }
+    }
+    let eager = Eager(Telemetry::new(), Mutex::default());
+    eager.0.watch("it", &eager).expect("the first");
+    assert_eq!(*eager.1.lock().expect("not poisoned"), [true, false], "as the same, and as another");
 }
 
 #[test]

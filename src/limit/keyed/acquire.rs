@@ -123,6 +123,9 @@ where
             State::Done => return Poll::Pending,
             State::Queued => {
                 let polled = poll_on(inner, place, key, this.slot.as_ref(), this.state, cx);
+                if let Poll::Ready(result) = &polled {
+                    count_if_denied(inner, place.0, result);
+                }
                 if let (true, Poll::Ready(result)) = (inner.is_watched(), &polled) {
                     tell_waited(inner, key, *this.n, *this.since, result);
                 }
@@ -154,10 +157,23 @@ where
             }
         };
         *this.state = State::Done;
+        count_if_denied(inner, place.0, &result);
         if inner.is_watched() {
             tell_at_once(inner, key, *this.n, &result);
         }
         Poll::Ready(result)
+    }
+}
+
+/// Only now is it known that it was, and does not wait.
+#[inline]
+fn count_if_denied<K: Eq, A: Algorithm, S>(
+    inner: &Inner<K, A, S>,
+    index: usize,
+    result: &Result<(), KeyWaitError>,
+) {
+    if let (Err(KeyWaitError::Denied(_)), Some(cell)) = (result, inner.cell(index)) {
+        cell.long(|shard| shard.tally.denied += 1);
     }
 }
 
@@ -225,7 +241,7 @@ where
         return Ok(());
     }
     let now = inner.epoch.nanos();
-    match inner.apply_at(key, place, now, Op::Take(n)) {
+    match inner.apply_at(key, place, now, Op::Ask(n)) {
         Ok(()) => Ok(()),
         Err(KeyDenied::TooManyKeys(full)) => Err(Start::Refused(full.into())),
         Err(KeyDenied::Denied(denied)) => Err(short(inner, now, denied, limit)),

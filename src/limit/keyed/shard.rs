@@ -76,6 +76,8 @@ pub(super) struct Tally {
 #[derive(Clone, Copy)]
 pub(super) enum Op {
     Take(u64),
+    /// As `Take`, of one that may wait: if it is denied, that is counted when it is known to be its end.
+    Ask(u64),
     Drain(u64),
 }
 
@@ -98,12 +100,12 @@ impl Op {
     #[inline(always)]
     fn on<A: Algorithm>(self, found: Found<'_, A>, now: u64) -> Result<(), Denied> {
         match (found, self) {
-            (Found::State(algorithm, state), Self::Take(n)) => algorithm.take(state, now, n),
+            (Found::State(algorithm, state), Self::Take(n) | Self::Ask(n)) => algorithm.take(state, now, n),
             (Found::State(algorithm, state), Self::Drain(n)) => {
                 algorithm.drain_to(state, now, n);
                 Ok(())
             }
-            (Found::Line(line), Self::Take(n)) => line.take(now, n),
+            (Found::Line(line), Self::Take(n) | Self::Ask(n)) => line.take(now, n),
             (Found::Line(line), Self::Drain(n)) => {
                 line.drain_to(n, now);
                 Ok(())
@@ -210,7 +212,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         };
         if entry.marks == self.parity {
             let result = op.on(Found::State(&self.algorithm, &mut entry.value), now);
-            return Tried::Done(self.counted(result));
+            return Tried::Done(self.counted(op, result));
         }
         if entry.marks & IN_LINE != 0 {
             return Tried::InLine;
@@ -226,17 +228,17 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         Q: ?Sized + Eq,
     {
         match self.with(hash, key, |found| op.on(found, now)) {
-            Some(result) => Some(self.counted(result)),
+            Some(result) => Some(self.counted(op, result)),
             None => self.try_on_fresh(hash, key, now, op),
         }
     }
 
     #[inline(always)]
-    fn counted(&mut self, result: Result<(), Denied>) -> Result<(), Denied> {
-        if result.is_ok() {
-            self.tally.allowed += 1;
-        } else {
-            self.tally.denied += 1;
+    fn counted(&mut self, op: Op, result: Result<(), Denied>) -> Result<(), Denied> {
+        match (op, &result) {
+            (Op::Take(_) | Op::Ask(_), Ok(())) => self.tally.allowed += 1,
+            (Op::Take(_), Err(_)) => self.tally.denied += 1,
+            (Op::Ask(_), Err(_)) | (Op::Drain(_), _) => {}
         }
         result
     }
@@ -252,7 +254,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         if result.is_ok() && algorithm.fresh_at(&state) > now {
             return None;
         }
-        Some(self.counted(result))
+        Some(self.counted(op, result))
     }
 
     /// As [`change`](Self::change), inserting the key where that has to be. `None` if there is no place for it.
@@ -279,7 +281,7 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         self.shelf.insert(hash, owned, state, marks, at);
         place.fill();
         self.tally.inserted += 1;
-        Some(self.counted(result))
+        Some(self.counted(op, result))
     }
 
     /// A key is idle earlier now, or its line has changed.

@@ -13,7 +13,7 @@ pub struct KeyedStats {
     pub capacity: usize,
     /// Keys with a limit of their own.
     pub overrides: usize,
-    /// Requests admitted, and denied by the limit of their key.
+    /// Requests admitted on the spot; and denied by the limit of their key, on the spot or while they waited.
     pub decided: Decided,
     /// Keys that came.
     pub inserted: u64,

@@ -43,6 +43,9 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
         }
         let entered = lines.get(id)?.wait(slot, waker, ask);
         self.follow(id, ask.now);
+        if let Ok(Entered::Admitted) = entered {
+            self.tally.allowed += 1;
+        }
         Some(entered)
     }
 
@@ -82,7 +85,12 @@ impl<K: Eq, A: Algorithm> Shard<K, A> {
             self.lines.hurry(id);
             return waker;
         }
-        let Some((Outcome::Granted, want)) = slot.take() else { return None };
+        let (outcome, want) = slot.take()?;
+        if outcome != Outcome::Granted {
+            // Nobody has seen the refusal, either.
+            self.tally.cancelled += 1;
+            return None;
+        }
         match id.and_then(|id| self.lines.get(id).map(|line| (id, line))) {
             Some((id, line)) => {
                 // Everybody in line was charged after it, in this line or in the one before: hence the number 0.

@@ -4,6 +4,7 @@
 //! anyway, and its worker keeps the list of whom to tell while it has work.
 
 use crate::observe::Attached;
+use crate::panics::contain;
 use crate::pool::event::Outcome;
 use crate::shim::{AtomicU64, Mutex, Ordering, serial};
 use std::sync::Arc;
@@ -73,7 +74,9 @@ impl Meters {
     /// Tells all of them; a worker that does so again and again has them [at hand](Known).
     pub(super) fn tell(&self, tell: impl Fn(&dyn Meter)) {
         if self.is_anyone() {
-            Known::default().tell(self, tell);
+            // It may be the last hold on one that has gone meanwhile; a panic of that must not come between an event's number and
+            // its being shown.
+            contain(|| Known::default().tell(self, tell));
         }
     }
 }
@@ -99,8 +102,10 @@ impl Known {
     #[inline(never)]
     fn look(&mut self, meters: &Meters) {
         let list = meters.0.list.lock();
-        let version = meters.0.version.load(Ordering::Relaxed);
-        let (version, list) = (version, Arc::clone(&list));
-        *self = Self { version, list: Some(list) };
+        let now = Self { version: meters.0.version.load(Ordering::Relaxed), list: Some(Arc::clone(&list)) };
+        drop(list);
+        let before = std::mem::replace(self, now);
+        // Without the lock, as it may be the last hold on what is foreign; nor does that keep the others from being told.
+        contain(|| drop(before));
     }
 }

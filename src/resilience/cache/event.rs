@@ -5,9 +5,11 @@ use crate::sync::striped::Striped;
 pub(super) const HITS: usize = 0;
 pub(super) const STALE: usize = 1;
 pub(super) const FAILURE_HITS: usize = 2;
+/// But for those that joined.
 pub(super) const MISSES: usize = 3;
 pub(super) const JOINED: usize = 4;
-pub(super) const LOADS: usize = 5;
+/// That went well. None of these is a part of another, so that what is made of two by subtraction never goes back.
+pub(super) const LOADED: usize = 5;
 pub(super) const FAILED: usize = 6;
 pub(super) const EVICTED: usize = 7;
 

@@ -113,13 +113,15 @@ impl<K: Hash + Eq, V, E: Clone> Turn<K, V, E> {
         }
         self.lead = None;
         flight.finish(Arc::clone(&outcome));
-        inner.tally.add::<{ event::LOADS }>(lane());
         let name = inner.settings.name;
         if outcome.is_err() {
             inner.tally.add::<{ event::FAILED }>(lane());
             inner.observers.emit(|| CacheEvent::LoadFailed { name, key: hash });
-        } else if evicted.is_some() {
-            inner.stored(hash);
+        } else {
+            inner.tally.add::<{ event::LOADED }>(lane());
+            if evicted.is_some() {
+                inner.stored(hash);
+            }
         }
         if let Some(evicted) = &evicted {
             inner.evicted(evicted, replaced.as_ref());
@@ -385,7 +387,6 @@ impl<K: Hash + Eq, V, E: Clone> Lookup<K, V, E> {
                 if let Found::Old(entry) = found {
                     *this.old = Some(entry);
                 }
-                inner.tally.add::<{ event::MISSES }>(lane());
                 inner.tally.add::<{ event::JOINED }>(lane());
                 inner.observers.emit(|| CacheEvent::Coalesced { name, key: hash });
                 return None;

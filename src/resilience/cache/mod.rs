@@ -428,7 +428,7 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
     /// How things stand, and what was counted.
     pub fn stats(&self) -> CacheStats {
         let Inner { store, tally, .. } = &*self.inner;
-        let coalesced = tally.sum::<{ event::JOINED }>();
+        let (coalesced, failed_loads) = (tally.sum::<{ event::JOINED }>(), tally.sum::<{ event::FAILED }>());
         CacheStats {
             entries: store.len(),
             loading: self.inner.flights.parts().map(|part| part.lock().len()).sum(),
@@ -436,10 +436,10 @@ impl<K: Hash + Eq, V, E> Cache<K, V, E> {
             hits: tally.sum::<{ event::HITS }>(),
             stale_hits: tally.sum::<{ event::STALE }>(),
             failure_hits: tally.sum::<{ event::FAILURE_HITS }>(),
-            misses: tally.sum::<{ event::MISSES }>(),
+            misses: tally.sum::<{ event::MISSES }>() + coalesced,
             coalesced,
-            loads: tally.sum::<{ event::LOADS }>(),
-            failed_loads: tally.sum::<{ event::FAILED }>(),
+            loads: tally.sum::<{ event::LOADED }>() + failed_loads,
+            failed_loads,
             evictions: tally.sum::<{ event::EVICTED }>(),
         }
     }

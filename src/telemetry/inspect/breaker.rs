@@ -85,7 +85,7 @@ fn window<S: serde::Serializer>(window: &Option<WindowCounts>, serializer: S) ->
     serde::Serialize::serialize(&counts, serializer)
 }
 
-/// Each time it is inspected, one more history is kept.
+/// Each inspection keeps a history of its own, until the last clone of it is dropped.
 impl Inspect for CircuitBreaker {
     const COMPONENT: &'static str = "breaker";
     type View = BreakerView;
@@ -93,7 +93,7 @@ impl Inspect for CircuitBreaker {
     fn inspect(&self) -> Inspection<BreakerView> {
         let history = Arc::new(Mutex::new(VecDeque::with_capacity(KEPT)));
         let noted = Arc::clone(&history);
-        self.observe(move |event: &BreakerEvent| {
+        let attached = self.observers().attach(move |event: &BreakerEvent| {
             if let BreakerEvent::StateChanged { from, to, trigger, at, open_for, window, .. } = *event {
                 let change = BreakerChange { at, ago: Duration::ZERO, from, to, trigger, open_for, window };
                 let mut history = noted.lock();
@@ -105,6 +105,8 @@ impl Inspect for CircuitBreaker {
         });
         let weak = self.weak();
         Inspection::new(move || {
+            // It goes with whoever can look.
+            let _held = &attached;
             let breaker = weak()?;
             let stats = breaker.stats();
             let mut history: Vec<BreakerChange> = history.lock().iter().copied().collect();
@@ -139,5 +141,28 @@ impl BreakerView {
 impl From<BreakerView> for View {
     fn from(view: BreakerView) -> Self {
         Self::Breaker(view)
+    }
+}
+
+#[cfg(all(test, not(any(cofferdam_loom, cofferdam_shuttle))))]
+mod tests {
+    use super::Inspect;
+    use crate::resilience::CircuitBreaker;
+    use crate::telemetry::inspect::Inspector;
+
+    #[test]
+    fn a_breaker_is_observed_for_as_long_as_somebody_can_look() {
+        let (breaker, other) = (CircuitBreaker::new(), CircuitBreaker::new());
+        let is_observed = |breaker: &CircuitBreaker| breaker.observers().is_watched();
+        let inspector = Inspector::new();
+        assert!(inspector.add("shop", &breaker).is_ok());
+        assert!(inspector.add("shop", &other).is_err());
+        assert!(is_observed(&breaker) && !is_observed(&other), "nobody can look at one that was not added");
+        let inspection = other.inspect();
+        let clone = inspection.clone();
+        drop(inspection);
+        assert!(is_observed(&other));
+        drop((clone, inspector));
+        assert!(!is_observed(&breaker) && !is_observed(&other));
     }
 }

@@ -5,7 +5,7 @@
 //! They are typed, and with the feature `serde` they are written as JSON or anything else.
 //!
 //! A view is made when it is asked for. What can only be seen as it happens is noted from the moment at which somebody
-//! [inspects](Inspect::inspect) the component:
+//! [inspects](Inspect::inspect) the component, for as long as he keeps what that gives him:
 //!
 //! | component | seen at any time | noted from then on |
 //! |---|---|---|
@@ -38,7 +38,10 @@ pub use roster::{Entry, Held, Presence, Roster, RosterView};
 pub use semaphore::{SemaphoreView, WaiterView};
 
 use super::WatchError;
+use super::hub::FEW;
+use crate::panics::contain;
 use crate::shim::Mutex;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -138,7 +141,14 @@ pub struct Inspected {
 /// A cheap handle: clones are the same. It keeps no component alive, and forgets those that are gone.
 #[derive(Clone, Default)]
 pub struct Inspector {
-    list: Arc<Mutex<Vec<Arc<Named>>>>,
+    list: Arc<Mutex<List>>,
+}
+
+#[derive(Default)]
+struct List {
+    named: Vec<Arc<Named>>,
+    /// With so many, those that are gone are looked for: who never looks would keep them for ever.
+    enough: usize,
 }
 
 struct Named {
@@ -168,13 +178,19 @@ impl Inspector {
         loop {
             let there = {
                 let mut list = self.list.lock();
-                let taken = list.iter().position(|one| one.component == component && one.name == named.name);
-                match taken.and_then(|at| list.get(at)) {
+                let all = &mut list.named;
+                let taken = all.iter().find(|one| one.component == component && one.name == named.name);
+                match taken.map(Arc::clone) {
+                    Some(there) => there,
                     None => {
-                        list.push(named);
+                        all.push(named);
+                        let is_full = all.len() >= list.enough.max(FEW);
+                        drop(list);
+                        if is_full {
+                            self.sweep();
+                        }
                         return Ok(());
                     }
-                    Some(there) => Arc::clone(there),
                 }
             };
             if there.inspection.look().is_some() {
@@ -189,7 +205,7 @@ impl Inspector {
 
     /// How all of them are now, in the order in which they came.
     pub fn look(&self) -> Vec<Inspected> {
-        let list = self.list.lock().clone();
+        let list = self.list.lock().named.clone();
         let mut all = Vec::with_capacity(list.len());
         for named in list {
             match named.inspection.look() {
@@ -202,9 +218,20 @@ impl Inspector {
         all
     }
 
+    fn sweep(&self) {
+        let all = self.list.lock().named.clone();
+        // One that panics is there.
+        let is_gone = |one: &&Arc<Named>| contain(|| one.inspection.look().is_none()) == Some(true);
+        let gone: BTreeSet<_> = all.iter().filter(is_gone).map(Arc::as_ptr).collect();
+        let mut list = self.list.lock();
+        // Not the last ones of them: `all` is dropped without the lock.
+        list.named.retain(|one| !gone.contains(&Arc::as_ptr(one)));
+        list.enough = 2 * list.named.len();
+    }
+
     fn forget(&self, gone: &Arc<Named>) {
         // Not the last one of it: `gone` is dropped by the caller, without the lock.
-        self.list.lock().retain(|one| !Arc::ptr_eq(one, gone));
+        self.list.lock().named.retain(|one| !Arc::ptr_eq(one, gone));
     }
 }
 

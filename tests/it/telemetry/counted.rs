@@ -4,7 +4,7 @@ use super::{SECOND, collected, number};
 use cofferdam::group::TaskGroup;
 use cofferdam::limit::concurrency::{AdaptiveLimiter, Aimd, ConcurrencyLimiter};
 use cofferdam::limit::tiered::{Request, ResourceTiers};
-use cofferdam::limit::{KeyedMap, Quota, Tiered};
+use cofferdam::limit::{Keyed, KeyedEvent, KeyedMap, Quota, Tiered};
 use cofferdam::resilience::breaker::KeyedBreaker;
 use cofferdam::resilience::registry::Registry;
 use cofferdam::resilience::{Budget, Bulkhead, Cache, CircuitBreaker, Retry};
@@ -14,6 +14,8 @@ use cofferdam::testkit::{ManualClock, Polled, Sim};
 use cofferdam::time::Backoff;
 use futures_util::FutureExt;
 use std::future::{pending, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn ms(ms: u64) -> Duration {
@@ -188,6 +190,51 @@ fn of_what_is_made_by_key_or_name() {
 }
 
 #[test]
+fn of_a_keyed_limiter_each_request_once_as_it_is_told_of() {
+    let (telemetry, time) = (Telemetry::new(), ManualClock::new());
+    let keyed = Keyed::<u64>::builder(Quota::per_second(1).burst(3)).clock(time.clock());
+    let keyed = keyed.build().expect("a limiter");
+    telemetry.watch("it", &keyed).expect("the first");
+    let told: Arc<[AtomicU64; 4]> = Arc::default();
+    let count = Arc::clone(&told);
+    keyed.observe(move |event: &KeyedEvent<u64>| {
+        let at = match event {
+            KeyedEvent::Allowed { .. } => 0,
+            KeyedEvent::Denied { .. } => 1,
+            KeyedEvent::Granted { .. } => 2,
+            KeyedEvent::Cancelled { .. } => 3,
+            _ => return,
+        };
+        count[at].fetch_add(1, Ordering::Relaxed);
+    });
+    let of =
+        |outcome| number(&telemetry.samples(), "cofferdam_keyed_requests_total", &[("outcome", outcome)]);
+    let check = |what: &str, wanted: [u64; 4]| {
+        assert_eq!(told.each_ref().map(|count| count.load(Ordering::Relaxed)), wanted, "told: {what}");
+        let counted = ["allowed", "denied", "granted", "cancelled"].map(of);
+        assert_eq!(counted, wanted.map(|count| Some(count as f64)), "counted: {what}");
+    };
+    keyed.drain_to(&7, 1).expect("room");
+    check("what a server says is no request", [0, 0, 0, 0]);
+    keyed.try_acquire(&7).expect("one is left");
+    assert!(keyed.try_acquire(&7).is_err());
+    assert!(Polled::new(keyed.acquire_timeout(&7, ms(500))).poll().expect("too late").is_err());
+    check("on the spot", [1, 2, 0, 0]);
+    let mut waiting = [1, 1, 3, 3].map(|tokens| Polled::new(keyed.acquire_many(&7, tokens)));
+    assert!(waiting.iter_mut().all(|one| one.poll().is_none()));
+    check("who waits has not been denied", [1, 2, 0, 0]);
+    time.advance(ms(1000));
+    let [mut granted, dropped, mut hopeless, unseen] = waiting;
+    granted.poll().expect("its turn").expect("granted");
+    drop(dropped);
+    check("after a wait", [1, 2, 1, 1]);
+    keyed.set(Quota::per_second(1).burst(2));
+    assert!(hopeless.poll().expect("never").is_err());
+    drop(unseen);
+    check("the limits were changed meanwhile", [1, 3, 1, 2]);
+}
+
+#[test]
 fn of_a_channel_by_either_end() {
     let telemetry = Telemetry::new();
     let (sender, receiver) = channel::<u8>(4).expect("a channel");
@@ -221,6 +268,28 @@ fn of_every_tier() {
     let of = |tier| number(&samples, "cofferdam_tiered_hits_total", &[("tier", tier)]);
     let tiers = ["global", "route", "resource", "sub_resource", "user"];
     assert_eq!(tiers.map(of), [0.0, 0.0, 0.0, 0.0, 1.0].map(Some));
+}
+
+#[test]
+fn of_a_cache_no_load_counts_as_one_that_went_well_before_it_is_known_to_have_failed() {
+    let telemetry = Telemetry::new();
+    let cache = Cache::<u64, u64, ()>::new(8).expect("a cache");
+    telemetry.watch("it", &cache).expect("the first");
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            for key in 0..20_000 {
+                let load = cache.get_or_load(&key, || ready(Err(())));
+                assert!(load.now_or_never().expect("ready").is_err());
+            }
+        });
+        while !loading.is_finished() {
+            let ok = number(&telemetry.samples(), "cofferdam_cache_loads_total", &[("outcome", "ok")]);
+            assert_eq!(ok, Some(0.0));
+            let stats = cache.stats();
+            assert_eq!(stats.loads, stats.failed_loads);
+        }
+    });
+    assert_eq!((cache.stats().loads, cache.stats().misses), (20_000, 20_000));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use cofferdam::limit::{ConcurrencyLimiter, Keyed, Quota, Tiered, TokenBucket};
 use cofferdam::pool::WorkerPool;
 use cofferdam::resilience::{Bulkhead, CircuitBreaker, Fallback, Retry};
 use cofferdam::sync::Semaphore;
-use cofferdam::telemetry::{Logger, Record, Telemetry};
+use cofferdam::telemetry::inspect::{Inspect, Inspection, Inspector, SemaphoreView};
+use cofferdam::telemetry::{Logger, Readings, Record, Scope, Source, Telemetry, Watch};
 use std::sync::{Arc, Mutex, Weak};
 
 /// A sink, and what shows whether it is still held.
@@ -89,4 +90,62 @@ fn a_component_that_is_gone_takes_what_looked_at_it() {
     assert!(sink.upgrade().is_some(), "a clone is not the last");
     drop(telemetry);
     assert!(sink.upgrade().is_none());
+}
+
+/// A component that lives for a moment, and what shows how many are still known.
+struct Brief {
+    semaphore: Arc<Semaphore>,
+    known: Arc<()>,
+}
+
+impl Brief {
+    fn new(known: &Arc<()>) -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(1)), known: Arc::clone(known) }
+    }
+}
+
+impl Watch for Brief {
+    const COMPONENT: &'static str = "brief";
+
+    fn watch(&self, _: &mut Scope<'_>) -> Box<dyn Source> {
+        let (semaphore, known) = (Arc::downgrade(&self.semaphore), Arc::clone(&self.known));
+        Box::new(move |_: &mut Readings<'_>| {
+            let _known = &known;
+            semaphore.strong_count() > 0
+        })
+    }
+}
+
+impl Inspect for Brief {
+    const COMPONENT: &'static str = "brief";
+    type View = SemaphoreView;
+
+    fn inspect(&self) -> Inspection<SemaphoreView> {
+        let (inspection, known) = (self.semaphore.inspect(), Arc::clone(&self.known));
+        Inspection::new(move || {
+            let _known = &known;
+            inspection.look()
+        })
+    }
+}
+
+#[test]
+fn components_that_are_gone_are_forgotten_though_nobody_reads() {
+    let (known, telemetry, inspector) = (Arc::new(()), Telemetry::new(), Inspector::new());
+    let lasting: Vec<_> = (0..200).map(|_| Brief::new(&known)).collect();
+    for (number, one) in lasting.iter().enumerate() {
+        telemetry.watch(format!("lasting {number}"), one).expect("the first");
+        inspector.add(format!("lasting {number}"), one).expect("the first");
+    }
+    for number in 0..5000 {
+        let brief = Brief::new(&known);
+        telemetry.watch(number.to_string(), &brief).expect("the first");
+        inspector.add(number.to_string(), &brief).expect("the first");
+    }
+    let count = Arc::strong_count(&known);
+    // Three times the lasting: they, the watched and the inspected; and of the latter two as many again that are gone.
+    assert!(count < 1200, "{count} are held");
+    let (taken, held) = (&lasting[7], Arc::strong_count(&known));
+    assert!(telemetry.watch("lasting 7", taken).is_err() && inspector.add("lasting 7", taken).is_err());
+    assert_eq!((inspector.look().len(), Arc::strong_count(&known) <= held), (200, true));
 }
