@@ -7,7 +7,7 @@
 //!
 //! | the job is pending, and | the worker |
 //! |---|---|
-//! | has given way, after another task or a turn of the executor | polls it again; that is one of the [polls](TURN) before it lets go |
+//! | has given way, after another task or a turn of the executor | polls it again, which counts as [several tasks](SECOND_POLL) of its [turn](TURN) |
 //! | has given way again; or the first time, but it asks for something, or its time or the pool's is over | wakes itself, and lets go of its thread unless that ends the job |
 //! | has not | waits to be woken |
 
@@ -44,8 +44,11 @@ use std::time::Duration;
 use steps::{begin_with, cancelled, tell_started, tell_stopped};
 use stopwatch::Stopwatch;
 
-/// Polls of tasks that are new, or have given way, after which a worker lets its executor run something else.
+/// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 128 };
+
+/// As so many of these counts the second poll of one that has given way: it may compute for long.
+const SECOND_POLL: u32 = TURN.div_ceil(8);
 
 pin_project! {
     /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
@@ -95,7 +98,7 @@ pin_project! {
         idle: Idle,
         // Whether the job may be about to give way: it was not polled before, or did so the last time.
         may_yield: bool,
-        // Places that became free, and times that the job gave way, since those in line were last told.
+        // Places that became free, and times that the worker let go as its job gave way, since those in line were last told.
         untold: usize,
     }
 }
@@ -479,7 +482,7 @@ impl Future for Worker {
                 if polled.is_pending() {
                     if hand.may_yield {
                         if !std::mem::replace(&mut again, true) && hand.task.may_go_on(shared) {
-                            left = left.saturating_sub(1);
+                            left = left.saturating_sub(SECOND_POLL);
                             continue;
                         }
                         cx.waker().wake_by_ref();

@@ -25,7 +25,8 @@ pub(crate) fn overhear<R>(cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'
     (polled, ear.has_heard.load(Ordering::Relaxed))
 }
 
-/// Whether that is known by now to who is polled in there.
+/// For who is polled in there, with the waker that it was given: whether its task is to be polled again already. (Of the innermost
+/// that overhears; where pools are nested, that may be an outer one's.)
 #[inline]
 pub(crate) fn is_overheard(waker: &Waker) -> bool {
     if !std::ptr::eq(waker.vtable(), &raw const EAR) {
