@@ -45,9 +45,10 @@
 //! A worker runs up to 128 tasks before it lets its executor run something else, unless it runs out of them or one has to wait.
 //! One that gives way (wakes itself in its poll, as `yield_now` of most libraries does; tokio's wakes later) is polled again at
 //! once, as no other task of the pool could run in its place; if it then gives way again, the executor has its turn. A second poll
-//! counts as 16 tasks, so the executor waits for 8 of them at the most. So a long computation that gives way every 100 µs holds
-//! the executor's thread for 200 µs at a time, and many that give way once each hold it for up to 1.6 ms. A task that has waited for
-//! something before, one that may be repeated, and one in a [wrapper](PoolBuilder::wrap) go by way of the executor each time.
+//! counts as two tasks, so the executor waits for 43 of them at the most. So a long computation that gives way every 100 µs holds
+//! the executor's thread for 200 µs at a time, and many that give way once each hold it for up to 8.6 ms: for two thirds of what
+//! as many computations would that do not. A task that has waited for something before, one that may be repeated, and one in a
+//! [wrapper](PoolBuilder::wrap) go by way of the executor each time.
 //!
 //! # Many workers
 //!

@@ -7,7 +7,7 @@
 //!
 //! | the job is pending, and | the worker |
 //! |---|---|
-//! | has given way, after another task or a turn of the executor | polls it again, which counts as [several tasks](SECOND_POLL) of its [turn](TURN) |
+//! | has given way, after another task or a turn of the executor | polls it again, which counts as [two tasks](SECOND_POLL) of its [turn](TURN) |
 //! | has given way again; or the first time, but it asks for something, or its time or the pool's is over | wakes itself, and lets go of its thread unless that ends the job |
 //! | has not | waits to be woken |
 
@@ -47,8 +47,8 @@ use stopwatch::Stopwatch;
 /// Tasks that a worker begins before it lets its executor run something else.
 const TURN: u32 = if cfg!(any(cofferdam_loom, cofferdam_shuttle)) { 1 } else { 128 };
 
-/// As so many of these counts the second poll of one that has given way: it may compute for long.
-const SECOND_POLL: u32 = TURN.div_ceil(8);
+/// As so many of these counts the second poll of one that has given way, which has asked for that.
+const SECOND_POLL: u32 = 2;
 
 pin_project! {
     /// One worker of a pool: a future that runs the pool's tasks, one at a time, until the pool is closed and its queue
