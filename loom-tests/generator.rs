@@ -7,6 +7,7 @@
 //! | an emit elsewhere keeps its hands off the tray during a poll | 2 | 3 | `is_inside` that asks only whether anybody polls |
 //! | so does one on a thread that has polled before | 2 | 3 | `end` that leaves the name where it is |
 //! | what is emitted behind a value of another thread comes behind it | 2 | 3 | `lay` without a look at the word; what was laid down put at the end of the queue |
+//! | a value that comes as the stream ends is given out, or not taken | 2 | 3 | `CLOSED` set in a turn of the latch after the one that found nothing |
 //!
 //! A wake-up that is lost shows as a deadlock, and two threads on the tray as an access that loom refuses.
 
@@ -30,7 +31,7 @@ fn poll(outlet: &mut Outlet<u32>, waker: &Waker, own: &mut Option<u32>) -> Poll<
 fn poll_with(outlet: &mut Outlet<u32>, waker: &Waker, producer: impl FnOnce(&Slot<u32>)) -> Poll<u32> {
     if outlet.begin() {
         let slot = Arc::clone(outlet.tray());
-        if let ((), Some(value)) = outlet.run(waker, || producer(&slot)) {
+        if let Some(value) = outlet.run(waker, || producer(&slot)) {
             return Poll::Ready(value);
         }
     }
@@ -160,4 +161,26 @@ fn values_come_in_the_order_in_which_threads_see_them_emitted() {
             assert!(!is_second || place(1) < place(7), "{values:?}");
         });
     }
+}
+
+#[test]
+fn at_the_end_no_value_is_taken_that_is_not_given_out() {
+    loom::model(|| {
+        let outlet = Outlet::with(0);
+        let thread = {
+            let slot = Arc::clone(outlet.tray());
+            thread::spawn(move || {
+                let mut value = Some(7);
+                let _ = slot.poll_emit(&mut value, Waker::noop());
+                value.is_none()
+            })
+        };
+        let mut is_given = false;
+        while let Popped::Value(value) = outlet.pop(Waker::noop(), true) {
+            assert_eq!(value, 7);
+            is_given = true;
+        }
+        outlet.close();
+        assert_eq!(thread.join().unwrap(), is_given);
+    });
 }

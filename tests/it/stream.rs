@@ -1,5 +1,6 @@
 //! Streams that are made, and streams that are brought together.
 
+mod foreign;
 mod generator;
 mod merge;
 

@@ -85,7 +85,7 @@ where
 ///
 /// # Panics
 /// A panic of the producer goes through to whoever polls. The producer is dropped; what it had emitted is still given out,
-/// and then the stream is at its end.
+/// and then the stream is at its end. A panic of a waker goes through as well, but costs neither a value nor the producer.
 ///
 /// # Cost
 /// Three allocations at the first poll: for the producer, for what it shares with the stream, and for values that lie ready. None
@@ -188,17 +188,18 @@ where
     /// Lets the producer run, if there is one, and drops it at its end. What it has laid down comes back.
     #[inline(always)]
     fn run(&mut self, cx: &mut Context<'_>) -> Option<T> {
-        let outlet = self.outlet.as_mut()?;
-        // It is not polled again after a panic.
-        let doomed = Doomed(&mut self.producer);
-        let producer = doomed.0.as_mut()?;
-        let (polled, value) = outlet.run(cx.waker(), || producer.as_mut().poll(cx));
-        mem::forget(doomed);
-        if let Poll::Ready(end) = polled {
-            self.end = Some(end);
-            self.producer = None;
-        }
-        value
+        let Self { outlet, producer, end, .. } = self;
+        outlet.as_mut()?.run(cx.waker(), || {
+            // It is not polled again after a panic of its own.
+            let doomed = Doomed(producer);
+            let Some(producer) = doomed.0 else { return };
+            if let Poll::Ready(ended) = producer.as_mut().poll(cx) {
+                *end = Some(ended);
+                // In here, as its drop may panic, too.
+                *doomed.0 = None;
+            }
+            mem::forget(doomed);
+        })
     }
 
     /// Where there is more to it than to let the producer run: whether it is to run.

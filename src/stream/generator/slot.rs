@@ -41,18 +41,23 @@
 //! | pop | the generator | it is polled, and nothing was laid down; it then wakes those in `waiting` |
 //! | park | the generator | it finds no value, in the same turn of the latch |
 //! | unpark | the generator, polled again; or a push | |
+//! | close | the generator | it finds no value and its producer is at its end, in the same turn of the latch; it is closed or dropped |
 //!
 //! An emit is most often inside the producer, which the generator polls itself when there is room: it needs no wake-up, and
 //! leaves no waker. It knows by the tray that it is inside, and by the waker that it is polled with. Any other (in another task,
 //! or below a combinator with wakers of its own) leaves its waker in `waiting`, in the turn of the latch in which it found no
 //! room: a pop is either before that turn, and there was room, or after it, and finds the waker. That the tray is full holds up
 //! only emits inside, which are on the thread that takes what lies there: they tell it to do so with care.
+//!
+//! Who goes on with an emit on another thread while the poll lasts in which it was begun may be told too early that it is done: that
+//! its value lies on the tray shows only inside, that it was pushed since the poll began is not looked for there. It is one value,
+//! and comes in its order all the same.
 
 #![forbid(unsafe_code)]
 
 use super::tray::{Taker, Tray};
 use crate::shim::{AtomicUsize, Ordering};
-use crate::wait::{Latch, Turn};
+use crate::wait::{Latch, Panicked, Turn};
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
@@ -104,8 +109,27 @@ impl Waiting {
         None
     }
 
+    /// One that panics keeps nobody asleep.
     fn wake(self) {
-        self.first.into_iter().chain(self.more).for_each(Waker::wake);
+        let mut panicked = Panicked::default();
+        for waker in self.first.into_iter().chain(self.more) {
+            panicked.catch(|| waker.wake());
+        }
+        panicked.resume();
+    }
+}
+
+/// A value that goes back to where it was, unless it is taken out of this.
+struct Back<'a, T>(&'a Queue<T>, Option<T>);
+
+impl<T> Drop for Back<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.1.take() {
+            let mut state = self.0.state.brief();
+            state.values.push_front(value);
+            self.0.set_word(&state, self.0.word(&state) + VALUE);
+        }
     }
 }
 
@@ -188,21 +212,31 @@ impl<T> Queue<T> {
     fn settle(&self, value: T) -> Option<T> {
         let mut state = self.state.brief();
         self.insert(&mut state, value);
-        self.pop(state).ok()
+        self.pop(state, false).ok()
     }
 
-    /// The oldest value, at the end of the turn; what is said otherwise, too.
+    /// The oldest value, at the end of the turn; or the word, without one. If that is the `end`, nothing is taken from this very
+    /// turn on: it would not be given out.
     #[inline(always)]
-    fn pop(&self, mut state: Turn<'_, State<T>>) -> Result<T, usize> {
+    fn pop(&self, mut state: Turn<'_, State<T>>, end: bool) -> Result<T, usize> {
         let word = self.word(&state);
-        let Some(value) = state.values.pop_front() else { return Err(word) };
+        let Some(value) = state.values.pop_front() else {
+            if !end {
+                return Err(word);
+            }
+            self.set_word(&state, word | CLOSED);
+            return Err(word | CLOSED);
+        };
         self.set_word(&state, (word & !WAITING) - VALUE);
-        if word & WAITING != 0 {
-            let waiting = std::mem::take(&mut state.waiting);
-            drop(state);
-            waiting.wake();
+        if word & WAITING == 0 {
+            return Ok(value);
         }
-        Ok(value)
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        // They are foreign code, and may panic.
+        let mut back = Back(self, Some(value));
+        waiting.wake();
+        back.1.take().ok_or(word)
     }
 }
 
@@ -289,8 +323,9 @@ impl<T> Slot<T> {
             self.shared.set_word(&state, self.shared.word(&state) | WAITING);
         }
         drop(state);
-        drop(mine);
+        // First, as the other's drop may panic.
         woken.map(Waker::wake).unwrap_or_default();
+        drop(mine);
         if pushed == Pushed::Done { Poll::Ready(()) } else { Poll::Pending }
     }
 }
@@ -308,13 +343,11 @@ impl<T> Outlet<T> {
 
     /// Polls the producer, by `poll`, with that waker. What it has laid down is to be given out.
     #[inline(always)]
-    pub(crate) fn run<R>(&mut self, waker: &Waker, poll: impl FnOnce() -> R) -> (R, Option<T>) {
-        let (polled, value, care) = self.during(waker, poll, Queue::rescue);
-        let value = match value {
-            Some(value) if care => self.shared().settle(value),
-            value => value,
-        };
-        (polled, value)
+    pub(crate) fn run(&mut self, waker: &Waker, poll: impl FnOnce()) -> Option<T> {
+        match self.during(waker, poll, Queue::rescue) {
+            (Some(value), true) => self.shared().settle(value),
+            (value, _) => value,
+        }
     }
 
     /// The generator is polled, and so is not to be woken. Whether the producer may be run, as there is room.
@@ -335,9 +368,9 @@ impl<T> Outlet<T> {
     #[inline]
     pub(crate) fn pop(&self, waker: &Waker, end: bool) -> Popped<T> {
         let queue = self.shared();
-        match queue.pop(queue.state.brief()) {
+        match queue.pop(queue.state.brief(), end) {
             Ok(value) => Popped::Value(value),
-            Err(word) if end || word & CLOSED != 0 => Popped::Over,
+            Err(word) if word & CLOSED != 0 => Popped::Over,
             Err(_) => self.park(waker),
         }
     }

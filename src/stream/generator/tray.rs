@@ -39,6 +39,9 @@ use std::task::Waker;
 const FULL: usize = 1;
 const CARE: usize = 1 << 1;
 
+/// There are machines that align a word of eight bytes to two.
+const _: () = assert!(align_of::<u64>() > FULL | CARE);
+
 thread_local_const! {
     /// Something of which the address is the name of a thread: the bits of `FULL` and `CARE` are 0 there.
     static HERE: u64 = 0;
@@ -185,21 +188,20 @@ impl<T, S> Taker<T, S> {
     /// Runs `poll`, to which that waker is handed on: emits that it runs are inside. What lies there afterwards, and whether
     /// something has gone another way. After a panic `rescue` is given what lies there.
     #[inline(always)]
-    pub(super) fn during<R>(
+    pub(super) fn during(
         &mut self,
         waker: &Waker,
-        poll: impl FnOnce() -> R,
+        poll: impl FnOnce(),
         rescue: fn(&S, T),
-    ) -> (R, Option<T>, bool) {
+    ) -> (Option<T>, bool) {
         let tray = &*self.0;
         // SAFETY: G3: by `&mut self` nobody is in `during`.
         tray.waker.with_mut(|known| unsafe { *known = waker });
         tray.polled.store(name(), Ordering::Relaxed);
         let unwinding = Unwinding(tray, rescue);
-        let polled = poll();
+        poll();
         mem::forget(unwinding);
         // SAFETY: this is the end.
-        let (value, care) = unsafe { tray.end() };
-        (polled, value, care)
+        unsafe { tray.end() }
     }
 }
