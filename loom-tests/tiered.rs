@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | a resume between the look and the wait is not missed | 2 | 3 | a newcomer counted after his last look at the buckets |
 //! | nor is a refund | 2 | 3 | the same; no last look under the queue's mutex |
-//! //! | a grant and giving up: never both, the next is served | 2 | 3 | `abandon` that gives no grant back |
+//! | a grant and giving up: never both, the next is served | 2 | 3 | `abandon` that gives no grant back |
 //! | queueing against the firing timer: nobody sleeps on | 2 | 3 | a sleep that is ready when armed, ignored |
 //!
 //! That all tiers are charged or none is a matter of plain mutexes over several shards, among which random keys are spread;
