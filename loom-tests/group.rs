@@ -6,7 +6,7 @@
 //! | a group without room is woken by the member that makes it | 2 | 3 | the same of `poll_room` |
 //! | a member that its executor drops while it is being handed over has one outcome | 2 | 3 | `accept` forgets that it was withdrawn |
 //! | a group that is dropped ends a member that has not begun, or is at work | 2 | 3 | its context is not cancelled |
-//! | each item has one outcome, and the consumer is woken for it and for the end | 2 | 2 | `poll_outcome` registers after it has looked; the last worker wakes nobody |
+//! | each item has one outcome, and the consumer is woken for it and for the end | 2 | 2 | the consumer registers after it has looked, or does not look again; an outcome that is wanted wakes nobody; nor does the last worker |
 //! | two workers share a source, and its outcomes keep their order | 3 | 1 | no turns at the source |
 //!
 //! A wake-up that is lost shows as a deadlock.

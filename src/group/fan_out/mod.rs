@@ -16,8 +16,7 @@ use crate::task::{ItemError, Items, Spawn};
 use crate::time::Clock;
 use futures_core::Stream;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::time::Duration;
 
 /// The most that can be in hand besides what is worked on.
@@ -271,14 +270,15 @@ where
         // the workers back for.
         let mut outcomes = self.ahead(MOST_AHEAD).unordered();
         let mut all = Vec::new();
-        while let Some((index, outcome)) = poll_fn(|cx| Pin::new(&mut outcomes).poll_next(cx)).await {
+        let each = |index, outcome| {
             if all.len() <= index {
                 all.resize_with(index + 1, || None);
             }
             if let Some(place) = all.get_mut(index) {
                 *place = Some(outcome);
             }
-        }
+        };
+        outcomes.for_each(each).await;
         // Each has one by now.
         all.into_iter().flatten().collect()
     }
@@ -290,9 +290,8 @@ where
     pub async fn finish(self) -> Report<S::Item, W::Err> {
         let mut outcomes = self.ahead(AHEAD_OF_NOBODY).unordered();
         let mut failures = Vec::new();
-        while let Some((index, outcome)) = poll_fn(|cx| Pin::new(&mut outcomes).poll_next(cx)).await {
-            failures.extend(outcome.err().map(|error| (index, error)));
-        }
+        let each = |index, outcome: Result<_, _>| failures.extend(outcome.err().map(|error| (index, error)));
+        outcomes.for_each(each).await;
         failures.sort_unstable_by_key(|(index, _)| *index);
         Report { progress: outcomes.progress(), failures }
     }

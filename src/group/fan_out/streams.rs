@@ -1,18 +1,23 @@
 //! The outcomes of a fan-out as streams.
 
 use super::work::Work;
-use super::worker::{Outcome, Present, Progress, Setup, Shared, Unplaced};
-use super::{FanOut, Placed};
+use super::worker::{Outcome, Placed, Present, Progress, Setup, Shared, Unplaced};
+use super::{AHEAD_OF_NOBODY, FanOut};
 use crate::panics::forget;
 use crate::shim::Arc;
-use crate::sync::OwnedPermit;
 use crate::task::{AsTheyCome, BoxTask, Caught, InOrder, ItemError};
 use futures_core::{FusedStream, Stream};
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-type Place<S, W> = (Outcome<<S as Stream>::Item, W>, OwnedPermit);
+type Place<S, W> = Placed<<S as Stream>::Item, W>;
+
+/// So many outcomes whoever takes them all is woken for, if more will come: at most half of what may be in hand besides what
+/// is worked on.
+const MANY: usize = AHEAD_OF_NOBODY / 2;
 
 macro_rules! stream {
     ($(#[$doc:meta])+ $name:ident holds $finished:ident gives $out:ty, left $index:ident $outcome:ident: $left:expr) => {
@@ -46,8 +51,8 @@ macro_rules! stream {
             W::Ok: Send + 'static,
             W::Err: Send + 'static,
         {
-            pub(super) fn start(fan_out: FanOut<S, W, Placed>) -> Self {
-                let FanOut { source, work, home: Placed(home), options } = fan_out;
+            pub(super) fn start(fan_out: FanOut<S, W, super::Placed>) -> Self {
+                let FanOut { source, work, home: super::Placed(home), options } = fan_out;
                 let (context, limit) = options.context();
                 // No more workers than items.
                 let most = source.size_hint().1.unwrap_or(usize::MAX).max(1);
@@ -71,6 +76,25 @@ macro_rules! stream {
                     })));
                 }
                 outcomes
+            }
+
+            /// What `next` finds; after the last of that, what is left of the input.
+            fn poll_by<R>(
+                &mut self,
+                cx: &mut Context<'_>,
+                next: impl FnOnce(&Shared<S, W, $finished<Place<S, W>>>, &mut Context<'_>) -> Poll<Option<R>>,
+                left: impl FnOnce(usize, Outcome<S::Item, W>) -> R,
+            ) -> Poll<Option<R>> {
+                self.waiting.retain_mut(|worker| worker.as_mut().poll(cx).is_pending());
+                let (Some(shared), false) = (&self.shared, self.over) else { return Poll::Ready(None) };
+                if let Some(out) = ready!(next(shared, cx)) {
+                    return Poll::Ready(Some(out));
+                }
+                // Also if it goes on with a panic.
+                self.over = true;
+                let Some((index, outcome)) = shared.leave_one(cx) else { return Poll::Ready(None) };
+                self.over = false;
+                Poll::Ready(Some(left(index, outcome)))
             }
 
             /// How far it is, at this moment.
@@ -104,17 +128,10 @@ macro_rules! stream {
             type Item = $out;
 
             fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<$out>> {
-                let this = self.get_mut();
-                this.waiting.retain_mut(|worker| worker.as_mut().poll(cx).is_pending());
-                let (Some(shared), false) = (&this.shared, this.over) else { return Poll::Ready(None) };
-                if let Some(out) = ready!(shared.poll_outcome(cx)) {
-                    return Poll::Ready(Some(out.unplaced()));
-                }
-                // Also if it goes on with a panic.
-                this.over = true;
-                let Some(($index, $outcome)) = shared.leave_one(cx) else { return Poll::Ready(None) };
-                this.over = false;
-                Poll::Ready(Some($left))
+                let next = |shared: &Shared<_, _, $finished<_>>, cx: &mut Context<'_>| {
+                    shared.poll_outcome(cx).map(|out| out.map(Unplaced::unplaced))
+                };
+                self.get_mut().poll_by(cx, next, |$index, $outcome| $left)
             }
         }
 
@@ -172,4 +189,32 @@ stream! {
     /// As [`ParOrdered`].
     ParUnordered holds AsTheyCome gives (usize, Result<W::Ok, ItemError<S::Item, W::Err>>),
     left index outcome: (index, outcome)
+}
+
+impl<S, W> ParUnordered<S, W>
+where
+    S: Stream + Send + 'static,
+    S::Item: Send + 'static,
+    W: Work<S::Item> + Send + Sync + 'static,
+    W::Future: Send + 'static,
+    W::Ok: Send + 'static,
+    W::Err: Send + 'static,
+{
+    /// Calls `each` for all outcomes, of which it is woken for many at a time.
+    pub(super) async fn for_each(&mut self, mut each: impl FnMut(usize, Outcome<S::Item, W>)) {
+        let mut all = VecDeque::new();
+        while poll_fn(|cx| {
+            let many =
+                |shared: &Shared<_, _, _>, cx: &mut Context<'_>| shared.poll_outcomes(cx, MANY, &mut all);
+            self.poll_by(cx, many, &mut each)
+        })
+        .await
+        .is_some()
+        {
+            // An outcome that is left over has been told of already.
+            for (index, (outcome, _place)) in all.drain(..) {
+                each(index, outcome);
+            }
+        }
+    }
 }

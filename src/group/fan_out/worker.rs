@@ -19,8 +19,9 @@
 use super::work::Work;
 use crate::shim::{Arc, AtomicWaker, Mutex, Spin};
 use crate::sync::{self, OwnedPermit, Permit, Semaphore};
-use crate::task::{Caught, Ended, Finished, ItemError, Panic};
+use crate::task::{AsTheyCome, Caught, Ended, Finished, ItemError, Panic};
 use futures_core::Stream;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -33,7 +34,7 @@ const TURNS_TO_TRY: u32 = 6;
 pub(super) type Outcome<I, W> = Result<<W as Work<I>>::Ok, ItemError<I, <W as Work<I>>::Err>>;
 
 /// With the place that it takes until it is given out.
-type Placed<I, W> = (Outcome<I, W>, OwnedPermit);
+pub(super) type Placed<I, W> = (Outcome<I, W>, OwnedPermit);
 
 pub(super) struct Shared<S, W, D>
 where
@@ -60,6 +61,8 @@ pub(super) struct State<D> {
     panic: Option<Panic>,
     progress: Progress,
     given: usize,
+    /// The consumer waits for so many outcomes; 0, if it does not.
+    wanted: usize,
 }
 
 /// How far a fan-out is.
@@ -125,7 +128,15 @@ where
     pub(super) fn new(source: S, work: W, finished: D, setup: Setup) -> Option<Self> {
         let places = u32::try_from(setup.window).ok()?;
         let progress = Progress::default();
-        let state = State { finished, workers: setup.workers, ended: None, panic: None, progress, given: 0 };
+        let state = State {
+            finished,
+            workers: setup.workers,
+            ended: None,
+            panic: None,
+            progress,
+            given: 0,
+            wanted: 0,
+        };
         Some(Self {
             work,
             fail_fast: setup.fail_fast,
@@ -178,7 +189,7 @@ where
     /// Items are finished in the way of `D`.
     fn finish(&self, index: usize, outcome: Outcome<S::Item, W>, place: OwnedPermit) {
         let failed = matches!(&outcome, Err(error) if error.is_failed() || error.is_panic());
-        let ends = {
+        let (ends, wakes) = {
             let mut state = self.state.lock();
             state.progress.count(&outcome);
             let given = state.given;
@@ -187,12 +198,18 @@ where
             if ends {
                 state.ended.get_or_insert(Ended::Failed { index });
             }
-            ends
+            let wakes = state.wanted > 0 && state.finished.has(state.wanted);
+            if wakes {
+                state.wanted = 0;
+            }
+            (ends, wakes)
         };
         if ends {
             self.context.cancel("an item failed");
         }
-        self.consumer.wake();
+        if wakes {
+            self.consumer.wake();
+        }
     }
 
     /// The next outcome for the consumer, who is woken if there is none yet.
@@ -200,17 +217,34 @@ where
     where
         D::Out: Unplaced,
     {
-        self.consumer.register(cx.waker());
-        let (taken, left) = {
-            let mut state = self.state.lock();
+        self.poll_state(cx, 1, |state| {
             let taken = state.finished.take();
             state.given += usize::from(taken.is_some());
-            (taken, state.workers)
-        };
-        match taken {
-            Some(out) => Poll::Ready(Some(out)),
-            None if left > 0 => Poll::Pending,
-            None => Poll::Ready(None),
+            taken
+        })
+    }
+
+    /// What `take` finds, for the consumer; who is woken, if that is nothing yet, when there are `enough` outcomes or no more
+    /// will come.
+    fn poll_state<R>(
+        &self,
+        cx: &mut Context<'_>,
+        enough: usize,
+        mut take: impl FnMut(&mut State<D>) -> Option<R>,
+    ) -> Poll<Option<R>> {
+        let taken = take(&mut self.state.lock());
+        if taken.is_some() {
+            return Poll::Ready(taken);
+        }
+        // Before the look: whoever finishes an item after it finds that it is wanted, and this waker.
+        self.consumer.register(cx.waker());
+        let mut state = self.state.lock();
+        match take(&mut state) {
+            None if state.workers > 0 => {
+                state.wanted = enough;
+                Poll::Pending
+            }
+            taken => Poll::Ready(taken),
         }
     }
 
@@ -232,6 +266,25 @@ where
         let index = state.progress.drawn + state.progress.not_run;
         state.progress.not_run += 1;
         Some((index, Err(ItemError::not_run(item, ended))))
+    }
+}
+
+impl<S, W> Shared<S, W, AsTheyCome<Placed<S::Item, W>>>
+where
+    S: Stream,
+    W: Work<S::Item>,
+{
+    /// All outcomes that there are, if there are `enough` or no more will come, into `all`, which is empty; none at the end.
+    pub(super) fn poll_outcomes(
+        &self,
+        cx: &mut Context<'_>,
+        enough: usize,
+        all: &mut VecDeque<(usize, Placed<S::Item, W>)>,
+    ) -> Poll<Option<()>> {
+        self.poll_state(cx, enough, |state| {
+            let is_enough = state.finished.has(if state.workers > 0 { enough } else { 1 });
+            is_enough.then(|| state.finished.swap(all))
+        })
     }
 }
 

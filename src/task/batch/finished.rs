@@ -12,6 +12,10 @@ pub(crate) trait Finished<R> {
 
     /// The next to be given out, if it is there.
     fn take(&mut self) -> Option<Self::Out>;
+
+    /// Whether it is there, and so many are kept.
+    #[cfg(feature = "group")]
+    fn has(&self, enough: usize) -> bool;
 }
 
 /// As they come.
@@ -20,6 +24,13 @@ pub(crate) struct AsTheyCome<R>(VecDeque<(usize, R)>);
 impl<R> AsTheyCome<R> {
     pub(crate) fn new() -> Self {
         Self(VecDeque::new())
+    }
+
+    /// All that are there, in exchange for the memory of `empty`, in which there are none.
+    #[cfg(feature = "group")]
+    pub(crate) fn swap(&mut self, empty: &mut VecDeque<(usize, R)>) {
+        debug_assert!(empty.is_empty());
+        std::mem::swap(&mut self.0, empty);
     }
 }
 
@@ -34,6 +45,12 @@ impl<R> Finished<R> for AsTheyCome<R> {
     #[inline]
     fn take(&mut self) -> Option<(usize, R)> {
         self.0.pop_front()
+    }
+
+    #[cfg(feature = "group")]
+    #[inline]
+    fn has(&self, enough: usize) -> bool {
+        self.0.len() >= enough.max(1)
     }
 }
 
@@ -70,5 +87,11 @@ impl<R> Finished<R> for InOrder<R> {
             return None;
         }
         self.0.pop_front()?
+    }
+
+    #[cfg(feature = "group")]
+    #[inline]
+    fn has(&self, enough: usize) -> bool {
+        self.0.len() >= enough && self.0.front().is_some_and(Option::is_some)
     }
 }

@@ -3,15 +3,15 @@
 use crate::support::{allocations, panic_message};
 use cofferdam::group::{par_for_each, par_map, par_map_stream, try_par_map};
 use cofferdam::pool::WorkerPool;
-use cofferdam::sync::{Context, channel};
-use cofferdam::task::{BoxTask, Ended, ItemError};
-use cofferdam::testkit::{DropPoint, Sim, drop_at_every_await_in_sim, yield_now};
+use cofferdam::sync::{Context, Gate, channel};
+use cofferdam::task::{BoxTask, Ended, ItemError, Spawn};
+use cofferdam::testkit::{DropPoint, Polled, Sim, drop_at_every_await_in_sim, yield_now};
 use futures_util::StreamExt;
 use futures_util::stream;
 use proptest::prelude::*;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -538,4 +538,70 @@ fn an_executor_that_panics_leaves_no_worker_behind() {
     assert!(panic_message(|| drop(fan_out.ordered())).contains("no more"));
     sim.run_until_idle();
     assert_eq!((sim.tasks(), inside.now()), (0, 0));
+}
+
+/// An executor that is polled by hand.
+#[derive(Clone, Default)]
+struct ByHand(Arc<Mutex<Vec<Polled<BoxTask>>>>);
+
+impl ByHand {
+    fn spawner(&self) -> impl Spawn + 'static {
+        let tasks = self.clone();
+        move |task: BoxTask| tasks.0.lock().unwrap().push(Polled::new(task))
+    }
+
+    /// Polls one of them, and says whether it is through.
+    fn poll(&self, nth: usize) -> bool {
+        self.0.lock().unwrap()[nth].poll().is_some()
+    }
+}
+
+#[test]
+fn who_takes_all_outcomes_is_woken_for_many_at_a_time() {
+    const ITEMS: usize = 2000;
+    for keeps in [true, false] {
+        let tasks = ByHand::default();
+        let fan_out = par_map(0..ITEMS, |_| yield_now()).width(1).on(tasks.spawner());
+        let mut all = Polled::new(async move {
+            if keeps { fan_out.collect().await.len() } else { fan_out.finish().await.progress.done }
+        });
+        assert!(all.poll().is_none());
+        let mut wakes = 0;
+        for _ in 0..3 * ITEMS {
+            if tasks.poll(0) {
+                break;
+            }
+            if all.wakes() > wakes {
+                wakes = all.wakes();
+                assert!(all.poll().is_none());
+            }
+        }
+        assert!(all.wakes() <= 5, "{} wake-ups for {ITEMS} outcomes", all.wakes());
+        assert_eq!(all.poll(), Some(ITEMS));
+    }
+}
+
+#[test]
+fn who_takes_outcomes_in_their_order_is_not_woken_for_one_that_others_are_before() {
+    let tasks = ByHand::default();
+    let gate = Arc::new(Gate::new(false));
+    let first = Arc::clone(&gate);
+    let work = move |number: usize| {
+        let first = Arc::clone(&first);
+        async move {
+            if number != 1 {
+                first.wait().await;
+            }
+        }
+    };
+    let mut outcomes = par_map(0..3, work).width(2).on(tasks.spawner()).ordered();
+    let mut next = Polled::new(async move { (outcomes.next().await.is_some(), outcomes) });
+    assert!(next.poll().is_none());
+    tasks.poll(0);
+    tasks.poll(1);
+    assert_eq!(next.wakes(), 0, "the second outcome is there, and not its turn");
+    gate.open();
+    tasks.poll(0);
+    assert_eq!(next.wakes(), 1);
+    assert!(next.poll().unwrap().0);
 }
