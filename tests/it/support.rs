@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::Duration;
 
 /// What a test body gets of the runtime that it runs on.
@@ -329,4 +329,26 @@ pub(crate) fn carrier() -> impl cofferdam::task::Carrier + Copy {
         let place = HERE.get();
         move |poll: &mut dyn FnMut()| at(place, poll)
     }
+}
+
+pub(crate) type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+/// A waker that acts once when it is cloned, and whose clones panic when they are dropped.
+pub(crate) fn hostile(on_clone: Box<dyn FnOnce() + Send>) -> (Waker, Arc<Hook>) {
+    fn clone(hook: *const ()) -> RawWaker {
+        // SAFETY: `hook` is of an `Arc` that the test keeps for as long as there are wakers.
+        let act = unsafe { &*hook.cast::<Hook>() }.lock().unwrap().take();
+        if let Some(act) = act {
+            act();
+        }
+        RawWaker::new(hook, &RawWakerVTable::new(clone, nothing, nothing, |_| panic!("as told")))
+    }
+    fn nothing(_: *const ()) {}
+    let hook = Arc::new(Mutex::new(Some(on_clone)));
+    let raw = RawWaker::new(
+        Arc::as_ptr(&hook).cast(),
+        &const { RawWakerVTable::new(clone, nothing, nothing, nothing) },
+    );
+    // SAFETY: all functions are safe from any thread, and nothing is owned.
+    (unsafe { Waker::from_raw(raw) }, hook)
 }

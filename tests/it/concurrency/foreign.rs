@@ -2,6 +2,7 @@
 //! that pass through the line.
 
 use super::{IN_ORDER, hold, secs};
+use crate::support::hostile;
 use cofferdam::limit::ConcurrencyLimiter;
 use cofferdam::limit::concurrency::Discipline;
 use cofferdam::sync::Gate;
@@ -10,36 +11,14 @@ use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Barrier, Mutex};
-use std::task::{self, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::sync::{Arc, Barrier};
+use std::task::{self, Poll, Wake, Waker};
 use std::thread;
 
 /// With a line of its own.
 fn in_line(limit: u32) -> ConcurrencyLimiter {
     let builder = ConcurrencyLimiter::builder(limit);
     builder.discipline(Discipline::AdaptiveLifo { interval: secs(3600) }).build().unwrap()
-}
-
-type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
-
-/// A waker that acts once when it is cloned, and whose clones panic when they are dropped.
-fn hostile(on_clone: Box<dyn FnOnce() + Send>) -> (Waker, Arc<Hook>) {
-    fn clone(hook: *const ()) -> RawWaker {
-        // SAFETY: `hook` is of an `Arc` that the test keeps for as long as there are wakers.
-        let act = unsafe { &*hook.cast::<Hook>() }.lock().unwrap().take();
-        if let Some(act) = act {
-            act();
-        }
-        RawWaker::new(hook, &RawWakerVTable::new(clone, nothing, nothing, |_| panic!("as told")))
-    }
-    fn nothing(_: *const ()) {}
-    let hook = Arc::new(Mutex::new(Some(on_clone)));
-    let raw = RawWaker::new(
-        Arc::as_ptr(&hook).cast(),
-        &const { RawWakerVTable::new(clone, nothing, nothing, nothing) },
-    );
-    // SAFETY: all functions are safe from any thread, and nothing is owned.
-    (unsafe { Waker::from_raw(raw) }, hook)
 }
 
 #[test]

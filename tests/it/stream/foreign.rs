@@ -1,7 +1,7 @@
 //! Wakers and producers that panic, or do more than they should, in the middle of a generator's work.
 
 use super::poll_one;
-use crate::support::panic_message;
+use crate::support::{hostile, panic_message};
 use cofferdam::stream::{Emitter, generator};
 use cofferdam::testkit::WakeCounter;
 use futures_executor::block_on;
@@ -9,7 +9,7 @@ use futures_util::Stream;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// Panics when it is to wake somebody.
 struct Bomb;
@@ -22,28 +22,6 @@ impl Wake for Bomb {
 
 fn bomb() -> Waker {
     Waker::from(Arc::new(Bomb))
-}
-
-type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
-
-/// A waker that acts once when it is cloned, and whose clones panic when they are dropped.
-fn hostile(on_clone: Box<dyn FnOnce() + Send>) -> (Waker, Arc<Hook>) {
-    fn clone(hook: *const ()) -> RawWaker {
-        // SAFETY: `hook` is of an `Arc` that the test keeps for as long as there are wakers.
-        let act = unsafe { &*hook.cast::<Hook>() }.lock().unwrap().take();
-        if let Some(act) = act {
-            act();
-        }
-        RawWaker::new(hook, &RawWakerVTable::new(clone, nothing, nothing, |_| panic!("the drop")))
-    }
-    fn nothing(_: *const ()) {}
-    let hook = Arc::new(Mutex::new(Some(on_clone)));
-    let raw = RawWaker::new(
-        Arc::as_ptr(&hook).cast(),
-        &const { RawWakerVTable::new(clone, nothing, nothing, nothing) },
-    );
-    // SAFETY: all functions are safe from any thread, and nothing is owned.
-    (unsafe { Waker::from_raw(raw) }, hook)
 }
 
 /// One poll by that waker.
@@ -168,7 +146,7 @@ fn a_waker_that_panics_as_it_is_dropped_keeps_the_generator_from_nothing() {
             assert!(numbers.as_mut().poll_next(&mut Context::from_waker(&waker)).is_pending());
         })
     });
-    assert_eq!(panic_message(|| _ = poll_by(&waker, pin!(y.emit(3)))), "the drop");
+    assert_eq!(panic_message(|| _ = poll_by(&waker, pin!(y.emit(3)))), "as told");
     assert_eq!(counter.count(), 1);
     assert_eq!(poll_one(&mut *numbers.lock().unwrap()), Poll::Ready(Some(3)));
 }
