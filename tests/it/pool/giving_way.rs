@@ -330,3 +330,43 @@ fn no_one_is_invited_to_a_place_that_who_hands_in_many_is_about_to_take() {
     assert_eq!((pool.stats().queued, waiting.wakes()), (16, 0));
     assert_eq!(pool.stats().waiting, 1);
 }
+
+// WP2
+#[test]
+fn places_that_who_hands_in_many_had_to_itself_are_open_to_others_afterwards() {
+    /// Fills the pool while a task is on its way.
+    struct Fills(Arc<Mutex<Option<WorkerPool>>>);
+    impl Carrier for Fills {
+        fn pick_up(&self) -> Option<Box<dyn Carried>> {
+            let pool = self.0.lock().unwrap().take();
+            while pool.as_ref().is_some_and(|pool| pool.try_execute(pending()).is_ok()) {}
+            None
+        }
+    }
+    for in_vain in [false, true] {
+        let fills = Arc::default();
+        let builder = WorkerPool::builder().workers(1).queue(QUEUE).carry(Fills(Arc::clone(&fills)));
+        let (pool, workers) = builder.build().unwrap();
+        let mut worker = Polled::new(workers.into_iter().next().unwrap());
+        for _ in 0..QUEUE {
+            pool.try_execute(async {}).unwrap();
+        }
+        let mut many = Polled::new(pool.execute_all((0..3).map(|_| pending())));
+        assert!(many.poll().is_none());
+        assert!(worker.poll().is_none());
+        assert_eq!((pool.stats().queued, many.wakes()), (0, 1));
+        if in_vain {
+            *fills.lock().unwrap() = Some(pool.clone());
+            assert!(many.poll().is_none());
+        } else {
+            assert_eq!(many.poll().unwrap().unwrap().len(), 3);
+            while pool.try_execute(pending()).is_ok() {}
+        }
+        let mut waiting = Polled::new(pool.execute(async {}));
+        assert!(waiting.poll().is_none());
+        // One place.
+        assert!(worker.poll().is_none());
+        assert_eq!(pool.stats().queued, QUEUE as u64 - 1);
+        assert_eq!((many.wakes(), waiting.wakes()), if in_vain { (2, 0) } else { (1, 1) });
+    }
+}
